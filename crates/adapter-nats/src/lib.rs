@@ -1,0 +1,1 @@
+//! Sinew's contracts over NATS: core subjects and JetStream.

@@ -1,0 +1,1 @@
+//! The sinew command: every messaging pattern from a terminal.

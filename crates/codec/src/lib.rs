@@ -1,0 +1,1 @@
+//! Json and MessagePack payloads for Sinew's messages.

@@ -1,0 +1,1 @@
+//! One URL to a messaging backend, its broker picked by scheme.

@@ -1,0 +1,1 @@
+//! The contracts that Sinew's messaging patterns and broker adapters meet at.
