@@ -1,1 +1,47 @@
-//! The contracts that Sinew's messaging patterns and broker adapters meet at.
+#![doc = include_str!("../README.md")]
+
+mod backend;
+mod capability;
+mod consume;
+mod delivery;
+mod error;
+mod headers;
+mod incoming;
+mod intake;
+mod link;
+mod message;
+mod name;
+mod pattern;
+mod payload;
+mod pending;
+mod properties;
+mod publish;
+mod request;
+mod require;
+mod subject;
+mod subscribe;
+
+pub use backend::{AnyBackend, Backend, BoxFuture};
+pub use capability::{
+    Attempts, Capabilities, Confirm, Groups, Guarantee, HeaderCarriage, Names, Ordering, Overflow,
+    Overflows, Persistence, Property, PropertySet, QueueKind, QueueKinds, Registration, Requests,
+    Requeue, Scopes, Settlement, StartPoint, StartPoints, Wildcards,
+};
+pub use consume::{AnyConsumer, Consume};
+pub use delivery::{Attempt, Delivery, Settle, Verdict};
+pub use error::{Error, ErrorKind, Result, Sent};
+pub use headers::{Headers, Value};
+pub use incoming::{Event, Incoming};
+pub use intake::{Buffer, Consumption, Lifetime, Start, Subscription};
+pub use link::{AnyLink, Link};
+pub use message::{Address, Message, ReplyTo};
+pub use name::{Queue, Scope, decode_name, encode_name};
+pub use pattern::{Pattern, PatternKind, PatternToken};
+pub use payload::{FromPayload, IntoPayload};
+pub use pending::{Pending, Position, Receipt};
+pub use properties::Properties;
+pub use publish::{AnyPublisher, Publish, PublishExt, PublishFn, publish_fn};
+pub use request::{AnyRequester, Request};
+pub use require::Need;
+pub use subject::{MAX_NAME_LEN, Subject, ToSubject};
+pub use subscribe::{AnySubscriber, Subscribe};

@@ -1,0 +1,140 @@
+//! Deliveries: messages that want a verdict.
+use std::{fmt, time::Duration};
+
+use crate::{BoxFuture, Message, Pending, Position};
+
+/// One message to settle, by value and so at most once.
+///
+/// Dropped unsettled - by a panic, by a cancelled handler - it is requeued.
+pub struct Delivery {
+    /// What arrived.
+    pub message: Message,
+    /// Where it is stored, where the backend has positions.
+    pub position: Option<Position>,
+    /// Which delivery of this message it is.
+    pub attempt: Attempt,
+    settle: Option<Box<dyn Settle>>,
+}
+
+/// Which delivery of the same message this is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Attempt {
+    /// This one, counted from 1.
+    Number(u32),
+    /// Not the first.
+    Redelivered,
+    /// Nobody knows; on a backend that flags redelivery, the first.
+    Unknown,
+}
+
+/// What becomes of a delivery.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Done.
+    Ack,
+    /// Deliver it again, to any consumer, as soon as may be.
+    Requeue,
+    /// Deliver it again, no sooner than this.
+    RequeueAfter(Duration),
+    /// Never deliver it again; where the queue has a dead-letter route, it goes there.
+    Discard,
+}
+
+/// The adapter's side of a delivery.
+pub trait Settle: Send + Sync {
+    /// Hands the verdict over before it returns: room for it was reserved when the message was delivered, so that a
+    /// cancelled `ack().await` still acks. The [`Pending`] is the broker's answer.
+    ///
+    /// # Errors
+    ///
+    /// The outcome: [`ErrorKind::Revoked`](crate::ErrorKind::Revoked) when the broker has taken the delivery back,
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) for a verdict that it has not (the delivery is then
+    /// requeued, or, where that is what it lacks, left to the broker),
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) when the answer was lost with the link.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the outcome withdraws nothing.
+    fn settle(self: Box<Self>, verdict: Verdict) -> Pending<()>;
+
+    /// Ends when the broker has taken the delivery back (link lost, lease over): the handler should stop.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    fn revoked(&self) -> BoxFuture<'static, ()>;
+}
+
+impl Delivery {
+    /// For adapters: a message and the way to settle it.
+    #[must_use]
+    pub fn new(
+        message: Message,
+        position: Option<Position>,
+        attempt: Attempt,
+        settle: impl Settle + 'static,
+    ) -> Self {
+        Self { message, position, attempt, settle: Some(Box::new(settle)) }
+    }
+
+    /// Hands `verdict` over, and tells the broker's answer.
+    ///
+    /// # Errors
+    ///
+    /// As [`Settle::settle`] has them.
+    ///
+    /// # Cancel safety
+    ///
+    /// The verdict is handed over before this returns: dropping the outcome withdraws nothing.
+    pub fn settle(mut self, verdict: Verdict) -> Pending<()> {
+        match self.settle.take() {
+            Some(settle) => settle.settle(verdict),
+            None => Pending::ready(Ok(())),
+        }
+    }
+
+    /// Settles as done.
+    ///
+    /// # Errors
+    ///
+    /// As [`Settle::settle`] has them.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Delivery::settle`].
+    pub fn ack(self) -> Pending<()> {
+        self.settle(Verdict::Ack)
+    }
+
+    /// Ends when the broker has taken the delivery back (link lost, lease over): the handler should stop.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub fn revoked(&self) -> BoxFuture<'static, ()> {
+        match &self.settle {
+            Some(settle) => settle.revoked(),
+            None => Box::pin(std::future::pending()),
+        }
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        if let Some(settle) = self.settle.take() {
+            drop(settle.settle(Verdict::Requeue));
+        }
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery")
+            .field("message", &self.message)
+            .field("position", &self.position)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,272 @@
+//! Messages: what is published and what arrives.
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    FromPayload, Headers, IntoPayload, Position, Properties, Result, Scope, Subject, ToSubject,
+    Value,
+};
+
+/// One message, the same type on its way out and on its way in.
+///
+/// At most 144 bytes, asserted when compiling: a larger one, moved by value through a channel, costs more than
+/// what it carries.
+#[derive(Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Message {
+    /// Where it goes, or where it was published.
+    pub address: Address,
+    /// What it says: any bytes, none included.
+    pub payload: Bytes,
+    /// Typed headers.
+    pub headers: Headers,
+    /// Where answers go.
+    pub reply_to: Option<ReplyTo>,
+    /// Boxed when first set.
+    properties: Option<Box<Properties>>,
+}
+
+const _: () = assert!(size_of::<Message>() <= 144, "a larger message costs more than it carries");
+
+/// Where a message goes, or where it was published.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Address {
+    /// A subject, in a scope or in none.
+    Subject(Option<Scope>, Subject),
+    /// Whoever asked.
+    Reply(ReplyTo),
+    /// A name that is no subject: an empty routing key, a binary ZeroMQ topic. Delivered, never dropped; it can be
+    /// published where the backend's [`Names`](crate::Names) are any bytes.
+    Foreign(Bytes),
+}
+
+/// Where an answer goes. Opaque outside of the adapter that made it: a NATS inbox, an AMQP reply queue.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct ReplyTo(Bytes);
+
+impl ReplyTo {
+    /// Wraps an adapter's own form of it.
+    #[must_use]
+    pub fn new(native: impl Into<Bytes>) -> Self {
+        Self(native.into())
+    }
+
+    /// The adapter's own form of it.
+    #[must_use]
+    pub fn native(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+impl Address {
+    /// Makes sense of a name off the wire: a subject where it parses as one, else foreign.
+    ///
+    /// The bytes of a foreign name are kept as they are.
+    #[must_use]
+    pub fn from_wire(scope: Option<Scope>, name: impl Into<Bytes>) -> Self {
+        let name = name.into();
+        match std::str::from_utf8(&name).ok().and_then(|text| Subject::parse(text).ok()) {
+            Some(subject) => Self::Subject(scope, subject),
+            None => Self::Foreign(name),
+        }
+    }
+
+    /// The subject, if it is one.
+    #[must_use]
+    pub fn subject(&self) -> Option<&Subject> {
+        match self {
+            Self::Subject(_, subject) => Some(subject),
+            Self::Reply(_) | Self::Foreign(_) => None,
+        }
+    }
+}
+
+/// Names, not payloads: for logs and errors. Bytes that are no text are escaped.
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Subject(None, subject) => f.write_str(subject),
+            Self::Subject(Some(scope), subject) => write!(f, "{scope}/{subject}"),
+            Self::Reply(_) => f.write_str("(reply)"),
+            Self::Foreign(name) => write!(f, "{}", name.escape_ascii()),
+        }
+    }
+}
+
+impl Message {
+    /// A message to `subject`.
+    #[must_use]
+    pub fn new(subject: Subject, payload: impl Into<Bytes>) -> Self {
+        Self::to(Address::Subject(None, subject), payload)
+    }
+
+    /// A message to any address.
+    #[must_use]
+    pub fn to(address: Address, payload: impl Into<Bytes>) -> Self {
+        Self {
+            address,
+            payload: payload.into(),
+            headers: Headers::default(),
+            reply_to: None,
+            properties: None,
+        }
+    }
+
+    /// Encodes `payload`, and sets the content type that goes with it, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidSubject`](crate::ErrorKind::InvalidSubject) or
+    /// [`ErrorKind::InvalidPayload`](crate::ErrorKind::InvalidPayload).
+    pub fn encode<P: IntoPayload>(subject: impl ToSubject, payload: P) -> Result<Self> {
+        let message = Self::new(subject.to_subject()?, payload.into_payload()?);
+        Ok(match P::CONTENT_TYPE {
+            Some(content_type) => message.with_content_type(content_type),
+            None => message,
+        })
+    }
+
+    /// Decodes the payload.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidPayload`](crate::ErrorKind::InvalidPayload).
+    pub fn decode<P: FromPayload>(&self) -> Result<P> {
+        P::from_payload(&self.payload)
+    }
+
+    /// The answer to this message, addressed to whoever asked; `None` when nobody asked.
+    #[must_use]
+    pub fn reply(&self, payload: impl Into<Bytes>) -> Option<Self> {
+        Some(Self::to(Address::Reply(self.reply_to.clone()?), payload))
+    }
+
+    /// The subject, if its address is one.
+    #[must_use]
+    pub fn subject(&self) -> Option<&Subject> {
+        self.address.subject()
+    }
+
+    /// What it says about itself.
+    #[must_use]
+    pub fn properties(&self) -> Option<&Properties> {
+        self.properties.as_deref()
+    }
+
+    /// The same, to change.
+    pub fn properties_mut(&mut self) -> &mut Properties {
+        self.properties.get_or_insert_default()
+    }
+
+    /// Puts the message into `scope`; no effect on a reply or a foreign name.
+    #[must_use]
+    pub fn with_scope(mut self, scope: Scope) -> Self {
+        if let Address::Subject(slot, _) = &mut self.address {
+            *slot = Some(scope);
+        }
+        self
+    }
+
+    /// Sets a header.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidHeader`](crate::ErrorKind::InvalidHeader), as [`Headers::insert`] has it.
+    pub fn with_header(mut self, name: &str, value: impl Into<Value>) -> Result<Self> {
+        self.headers.insert(name, value)?;
+        Ok(self)
+    }
+
+    /// Says where answers go.
+    #[must_use]
+    pub fn with_reply_to(mut self, reply_to: ReplyTo) -> Self {
+        self.reply_to = Some(reply_to);
+        self
+    }
+}
+
+/// Shows the payload's length and the headers' types: what they say may be a secret.
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Message")
+            .field("address", &self.address)
+            .field("payload", &format_args!("{} bytes", self.payload.len()))
+            .field("headers", &self.headers)
+            .field("reply_to", &self.reply_to)
+            .field("properties", &self.properties)
+            .finish()
+    }
+}
+
+macro_rules! property_setters {
+    ($($(#[$doc:meta])* $setter:ident($field:ident: $ty:ty) = $value:expr),+ $(,)?) => {
+        impl Message {
+            $(
+                $(#[$doc])*
+                #[must_use]
+                pub fn $setter(mut self, $field: $ty) -> Self {
+                    self.properties_mut().$field = $value;
+                    self
+                }
+            )+
+        }
+    };
+}
+property_setters! {
+    /// Names the message.
+    with_id(id: impl Into<String>) = Some(id.into()),
+    /// Names what it answers or belongs to.
+    with_correlation_id(correlation_id: impl Into<String>) = Some(correlation_id.into()),
+    /// Says what the payload is.
+    with_content_type(content_type: impl Into<String>) = Some(content_type.into()),
+    /// Says how the payload is compressed.
+    with_content_encoding(content_encoding: impl Into<String>) = Some(content_encoding.into()),
+    /// Groups it with others for order and partition.
+    with_key(key: impl Into<Bytes>) = Some(key.into()),
+    /// Bounds how long it is worth delivering.
+    with_ttl(ttl: Duration) = Some(ttl),
+    /// 0 (last) to 9 (first).
+    with_priority(priority: u8) = Some(priority),
+    /// Says when it was made.
+    with_timestamp(timestamp: SystemTime) = Some(timestamp),
+    /// Fails the publish when no queue takes it.
+    with_must_route(must_route: bool) = must_route,
+    /// Fails the publish unless the log ends at this position.
+    with_expected_position(expected_position: Position) = Some(expected_position),
+    /// Says whether it outlives the broker.
+    with_durable(durable: bool) = Some(durable),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_goes_to_whoever_asked() {
+        let subject = Subject::parse("a").unwrap();
+        let request = Message::new(subject.clone(), "q").with_reply_to(ReplyTo::new("inbox.1"));
+        let reply = request.reply("a").unwrap();
+        assert_eq!(reply.address, Address::Reply(ReplyTo::new("inbox.1")));
+        assert_eq!(Message::new(subject, "q").reply("a"), None);
+    }
+
+    #[test]
+    fn a_name_that_is_no_subject_arrives_as_foreign() {
+        for name in [&b""[..], b"a..b", b"\xff\0", b"a b"] {
+            let address = Address::from_wire(None, Bytes::copy_from_slice(name));
+            assert_eq!(address, Address::Foreign(Bytes::copy_from_slice(name)));
+        }
+    }
+
+    #[test]
+    fn properties_are_those_that_were_set() {
+        let message = Message::new(Subject::parse("a").unwrap(), "").with_id("7").with_priority(3);
+        let set: Vec<_> = message.properties().unwrap().set().collect();
+        assert_eq!(set, [crate::Property::Id, crate::Property::Priority]);
+    }
+}

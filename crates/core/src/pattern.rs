@@ -1,0 +1,389 @@
+//! Patterns: which names a subscription or a queue wants.
+use std::{fmt, str::FromStr, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{Address, Error, ErrorKind, Result, Subject, Wildcards, subject::MAX_NAME_LEN};
+
+/// Which names an intake wants.
+///
+/// A parsed pattern is a [`Subject`] in which a whole token may be a wildcard:
+///
+/// | token | matches | from |
+/// |---|---|---|
+/// | `*` | exactly one token | NATS, AMQP |
+/// | `>` | one or more tokens, at the end only | NATS |
+/// | `#` | zero or more tokens, anywhere | AMQP: `a.#` also matches `a` |
+///
+/// Names that are no subject (an empty routing key, a binary ZeroMQ topic) are wanted by [`Pattern::exact`] and
+/// [`Pattern::prefix`]. An adapter translates a pattern exactly or refuses it.
+///
+/// ```
+/// use sinew_core::{Pattern, Subject};
+///
+/// let pattern = Pattern::parse("orders.#")?;
+/// assert!(pattern.matches(&Subject::parse("orders")?));
+/// assert!(pattern.matches(&Subject::parse("orders.eu.created")?));
+/// # Ok::<(), sinew_core::Error>(())
+/// ```
+#[derive(Clone, Eq, Hash, PartialEq)]
+pub struct Pattern(Repr);
+
+#[derive(Clone, Eq, Hash, PartialEq)]
+enum Repr {
+    Tokens { text: Arc<str>, needs: Wildcards },
+    Exact(Bytes),
+    Prefix(Bytes),
+}
+
+/// How a pattern selects names, for adapters that translate it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum PatternKind<'a> {
+    /// Dotted tokens, wildcards among them; read them with [`Pattern::tokens`].
+    Tokens(&'a str),
+    /// Exactly this name, whatever its bytes.
+    Exact(&'a Bytes),
+    /// Every name that starts with these bytes; all names when empty.
+    Prefix(&'a Bytes),
+}
+
+/// One token of a pattern.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum PatternToken<'a> {
+    /// Exactly this token.
+    Literal(&'a str),
+    /// `*`: exactly one token.
+    One,
+    /// `>`: one or more tokens, to the end.
+    Tail,
+    /// `#`: zero or more tokens.
+    Any,
+}
+
+impl<'a> PatternToken<'a> {
+    fn new(token: &'a str) -> Self {
+        match token {
+            "*" => Self::One,
+            ">" => Self::Tail,
+            "#" => Self::Any,
+            literal => Self::Literal(literal),
+        }
+    }
+}
+
+impl Pattern {
+    /// Parses `text`: a subject whose tokens may be `*`, `>` (last only) and `#`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidPattern`] when a token is neither a wildcard nor a subject's token, when `>` is not
+    /// last, or when `text` is longer than [`MAX_NAME_LEN`](crate::MAX_NAME_LEN) bytes.
+    pub fn parse(text: &str) -> Result<Self> {
+        let refuse = |reason| {
+            Err(Error::new(ErrorKind::InvalidPattern, "parse pattern")
+                .with_subject(text)
+                .with_detail(reason))
+        };
+        if text.len() > MAX_NAME_LEN {
+            return refuse("longer than 255 bytes");
+        }
+        let mut needs = Wildcards::None;
+        let mut tokens = text.split('.').map(PatternToken::new).peekable();
+        while let Some(token) = tokens.next() {
+            let last = tokens.peek().is_none();
+            needs = needs.max(match token {
+                PatternToken::Literal(literal) if Subject::parse(literal).is_err() => {
+                    return refuse("a token is empty, or mixes a wildcard, whitespace or a control character into its text");
+                }
+                PatternToken::Literal(_) => Wildcards::None,
+                PatternToken::Tail if !last => return refuse("`>` must be the last token"),
+                PatternToken::Any if !last => Wildcards::Full,
+                PatternToken::One | PatternToken::Tail | PatternToken::Any => Wildcards::Tokens,
+            });
+        }
+        Ok(Self(Repr::Tokens { text: Arc::from(text), needs }))
+    }
+
+    /// Wants exactly `name`, even where it is no subject.
+    #[must_use]
+    pub fn exact(name: impl Into<Bytes>) -> Self {
+        let name = name.into();
+        match std::str::from_utf8(&name).ok().and_then(|text| Subject::parse(text).ok()) {
+            Some(subject) => Self::from(subject),
+            None => Self(Repr::Exact(name)),
+        }
+    }
+
+    /// Wants every name that starts with the bytes of `prefix`, as a ZeroMQ subscription does.
+    #[must_use]
+    pub fn prefix(prefix: impl Into<Bytes>) -> Self {
+        Self(Repr::Prefix(prefix.into()))
+    }
+
+    /// How it selects names.
+    #[must_use]
+    pub fn kind(&self) -> PatternKind<'_> {
+        match &self.0 {
+            Repr::Tokens { text, .. } => PatternKind::Tokens(text),
+            Repr::Exact(name) => PatternKind::Exact(name),
+            Repr::Prefix(prefix) => PatternKind::Prefix(prefix),
+        }
+    }
+
+    /// The tokens of a parsed pattern; none for an exact name or a prefix.
+    #[must_use = "iterators are lazy"]
+    pub fn tokens(&self) -> impl DoubleEndedIterator<Item = PatternToken<'_>> {
+        let text = match &self.0 {
+            Repr::Tokens { text, .. } => Some(text),
+            Repr::Exact(_) | Repr::Prefix(_) => None,
+        };
+        text.into_iter().flat_map(|text| text.split('.')).map(PatternToken::new)
+    }
+
+    /// The least [`Wildcards`] that a backend needs to serve it.
+    #[must_use]
+    pub fn needs(&self) -> Wildcards {
+        match &self.0 {
+            Repr::Tokens { needs, .. } => *needs,
+            Repr::Exact(_) => Wildcards::None,
+            Repr::Prefix(_) => Wildcards::Prefix,
+        }
+    }
+
+    /// The subject, where the pattern matches that one alone.
+    #[must_use]
+    pub fn as_subject(&self) -> Option<Subject> {
+        match &self.0 {
+            Repr::Tokens { text, needs: Wildcards::None } => Subject::parse(text).ok(),
+            _ => None,
+        }
+    }
+
+    /// Whether it wants `subject`.
+    #[must_use]
+    pub fn matches(&self, subject: &Subject) -> bool {
+        match &self.0 {
+            Repr::Tokens { text, needs: Wildcards::None } => **text == **subject,
+            Repr::Tokens { text, .. } => matches_tokens(text, subject),
+            Repr::Exact(name) => name == subject.as_bytes(),
+            Repr::Prefix(prefix) => subject.as_bytes().starts_with(prefix),
+        }
+    }
+
+    /// Whether it wants the name of `address`; a reply address is wanted by none.
+    ///
+    /// The scope is not looked at: it belongs to the subscription.
+    #[must_use]
+    pub fn matches_address(&self, address: &Address) -> bool {
+        match (address, &self.0) {
+            (Address::Subject(_, subject), _) => self.matches(subject),
+            (Address::Foreign(name), Repr::Exact(wanted)) => name == wanted,
+            (Address::Foreign(name), Repr::Prefix(prefix)) => name.starts_with(prefix),
+            // `#` alone wants all there is, as an AMQP `#` binding does.
+            (Address::Foreign(_), Repr::Tokens { text, .. }) => &**text == "#",
+            (Address::Reply(_), _) => false,
+        }
+    }
+
+    /// Whether every subject that `other` wants is wanted by this pattern too.
+    ///
+    /// Exact for the wildcards that NATS has (`*`, a last `>` or `#`); with a `#` elsewhere it may say `false`
+    /// where the answer is `true`, never the other way round.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Repr::Tokens { .. }, Repr::Tokens { .. }) => {
+                self == other || covers_tokens(self.tokens(), other.tokens())
+            }
+            (Repr::Prefix(wide), Repr::Prefix(narrow) | Repr::Exact(narrow)) => {
+                narrow.starts_with(wide)
+            }
+            _ => self == other,
+        }
+    }
+}
+
+/// Glob matching with one backtrack point: the latest `#` is as good as any earlier one, so this is
+/// `O(pattern x subject)` at worst, without recursion or allocation.
+fn matches_tokens(pattern: &str, subject: &str) -> bool {
+    let mut wanted = pattern.split('.').map(PatternToken::new);
+    let mut given = subject.split('.');
+    let mut retry = None;
+    loop {
+        let before_given = given.clone();
+        let fits = match (wanted.next(), given.next()) {
+            (None, None) => return true,
+            (Some(PatternToken::Any), _) => {
+                retry = Some((wanted.clone(), before_given.clone()));
+                given = before_given;
+                continue;
+            }
+            (Some(PatternToken::Tail), Some(_)) => return true,
+            (Some(PatternToken::One), Some(_)) => true,
+            (Some(PatternToken::Literal(literal)), Some(token)) => literal == token,
+            (_, None) | (None, Some(_)) => false,
+        };
+        if fits {
+            continue;
+        }
+        // The last `#` takes one more token, and what follows it is tried again.
+        let Some((after, mut rest)) = retry.take() else { return false };
+        if rest.next().is_none() {
+            return false;
+        }
+        wanted = after.clone();
+        given = rest.clone();
+        retry = Some((after, rest));
+    }
+}
+
+/// One pass from the left; a `#` that is not last ends it with "no".
+fn covers_tokens<'a>(
+    mut wide: impl Iterator<Item = PatternToken<'a>>,
+    narrow: impl Iterator<Item = PatternToken<'a>>,
+) -> bool {
+    use PatternToken::{Any, Literal, One, Tail};
+    let mut narrow = narrow.peekable();
+    while let Some(token) = wide.next() {
+        let fits = match (token, narrow.peek()) {
+            (Any, _) => return wide.next().is_none(),
+            // One or more tokens: whatever cannot be empty.
+            (Tail, Some(_)) => return narrow.any(|token| token != Any),
+            (One, Some(One | Literal(_))) => true,
+            (Literal(a), Some(Literal(b))) => a == *b,
+            _ => false,
+        };
+        if !fits {
+            return false;
+        }
+        narrow.next();
+    }
+    narrow.next().is_none()
+}
+
+impl From<Subject> for Pattern {
+    fn from(subject: Subject) -> Self {
+        Self::from(&subject)
+    }
+}
+
+impl From<&Subject> for Pattern {
+    fn from(subject: &Subject) -> Self {
+        Self(Repr::Tokens { text: Arc::from(subject.as_str()), needs: Wildcards::None })
+    }
+}
+
+impl FromStr for Pattern {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<&str> for Pattern {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Self> {
+        Self::parse(text)
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Repr::Tokens { text, .. } => f.write_str(text),
+            Repr::Exact(name) => write!(f, "={}", name.escape_ascii()),
+            Repr::Prefix(prefix) => write!(f, "{}…", prefix.escape_ascii()),
+        }
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pattern({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, subject: &str) -> bool {
+        Pattern::parse(pattern).unwrap().matches(&Subject::parse(subject).unwrap())
+    }
+
+    #[test]
+    fn a_hash_matches_zero_tokens_anywhere() {
+        assert!(matches("a.#", "a"));
+        assert!(matches("#.b", "b"));
+        assert!(matches("a.#.b", "a.b"));
+        assert!(matches("a.#.b", "a.x.b.y.b"));
+        assert!(!matches("a.#.b", "a.x"));
+        assert!(matches("#", "a.b.c"));
+        assert!(matches("#.#", "a"));
+    }
+
+    #[test]
+    fn a_tail_wants_at_least_one_token() {
+        assert!(!matches("a.>", "a"));
+        assert!(matches("a.>", "a.b.c"));
+        assert!(matches(">", "a"));
+        assert!(matches("#.>", "a"));
+    }
+
+    #[test]
+    fn a_star_is_exactly_one_token() {
+        assert!(matches("a.*.c", "a.b.c"));
+        assert!(!matches("a.*", "a"));
+        assert!(!matches("*", "a.b"));
+    }
+
+    #[test]
+    fn a_wildcard_inside_a_token_is_refused() {
+        for text in ["a*", "a.b>", ">.a", "#a", "a..b", "", "a b"] {
+            assert_eq!(Pattern::parse(text).unwrap_err().kind(), ErrorKind::InvalidPattern);
+        }
+    }
+
+    #[test]
+    fn a_hash_inside_needs_more_than_one_at_the_end() {
+        assert_eq!(Pattern::parse("a.b").unwrap().needs(), Wildcards::None);
+        assert_eq!(Pattern::parse("a.#").unwrap().needs(), Wildcards::Tokens);
+        assert_eq!(Pattern::parse("a.#.b").unwrap().needs(), Wildcards::Full);
+    }
+
+    #[test]
+    fn foreign_names_are_wanted_by_name_by_prefix_and_by_a_lone_hash() {
+        let empty = Address::Foreign(Bytes::new());
+        assert!(Pattern::exact("").matches_address(&empty));
+        assert!(Pattern::prefix("").matches_address(&empty));
+        assert!(Pattern::parse("#").unwrap().matches_address(&empty));
+        assert!(!Pattern::parse(">").unwrap().matches_address(&empty));
+    }
+
+    #[test]
+    fn an_exact_name_that_is_a_subject_is_a_plain_pattern() {
+        assert_eq!(Pattern::exact("a.b"), Pattern::parse("a.b").unwrap());
+    }
+
+    #[test]
+    fn covering_is_exact_for_what_nats_has() {
+        for (wide, narrow, covers) in [
+            ("a.>", "a.*", true),
+            ("a.*", "a.>", false),
+            ("a.#", "a", true),
+            ("a.#", "a.>", true),
+            ("a.>", "a.#", false),
+            (">", "#", false),
+            ("#", ">", true),
+            ("*.b", "a.*", false),
+            ("a.*", "a.b", true),
+        ] {
+            let (wide, narrow) = (Pattern::parse(wide).unwrap(), Pattern::parse(narrow).unwrap());
+            assert_eq!(wide.covers(&narrow), covers, "{wide} covers {narrow}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Outcomes still to come, and what a publish's outcome says.
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use crate::{BoxFuture, Error, ErrorKind, Result};
+
+/// An outcome still to come. Its cause was handed over when this value was made, so dropping it withdraws nothing.
+#[must_use = "await it to learn the outcome"]
+pub struct Pending<T>(State<T>);
+
+enum State<T> {
+    Ready(Option<Result<T>>),
+    Later(BoxFuture<'static, Result<T>>),
+}
+
+impl<T> Pending<T> {
+    /// An outcome that is known already. Allocates nothing.
+    pub const fn ready(outcome: Result<T>) -> Self {
+        Self(State::Ready(Some(outcome)))
+    }
+
+    /// An outcome that `outcome` ends with.
+    pub fn later(outcome: impl Future<Output = Result<T>> + Send + 'static) -> Self {
+        Self(State::Later(Box::pin(outcome)))
+    }
+}
+
+impl<T: Unpin> Future for Pending<T> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        match &mut self.get_mut().0 {
+            State::Ready(outcome) => Poll::Ready(outcome.take().unwrap_or_else(|| {
+                Err(Error::new(ErrorKind::Closed, "await outcome").with_detail("awaited twice"))
+            })),
+            State::Later(outcome) => outcome.as_mut().poll(cx),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Pending<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            State::Ready(_) => "Pending(ready)",
+            State::Later(_) => "Pending(later)",
+        })
+    }
+}
+
+/// What the broker has done with a message when its publish is `Ok`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Receipt {
+    /// It left for the broker; no more is known.
+    Buffered,
+    /// The broker has taken it.
+    Accepted,
+    /// It is stored, at this position.
+    Persisted(Position),
+}
+
+/// A place in a log. An offset means nothing without its log, so they travel together.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub struct Position {
+    /// The stream, or the partition of it, in the backend's own words.
+    pub log: Arc<str>,
+    /// The message's number in that log.
+    pub offset: u64,
+}
+
+impl Position {
+    /// The message `offset` of `log`.
+    #[must_use]
+    pub fn new(log: impl Into<Arc<str>>, offset: u64) -> Self {
+        Self { log: log.into(), offset }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.log, self.offset)
+    }
+}

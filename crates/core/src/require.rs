@@ -1,0 +1,325 @@
+//! Refusals: what a caller needs, held against what a backend promises, before anything is sent.
+use crate::{
+    Address, Attempts, Buffer, Capabilities, Confirm, Consumption, Error, ErrorKind, Groups,
+    Guarantee, HeaderCarriage, Lifetime, Message, Names, Ordering, Overflow, Pattern, PatternKind,
+    Persistence, Property, QueueKind, Registration, Requests, Requeue, Result, Scope, Scopes,
+    Settlement, Start, StartPoint, Subscription, Verdict, Wildcards,
+};
+
+/// Something that a pattern cannot do without. Where capabilities are ordered, "at least".
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Need {
+    /// A publish whose answer says at least this; anything above [`Confirm::None`] means "can publish".
+    Confirm(Confirm),
+    /// An intake, registered at least so; anything above [`Registration::None`] means "can take in".
+    Registration(Registration),
+    /// Delivery at least so often.
+    Delivery(Guarantee),
+    /// Settled intake, at least so fine.
+    Settlement(Settlement),
+    /// Handing deliveries back.
+    Requeue(Requeue),
+    /// Knowing of earlier deliveries.
+    Attempts(Attempts),
+    /// Order.
+    Ordering(Ordering),
+    /// Sharing copies.
+    Groups(Groups),
+    /// Patterns.
+    Wildcards(Wildcards),
+    /// Names.
+    Names(Names),
+    /// Scopes.
+    Scopes(Scopes),
+    /// Headers.
+    Headers(HeaderCarriage),
+    /// Keeping messages.
+    Persistence(Persistence),
+    /// An intake that starts there.
+    Start(StartPoint),
+    /// A queue of that kind.
+    Queue(QueueKind),
+    /// Requests.
+    Request(Requests),
+    /// A property that travels.
+    Property(Property),
+    /// A full buffer that does this.
+    Overflow(Overflow),
+    /// Payloads of this many bytes.
+    Payload(usize),
+}
+
+impl Capabilities {
+    /// Refuses, unless the backend has what `need` says. `substitute` tells the user what to do instead.
+    ///
+    /// Patterns call it where they are built, adapters where they are asked.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] ([`ErrorKind::TooLarge`] for a payload), naming the capability, the backend and
+    /// the substitute.
+    pub fn require(&self, need: Need, substitute: &str) -> Result<()> {
+        let (met, what, wanted, has) = match need {
+            Need::Confirm(it) => {
+                (self.confirm >= it, "publish confirmation", it.describe(), self.confirm.describe())
+            }
+            Need::Registration(it) => (
+                self.registration >= it,
+                "registration",
+                it.describe(),
+                self.registration.describe(),
+            ),
+            Need::Delivery(it) => {
+                (self.delivery >= it, "delivery", it.describe(), self.delivery.describe())
+            }
+            Need::Settlement(it) => {
+                (self.settlement >= it, "settlement", it.describe(), self.settlement.describe())
+            }
+            Need::Requeue(it) => {
+                (self.requeue >= it, "requeue", it.describe(), self.requeue.describe())
+            }
+            Need::Attempts(it) => {
+                (self.attempts >= it, "attempts", it.describe(), self.attempts.describe())
+            }
+            Need::Ordering(it) => {
+                (self.ordering >= it, "ordering", it.describe(), self.ordering.describe())
+            }
+            Need::Groups(it) => {
+                (self.groups >= it, "groups", it.describe(), self.groups.describe())
+            }
+            Need::Wildcards(it) => {
+                (self.wildcards >= it, "wildcards", it.describe(), self.wildcards.describe())
+            }
+            Need::Names(it) => (self.names >= it, "names", it.describe(), self.names.describe()),
+            Need::Scopes(it) => {
+                (self.scopes >= it, "scopes", it.describe(), self.scopes.describe())
+            }
+            Need::Headers(it) => {
+                (self.headers >= it, "headers", it.describe(), self.headers.describe())
+            }
+            Need::Persistence(it) => {
+                (self.persistence >= it, "persistence", it.describe(), self.persistence.describe())
+            }
+            Need::Request(it) => {
+                (self.request >= it, "requests", it.describe(), self.request.describe())
+            }
+            Need::Start(it) => (self.starts.has(it), "start", it.describe(), "not that"),
+            Need::Queue(it) => (self.queues.has(it), "queue", it.describe(), "not that"),
+            Need::Property(it) => (self.properties.has(it), "property", it.describe(), "not that"),
+            Need::Overflow(it) => (self.overflow.has(it), "overflow", it.describe(), "not that"),
+            Need::Payload(bytes) => {
+                return match self.max_payload {
+                    Some(max) if bytes > max => Err(Error::new(ErrorKind::TooLarge, self.backend)
+                        .with_detail(format!("{bytes} bytes, at most {max} fit; {substitute}"))),
+                    _ => Ok(()),
+                };
+            }
+        };
+        if met {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Unsupported, self.backend)
+            .with_detail(format!("{what} `{wanted}` is needed, it has {has}; {substitute}")))
+    }
+
+    /// Refuses a message that the backend cannot carry whole. Adapters call it first in `publish`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] or [`ErrorKind::TooLarge`].
+    pub fn check_message(&self, message: &Message) -> Result<()> {
+        self.require(Need::Confirm(Confirm::Buffered), "publish through another backend")?;
+        self.require(
+            Need::Payload(message.payload.len()),
+            "send less, or store it and send where",
+        )?;
+        if !message.headers.is_empty() {
+            self.require(Need::Headers(HeaderCarriage::Text), "put them into the payload")?;
+        }
+        match &message.address {
+            Address::Subject(scope, _) => self.check_scope(scope.as_ref())?,
+            Address::Foreign(_) => {
+                self.require(Need::Names(Names::Any), "publish under a subject")?
+            }
+            Address::Reply(_) => {}
+        }
+        let Some(properties) = message.properties() else { return Ok(()) };
+        properties.set().try_for_each(|it| {
+            self.require(Need::Property(it), "leave it unset, or put it into the payload")
+        })
+    }
+
+    /// Refuses a subscription that the backend cannot honour. Adapters call it first in `subscribe`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`], or [`ErrorKind::InvalidOptions`] when it wants no pattern.
+    pub fn check_subscription(&self, wanted: &Subscription) -> Result<()> {
+        self.require(
+            Need::Registration(Registration::Eventual),
+            "subscribe through another backend",
+        )?;
+        self.check_patterns(wanted.scope.as_ref(), &wanted.patterns)?;
+        self.check_start(&wanted.start)?;
+        let Buffer { overflow, .. } = wanted.buffer;
+        self.require(Need::Overflow(overflow), "choose another overflow")?;
+        if wanted.group.is_some() {
+            self.require(Need::Groups(Groups::Named), "subscribe without a group")?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a consumption that the backend cannot honour. Adapters call it first in `consume`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`], or [`ErrorKind::InvalidOptions`] when it wants no pattern.
+    pub fn check_consumption(&self, wanted: &Consumption) -> Result<()> {
+        self.require(
+            Need::Settlement(Settlement::Cumulative),
+            "subscribe, or use a backend with queues",
+        )?;
+        self.check_patterns(wanted.scope.as_ref(), &wanted.patterns)?;
+        self.check_start(&wanted.start)?;
+        self.require(
+            Need::Queue(match wanted.lifetime {
+                Lifetime::Durable => QueueKind::Durable,
+                Lifetime::UntilUnused => QueueKind::UntilUnused,
+            }),
+            "choose another lifetime",
+        )?;
+        if wanted.exclusive {
+            self.require(Need::Queue(QueueKind::Exclusive), "share the queue")?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a verdict that the backend cannot honour. Adapters call it first in `settle`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`].
+    pub fn check_verdict(&self, verdict: Verdict) -> Result<()> {
+        let need = match verdict {
+            Verdict::Ack => Need::Settlement(Settlement::Cumulative),
+            Verdict::Discard => Need::Settlement(Settlement::Each),
+            Verdict::Requeue => Need::Requeue(Requeue::Immediate),
+            Verdict::RequeueAfter(_) => Need::Requeue(Requeue::Delayed),
+        };
+        self.require(need, "settle in another way")?;
+        match (verdict, self.max_delay) {
+            (Verdict::RequeueAfter(delay), Some(max)) if delay > max => {
+                Err(Error::new(ErrorKind::Unsupported, self.backend)
+                    .with_detail(format!("a delay of {delay:?}, at most {max:?} is kept")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_patterns(&self, scope: Option<&Scope>, patterns: &[Pattern]) -> Result<()> {
+        self.check_scope(scope)?;
+        if patterns.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidOptions, self.backend)
+                .with_detail("an intake needs a pattern"));
+        }
+        patterns.iter().try_for_each(|pattern| {
+            let named = |err: Error| err.with_subject(pattern.to_string());
+            if matches!(pattern.kind(), PatternKind::Exact(_)) {
+                self.require(Need::Names(Names::Any), "bind to a subject").map_err(named)?;
+            }
+            if matches!(pattern.kind(), PatternKind::Prefix(_)) && self.names < Names::Any {
+                return self
+                    .require(Need::Names(Names::Any), "use a pattern of tokens")
+                    .map_err(named);
+            }
+            self.require(
+                Need::Wildcards(pattern.needs()),
+                "name the subjects, or take more and filter",
+            )
+            .map_err(named)
+        })
+    }
+
+    fn check_scope(&self, scope: Option<&Scope>) -> Result<()> {
+        match scope {
+            Some(_) => self.require(Need::Scopes(Scopes::Prefix), "put it into the subject"),
+            None => Ok(()),
+        }
+    }
+
+    fn check_start(&self, start: &Start) -> Result<()> {
+        let point = match start {
+            Start::New => return Ok(()),
+            Start::Earliest => StartPoint::Earliest,
+            Start::Latest => StartPoint::Latest,
+            Start::At(_) | Start::After(_) => StartPoint::Offset,
+            Start::Time(_) => StartPoint::Time,
+        };
+        self.require(
+            Need::Start(point),
+            "start with what is new, or use a backend that keeps a log",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{QueueKinds, Subject};
+
+    #[test]
+    fn a_refusal_names_capability_backend_and_substitute() {
+        let err = Capabilities::new("zmq")
+            .require(Need::Request(Requests::Replies), "use nats")
+            .unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Unsupported);
+        assert_eq!(
+            err.to_string(),
+            "zmq: not supported by this backend: requests `replies` is needed, it has none; use nats"
+        );
+    }
+
+    #[test]
+    fn a_message_is_refused_for_what_would_be_dropped() {
+        let plain = Message::new(Subject::parse("a").unwrap(), "1234");
+        let able = Capabilities::new("x").with_confirm(Confirm::Buffered).with_max_payload(Some(4));
+        assert!(able.check_message(&plain).is_ok());
+        let refused = [
+            (plain.clone().with_header("a", 1).unwrap(), ErrorKind::Unsupported),
+            (plain.clone().with_priority(1), ErrorKind::Unsupported),
+            (plain.clone().with_scope(Scope::parse("s").unwrap()), ErrorKind::Unsupported),
+            (Message::to(Address::Foreign("".into()), ""), ErrorKind::Unsupported),
+            (Message::new(Subject::parse("a").unwrap(), "12345"), ErrorKind::TooLarge),
+        ];
+        for (message, kind) in refused {
+            assert_eq!(able.check_message(&message).unwrap_err().kind(), kind);
+        }
+        assert!(Capabilities::new("x").check_message(&plain).is_err());
+    }
+
+    #[test]
+    fn a_verdict_is_refused_beyond_the_longest_delay() {
+        let able = Capabilities::new("x")
+            .with_settlement(Settlement::Each)
+            .with_requeue(Requeue::Delayed)
+            .with_max_delay(Some(Duration::from_secs(1)));
+        assert!(able.check_verdict(Verdict::RequeueAfter(Duration::from_secs(1))).is_ok());
+        assert!(able.check_verdict(Verdict::RequeueAfter(Duration::from_secs(2))).is_err());
+    }
+
+    #[test]
+    fn an_intake_without_a_pattern_is_refused() {
+        let able = Capabilities::new("x")
+            .with_settlement(Settlement::Each)
+            .with_queues(QueueKinds::of(&[QueueKind::Durable]));
+        let queue = crate::Queue::parse("q").unwrap();
+        let mut wanted = Consumption::new(queue, Subject::parse("a").unwrap());
+        assert!(able.check_consumption(&wanted).is_ok());
+        assert!(able.check_consumption(&wanted.clone().with_exclusive(true)).is_err());
+        wanted.patterns.clear();
+        assert_eq!(able.check_consumption(&wanted).unwrap_err().kind(), ErrorKind::InvalidOptions);
+    }
+}
