@@ -1,0 +1,48 @@
+//! `cargo xtask ci`: what a change must pass. Every stage runs, whatever failed before it; the closing line
+//! of the tests comes last.
+
+use crate::{
+    api, check, deny,
+    failure::{Context, Failure, Result},
+    features, pack,
+    program::Program,
+    stages::Stages,
+    tally::Tally,
+    workspace::{self, Workspace},
+};
+
+pub(crate) fn run() -> Result {
+    let workspace = Workspace::load()?;
+    let mut stages = Stages::default();
+    let mut tally = Tally::default();
+
+    check::stage_all(&mut stages);
+    stages.run("tests", || tests(&mut tally));
+    stages.run("benches", || {
+        let check = ["check", "--workspace", "--benches"];
+        Program::cargo().args(check).current_dir(workspace::root()).run()
+    });
+    stages.run("each crate alone", || features::run(&workspace));
+    stages.run("licences, bans, sources", || deny::run(&workspace));
+    stages.run("API listings", || api::run(false));
+    stages.run("publish", pack::publish_dry_run);
+    stages.run("packed crates", || pack::depend_from_outside(&workspace));
+
+    println!("\n{}", stages.table());
+    println!("{tally}");
+    stages.finish()
+}
+
+/// The README's test command, word for word.
+fn tests(tally: &mut Tally) -> Result {
+    let mut closing = None;
+    let status = Program::cargo()
+        .args(["xtask", "test"])
+        .current_dir(workspace::root())
+        .follow(|line| closing = Tally::parse(line).or(closing))?;
+    *tally = closing.context("no test ran")?;
+    if !status.success() {
+        return Err(Failure::new(format!("cargo xtask test: {status}")));
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! `cargo xtask test`: every test of the workspace on real brokers, every example, and one closing line.
+
+use std::path::PathBuf;
+
+use crate::{
+    brokers::{self, nats},
+    examples,
+    failure::{Failure, Result},
+    program::Program,
+    python,
+    tally::Tally,
+    workspace::Workspace,
+};
+
+/// What the tests find in their environment.
+pub(crate) type Environment = Vec<(&'static str, PathBuf)>;
+
+/// Runs everything; with `extra` arguments for `cargo test`, only what they pick.
+pub(crate) fn run(extra: &[&str]) -> Result {
+    let workspace = Workspace::load()?;
+    let environment = environment(&workspace)?;
+    let mut tally = Tally::default();
+
+    let mut tests = Program::cargo().args(["test", "--no-fail-fast"]).current_dir(&workspace.root);
+    if !names_packages(extra) {
+        tests = tests.arg("--workspace");
+    }
+    for (name, value) in &environment {
+        tests = tests.env(name, value);
+    }
+    let status = tests.args(extra).follow(|line| tally.add_result_line(line))?;
+    if !status.success() && tally.failed == 0 {
+        eprintln!("cargo test: {status}, yet no test failed: something did not build, or died");
+        tally.failed += 1;
+    }
+    if extra.is_empty() {
+        examples::run(&workspace, &mut tally)?;
+    }
+    println!("{tally}");
+    if tally.failed > 0 {
+        return Err(Failure::new("not all tests passed"));
+    }
+    Ok(())
+}
+
+/// Provides what the tests need, with one line for each that cannot be had on this machine.
+pub(crate) fn environment(workspace: &Workspace) -> Result<Environment> {
+    let sources: [(&str, &'static str, Result<PathBuf>); 2] = [
+        ("nats-server", nats::VARIABLE, nats::provide(workspace)),
+        ("python originals", python::VARIABLE, python::provide(workspace)),
+    ];
+    let mut environment = Environment::new();
+    let mut missing = Vec::new();
+    for (what, variable, found) in sources {
+        match found {
+            Ok(path) => {
+                eprintln!("{what}: {}", path.display());
+                environment.push((variable, path));
+            }
+            Err(advice) => missing.push(format!("{what}: missing: {advice}")),
+        }
+    }
+    if !missing.is_empty() && brokers::required() {
+        return Err(Failure::new(missing.join("\n")));
+    }
+    for line in missing {
+        eprintln!("{line}; the tests that need it are skipped");
+    }
+    Ok(environment)
+}
+
+fn names_packages(extra: &[&str]) -> bool {
+    extra
+        .iter()
+        .take_while(|arg| **arg != "--")
+        .any(|arg| arg.starts_with("-p") || arg.starts_with("--package") || *arg == "--workspace")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_whole_workspace_is_meant_unless_packages_are_named() {
+        assert!(!names_packages(&[]));
+        assert!(!names_packages(&["--doc", "settles"]));
+        assert!(!names_packages(&["--", "--package"]));
+        assert!(names_packages(&["-p", "sinew-beat"]));
+        assert!(names_packages(&["-psinew-beat"]));
+        assert!(names_packages(&["--package=sinew-beat", "heart"]));
+    }
+}
