@@ -28,7 +28,9 @@ pub(crate) fn install(package: &str) -> Result {
     };
     let wanted = ["install", "--yes", "--no-install-recommends", package];
     // Package lists may be absent or old; they are fetched only when the first try fails.
-    apt(&wanted).or_else(|_| apt(&["update"]).and_then(|()| apt(&wanted)))
+    apt(&wanted)
+        .or_else(|_| apt(&["update"]).and_then(|()| apt(&wanted)))
+        .map_err(|failure| Failure::new(format!("run: apt-get install {package} ({failure})")))
 }
 
 /// The words before `apt-get`; `None` when it would ask for a password.

@@ -54,7 +54,10 @@ fn find_or_install(workspace: &Workspace, dir: &Path) -> Result<PathBuf> {
         if program::is_executable(&found) {
             match check(&found) {
                 Ok(()) => return Ok(found),
-                Err(refusal) => refusals.push(refusal.to_string()),
+                Err(refusal) => {
+                    eprintln!("{refusal}");
+                    refusals.push(refusal.to_string());
+                }
             }
         }
     }
