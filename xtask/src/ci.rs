@@ -8,6 +8,7 @@ use crate::{
     program::Program,
     stages::Stages,
     tally::Tally,
+    test,
     workspace::{self, Workspace},
 };
 
@@ -29,8 +30,12 @@ pub(crate) fn run() -> Result {
     stages.run("packed crates", || pack::depend_from_outside(&workspace));
 
     println!("\n{}", stages.table());
+    let verdict = stages.finish();
+    if let Err(failure) = &verdict {
+        println!("{failure}");
+    }
     println!("{tally}");
-    stages.finish()
+    verdict.map_err(|_| Failure::told())
 }
 
 /// The README's test command, word for word.
@@ -39,7 +44,7 @@ fn tests(tally: &mut Tally) -> Result {
     let status = Program::cargo()
         .args(["xtask", "test"])
         .current_dir(workspace::root())
-        .follow(|line| closing = Tally::parse(line).or(closing))?;
+        .follow(test::SILENCE, |line| closing = Tally::parse(line).or(closing))?;
     *tally = closing.context("no test ran")?;
     if !status.success() {
         return Err(Failure::new(format!("cargo xtask test: {status}")));

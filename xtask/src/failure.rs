@@ -22,6 +22,11 @@ impl Failure {
         Self { message: message.into(), status: 64 }
     }
 
+    /// The answer is no, and what there was to say has been said.
+    pub(crate) fn told() -> Self {
+        Self::new(String::new())
+    }
+
     pub(crate) fn status(&self) -> u8 {
         self.status
     }

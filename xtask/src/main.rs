@@ -50,7 +50,10 @@ fn main() -> ExitCode {
     match dispatch(&words) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("xtask: {failure}");
+            let message = failure.to_string();
+            if !message.is_empty() {
+                eprintln!("xtask: {message}");
+            }
             ExitCode::from(failure.status())
         }
     }

@@ -4,10 +4,11 @@ use std::{
     env,
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Read},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
 };
@@ -93,18 +94,41 @@ impl Program {
         Err(Failure::new(format!("{}: {status}: {}", self.line(), err.trim())))
     }
 
-    /// Runs it with stdout passing through `each_line` on its way to ours.
-    pub(crate) fn follow(mut self, mut each_line: impl FnMut(&str)) -> Result<ExitStatus> {
+    /// Runs it with stdout passing through `each_line` on its way to ours, and stops it when nothing came for
+    /// longer than `silence`.
+    pub(crate) fn follow(
+        mut self,
+        silence: Duration,
+        mut each_line: impl FnMut(&str),
+    ) -> Result<ExitStatus> {
         eprintln!("$ {}", self.line());
         let mut child = self.command.stdout(Stdio::piped()).spawn().context(self.line())?;
         let stdout = child.stdout.take().context("stdout was piped")?;
-        for line in BufReader::new(stdout).split(b'\n') {
-            let line = line.context(self.line())?;
-            let line = String::from_utf8_lossy(&line);
-            println!("{line}");
-            each_line(&line);
+        let (sender, lines) = mpsc::sync_channel(1024);
+        thread::spawn(move || {
+            let lines = BufReader::new(stdout).split(b'\n').map_while(io::Result::ok);
+            for line in lines {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        loop {
+            match lines.recv_timeout(silence) {
+                Ok(line) => {
+                    let line = String::from_utf8_lossy(&line);
+                    println!("{line}");
+                    each_line(&line);
+                }
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    child.kill().and_then(|()| child.wait()).context(self.line())?;
+                    let (line, seconds) = (self.line(), silence.as_secs());
+                    return Err(Failure::new(format!("`{line}` stopped: silent for {seconds} s")));
+                }
+            }
         }
-        child.wait().context(self.line())
+        wait(&mut child, silence).context(self.line())
     }
 
     /// The command itself, for a caller that owns the child process.
@@ -195,9 +219,18 @@ mod tests {
         let mut seen = Vec::new();
         let status = Program::new("printf")
             .arg("one\ntwo\n")
-            .follow(|line| seen.push(line.to_owned()))
+            .follow(Duration::from_secs(10), |line| seen.push(line.to_owned()))
             .unwrap();
         assert!(status.success());
         assert_eq!(seen, ["one", "two"]);
+    }
+
+    #[test]
+    fn a_program_that_falls_silent_is_stopped() {
+        let stopped = Program::new("sh")
+            .args(["-c", "echo one; exec sleep 60"])
+            .follow(Duration::from_millis(200), |_| {})
+            .unwrap_err();
+        assert!(stopped.to_string().contains("silent"), "{stopped}");
     }
 }

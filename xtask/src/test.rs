@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test of the workspace on real brokers, every example, and one closing line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
     brokers::{self, nats},
@@ -11,6 +11,9 @@ use crate::{
     tally::Tally,
     workspace::Workspace,
 };
+
+/// No test says nothing for longer, nor does a cold build between two of cargo's lines on stdout.
+pub(crate) const SILENCE: Duration = Duration::from_secs(1200);
 
 /// What the tests find in their environment.
 pub(crate) type Environment = Vec<(&'static str, PathBuf)>;
@@ -28,7 +31,7 @@ pub(crate) fn run(extra: &[&str]) -> Result {
     for (name, value) in &environment {
         tests = tests.env(name, value);
     }
-    let status = tests.args(extra).follow(|line| tally.add_result_line(line))?;
+    let status = tests.args(extra).follow(SILENCE, |line| tally.add_result_line(line))?;
     if !status.success() && tally.failed == 0 {
         eprintln!("cargo test: {status}, yet no test failed: something did not build, or died");
         tally.failed += 1;
@@ -38,7 +41,7 @@ pub(crate) fn run(extra: &[&str]) -> Result {
     }
     println!("{tally}");
     if tally.failed > 0 {
-        return Err(Failure::new("not all tests passed"));
+        return Err(Failure::told());
     }
     Ok(())
 }

@@ -27,6 +27,21 @@ const TOP_LEVEL: &[&str] = &[
 const ADAPTER_FILES: &[&str] =
     &["README.md", "src/error.rs", "src/lib.rs", "src/options.rs", "tests/conformance.rs"];
 
+/// Lines that the page which newcomers read first may have.
+const LONGEST_MAP: usize = 150;
+
+/// The architecture is a map, not a manual.
+pub(super) fn the_map_is_short(tree: &Tree) -> Vec<Finding> {
+    let path = "docs/architecture.md";
+    let lines = tree.text(path).map_or(0, |text| text.lines().count());
+    let message = match lines {
+        0 => "missing or empty: newcomers start there".to_owned(),
+        lines if lines > LONGEST_MAP => format!("{lines} lines, {LONGEST_MAP} allowed"),
+        _ => return Vec::new(),
+    };
+    vec![Finding::new(path, 0, message)]
+}
+
 /// Nothing else is added at the top without a decision.
 pub(super) fn top_level_is_small(tree: &Tree) -> Vec<Finding> {
     let top: BTreeSet<&str> =
@@ -68,6 +83,14 @@ mod tests {
         let found = top_level_is_small(&tree);
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].path, "scripts");
+    }
+
+    #[test]
+    fn a_missing_and_an_overlong_map_are_found() {
+        let map = |lines: usize| Tree::of(&[("docs/architecture.md", &*"line\n".repeat(lines))]);
+        assert_eq!(the_map_is_short(&Tree::default()).len(), 1);
+        assert_eq!(the_map_is_short(&map(151)).len(), 1);
+        assert!(the_map_is_short(&map(150)).is_empty());
     }
 
     #[test]

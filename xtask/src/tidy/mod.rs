@@ -57,6 +57,7 @@ const CHECKS: &[Check] = &[
     modules::have_a_small_root,
     modules::are_documented_by_their_readme,
     layout::top_level_is_small,
+    layout::the_map_is_short,
     layout::adapters_look_alike,
     layout::crates_have_a_readme,
     manifests::describe_and_lint,
