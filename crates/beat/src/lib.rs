@@ -1,1 +1,24 @@
-//! Heartbeats over any broker: a heart that speaks beatit's convention, and the monitor it lacked.
+#![doc = include_str!("../README.md")]
+
+mod blocking;
+mod deadline;
+mod heart;
+mod monitor;
+mod outbox;
+mod process;
+mod pulse;
+mod stats;
+mod time;
+mod watch;
+mod wire;
+
+pub use blocking::BlockingHeart;
+pub use heart::{Heart, HeartOptions};
+pub use monitor::{
+    Monitor, MonitorCounts, MonitorEvent, MonitorOptions, ProcessStatus, Reason, State, Transition,
+};
+pub use process::Process;
+pub use pulse::{MIN_INTERVAL, Pulse};
+pub use time::{Clock, Timestamp};
+pub use watch::{Watch, WatchOptions, WatchTable};
+pub use wire::{Beat, MAX_PROMISE, Malformed};

@@ -1,0 +1,277 @@
+//! The heart: tells others that this process lives, as beatit does.
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use sinew_core::{
+    Confirm, Error, ErrorKind, IntoPayload, Message, Need, Publish, Result, Sent, Subject,
+};
+use tokio::time::Instant;
+
+use crate::{
+    Beat, MAX_PROMISE, Process, Pulse,
+    deadline::within,
+    pulse::{Leave, Suppression},
+    stats,
+};
+
+/// What a heart promises, and how long it may try.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct HeartOptions {
+    warmup: Duration,
+    period: Duration,
+    timeout: Duration,
+}
+
+impl Default for HeartOptions {
+    fn default() -> Self {
+        Self {
+            warmup: Duration::from_secs(60),
+            period: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+impl HeartOptions {
+    /// What [`Heart::start`] promises: the first beat within it. At most [`MAX_PROMISE`]. Default: 60 s.
+    #[must_use]
+    pub const fn with_warmup(mut self, warmup: Duration) -> Self {
+        self.warmup = warmup;
+        self
+    }
+
+    /// What [`Heart::beat`] and [`Heart::degraded`] promise: the next one within it. At most [`MAX_PROMISE`].
+    /// Default: 5 s.
+    #[must_use]
+    pub const fn with_period(mut self, period: Duration) -> Self {
+        self.period = period;
+        self
+    }
+
+    /// How long one call may take, the flush of [`Heart::stop`] included. Default: 5 s.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    pub(crate) const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// A heart of `process` that beats through `publisher`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidName`] or [`ErrorKind::InvalidSubject`] for the name of the process,
+    /// [`ErrorKind::InvalidOptions`] for a promise above [`MAX_PROMISE`], [`ErrorKind::Unsupported`] when the backend
+    /// cannot publish.
+    pub fn build<P: Publish>(self, publisher: P, process: &str) -> Result<Heart<P>> {
+        publisher
+            .capabilities()
+            .require(Need::Confirm(Confirm::Buffered), "beat through a backend that can publish")?;
+        if self.warmup.max(self.period) > MAX_PROMISE {
+            return Err(Error::new(ErrorKind::InvalidOptions, "beat heart")
+                .with_subject(process)
+                .with_detail("promise at most 1000000000 s"));
+        }
+        let process = Process::parse(process)?;
+        let subject = process.subject()?;
+        Ok(Heart {
+            publisher,
+            process,
+            subject,
+            options: self,
+            suppression: Mutex::new(Suppression::default()),
+        })
+    }
+}
+
+/// Beats for a process, byte for byte as beatit 2022.3.1 does.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> sinew_core::Result<()> {
+/// use sinew_beat::{Heart, Pulse};
+/// use sinew_core::{Message, publish_fn};
+///
+/// let print = publish_fn(|message: Message| {
+///     println!("{} <- {:?}", message.address, message.payload);
+///     Ok(())
+/// });
+/// let heart = Heart::new(print, "billing")?;
+/// heart.start().await?; // heartbeat.billing <- b"start/60"
+/// assert_eq!(heart.beat().await?, Pulse::Sent); // heartbeat.billing <- b"beat/5"
+/// assert_eq!(heart.beat().await?, Pulse::Suppressed);
+/// heart.stop().await?; // heartbeat.billing <- b"stop"
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Call [`beat`](Self::beat) from the loop that does the work, as often as it turns: `beat` and `degraded` are sent
+/// at most once a second each, on clocks of their own; `start` and `stop` always. A call that fails or is dropped has
+/// not counted, so the next one may send at once. Time is monotonic: a stepped wall clock mutes nothing.
+///
+/// Dropping it sends nothing: a process that vanishes shall look like one. It works on any async runtime.
+pub struct Heart<P> {
+    publisher: P,
+    process: Process,
+    subject: Subject,
+    options: HeartOptions,
+    suppression: Mutex<Suppression>,
+}
+
+impl<P: Publish> Heart<P> {
+    /// A heart of `process` with default options.
+    ///
+    /// # Errors
+    ///
+    /// As [`HeartOptions::build`] has them.
+    pub fn new(publisher: P, process: &str) -> Result<Self> {
+        HeartOptions::default().build(publisher, process)
+    }
+
+    /// Says that the process starts: `start/<warmup>`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Heart::send`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Heart::send`].
+    pub async fn start(&self) -> Result<Pulse> {
+        self.send(Beat::Start { warmup: self.options.warmup }).await
+    }
+
+    /// Says that it is well: `beat/<period>`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Heart::send`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Heart::send`].
+    pub async fn beat(&self) -> Result<Pulse> {
+        self.send(Beat::Beat { period: self.options.period }).await
+    }
+
+    /// Says that it works, but not well: `degraded/<period>`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Heart::send`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Heart::send`].
+    pub async fn degraded(&self) -> Result<Pulse> {
+        self.send(Beat::Degraded { period: self.options.period }).await
+    }
+
+    /// Says that it ends on purpose: `stop`, flushed, so that the process may end once this has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Heart::send`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Heart::send`].
+    pub async fn stop(&self) -> Result<Pulse> {
+        self.send(Beat::Stop).await
+    }
+
+    /// Says anything there is to say, with a promise of its own. A [`Beat::Stop`] is flushed.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`] after [`HeartOptions::with_timeout`], [`ErrorKind::InvalidPayload`] for a promise above
+    /// [`MAX_PROMISE`], and what [`Publish::publish`] has.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped call may or may not have sent, and has not counted: the next one is not suppressed for it.
+    pub async fn send(&self, beat: Beat) -> Result<Pulse> {
+        let Some(leave) = lock(&self.suppression).admit(beat, Instant::now()) else {
+            stats::pulse(beat, Some(Pulse::Suppressed));
+            return Ok(Pulse::Suppressed);
+        };
+        let mut unsent = Unsent { suppression: &self.suppression, beat, leave: Some(leave) };
+        self.publish(beat).await?;
+        unsent.leave = None;
+        stats::pulse(beat, Some(Pulse::Sent));
+        Ok(Pulse::Sent)
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// What it beats under: `heartbeat.<process>`.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// What it publishes through.
+    #[must_use]
+    pub fn publisher(&self) -> &P {
+        &self.publisher
+    }
+
+    async fn publish(&self, beat: Beat) -> Result<()> {
+        let message = Message::new(self.subject.clone(), beat.into_payload()?);
+        let mut sent = Sent::No;
+        let publishing = async {
+            let pending = self.publisher.publish(message).await?;
+            sent = Sent::Maybe;
+            pending.await?;
+            if beat == Beat::Stop { self.publisher.flush().await } else { Ok(()) }
+        };
+        let outcome = within(self.options.timeout, publishing).await;
+        outcome.unwrap_or_else(|| {
+            Err(Error::new(ErrorKind::Timeout, "beat send")
+                .with_subject(self.subject.as_str())
+                .with_detail(format!("after {:?}; is the broker there?", self.options.timeout))
+                .with_sent(sent))
+        })
+    }
+}
+
+impl<P> fmt::Debug for Heart<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Heart")
+            .field("process", &self.process)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A beat on its way. Dropped before it was sent, by an error or by the caller, it has not counted.
+struct Unsent<'a> {
+    suppression: &'a Mutex<Suppression>,
+    beat: Beat,
+    /// None once it was sent.
+    leave: Option<Leave>,
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        if let Some(leave) = &self.leave {
+            stats::pulse(self.beat, None);
+            lock(self.suppression).revoke(leave);
+        }
+    }
+}
+
+fn lock(suppression: &Mutex<Suppression>) -> MutexGuard<'_, Suppression> {
+    suppression.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,235 @@
+//! What a monitor tells: states, transitions, and what else happens to it.
+use std::{fmt, time::Duration};
+
+use crate::{Malformed, Process, Timestamp};
+
+/// What a monitor thinks of a process.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub enum State {
+    /// Declared, and not heard of yet.
+    Expected,
+    /// It said `start`, and its warmup runs.
+    Starting,
+    /// It said `beat`, and its period runs.
+    Up,
+    /// It said `degraded`, and its period runs.
+    Degraded,
+    /// It broke its promise, and may yet be heard of.
+    Late,
+    /// It was silent for too long.
+    Down,
+    /// It said `stop`.
+    Stopped,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: &'static [Self] = &[
+        Self::Expected,
+        Self::Starting,
+        Self::Up,
+        Self::Degraded,
+        Self::Late,
+        Self::Down,
+        Self::Stopped,
+    ];
+
+    /// The state in lower case, as tables, JSON and metrics show it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expected => "expected",
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Degraded => "degraded",
+            Self::Late => "late",
+            Self::Down => "down",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Whether it was heard of within its promise: starting, up or degraded.
+    #[must_use]
+    pub const fn is_alive(self) -> bool {
+        matches!(self, Self::Starting | Self::Up | Self::Degraded)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why a process changed its state.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// It was declared.
+    Declared,
+    /// It said `start`.
+    Start,
+    /// It said `beat`.
+    Beat,
+    /// It said `degraded`.
+    Degraded,
+    /// It said `stop`.
+    Stop,
+    /// What it promised did not come in time.
+    Overdue,
+    /// Nothing came for several times what it promised.
+    Silent,
+    /// Declared, and never heard of while the monitor learned.
+    NeverSeen,
+}
+
+impl Reason {
+    /// The reason in lower case, as tables, JSON and metrics show it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Declared => "declared",
+            Self::Start => "start",
+            Self::Beat => "beat",
+            Self::Degraded => "degraded",
+            Self::Stop => "stop",
+            Self::Overdue => "overdue",
+            Self::Silent => "silent",
+            Self::NeverSeen => "never seen",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A process changed its state.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Transition {
+    /// Which process.
+    pub process: Process,
+    /// What it was; none when it was not known before.
+    pub from: Option<State>,
+    /// What it is. The same as `from` only where `skipped` states lie between.
+    pub to: State,
+    /// When `to` began: for `Late` and `Down` the deadline that passed, not when somebody looked.
+    pub at: Timestamp,
+    /// Why it is `to`.
+    pub reason: Reason,
+    /// How many transitions of it in between a slow reader was not told one by one.
+    pub skipped: u64,
+}
+
+/// One thing that a monitor has to tell.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum MonitorEvent {
+    /// A process changed its state.
+    Transition(Transition),
+    /// The link is down: the monitor hears nothing, and judges nobody until it is sighted.
+    Blind {
+        /// Since when.
+        at: Timestamp,
+        /// How many changes before it a slow reader was not told.
+        skipped: u64,
+    },
+    /// The link is up again: everyone has one fresh promise from `at` on.
+    Sighted {
+        /// Since when.
+        at: Timestamp,
+        /// How many changes before it a slow reader was not told.
+        skipped: u64,
+    },
+    /// Messages were lost on their way in, beats perhaps: everyone has one fresh promise from `at` on.
+    Gap {
+        /// How many, as far as is known.
+        lost: u64,
+        /// When it was noticed last.
+        at: Timestamp,
+    },
+    /// What came was no beat. It changed nothing.
+    Malformed {
+        /// What it was published under, escaped where it is no text.
+        name: Box<str>,
+        /// What was wrong with the last one.
+        reason: Malformed,
+        /// How many there were since this was told last.
+        count: u64,
+        /// When the last one came.
+        at: Timestamp,
+    },
+    /// A process was not taken in: there are as many as
+    /// [`MonitorOptions::with_max_processes`](crate::MonitorOptions::with_max_processes) allows.
+    Refused {
+        /// The last one refused.
+        process: Process,
+        /// How many beats were refused since this was told last.
+        count: u64,
+        /// When the last one came.
+        at: Timestamp,
+    },
+}
+
+impl MonitorEvent {
+    /// The transition, if it is one.
+    #[must_use]
+    pub fn transition(&self) -> Option<&Transition> {
+        match self {
+            Self::Transition(transition) => Some(transition),
+            _ => None,
+        }
+    }
+
+    /// When it happened.
+    #[must_use]
+    pub const fn at(&self) -> Timestamp {
+        match self {
+            Self::Transition(Transition { at, .. })
+            | Self::Blind { at, .. }
+            | Self::Sighted { at, .. }
+            | Self::Gap { at, .. }
+            | Self::Malformed { at, .. }
+            | Self::Refused { at, .. } => *at,
+        }
+    }
+}
+
+/// What a monitor knows of one process.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct ProcessStatus {
+    /// Its name.
+    pub process: Process,
+    /// What it is.
+    pub state: State,
+    /// When that began.
+    pub since: Timestamp,
+    /// When it was last heard of, if ever.
+    pub last_seen: Option<Timestamp>,
+    /// When its state gets worse unless it is heard of; none once it is down or stopped, and while the monitor is
+    /// blind.
+    pub deadline: Option<Timestamp>,
+    /// What it promised last: its warmup or its period; none if it promised nothing.
+    pub promise: Option<Duration>,
+}
+
+/// What a monitor has counted since its start.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct MonitorCounts {
+    /// Beats of all four verbs that were taken.
+    pub beats: u64,
+    /// Messages that were no beats.
+    pub malformed: u64,
+    /// Beats of processes that were one too many.
+    pub refused: u64,
+    /// Messages lost on their way in.
+    pub lost: u64,
+    /// Transitions made.
+    pub transitions: u64,
+}

@@ -1,0 +1,65 @@
+//! What beat counts, under the names that a metrics recorder sees.
+use metrics::{counter, gauge};
+
+use crate::{Beat, MonitorEvent, State};
+
+/// Passes events on, and counts them on their way.
+///
+/// | metric | what |
+/// |---|---|
+/// | `beat_transitions_total{from,to}` | transitions; `from` is `none` for a process that was not known |
+/// | `beat_malformed_total{reason}` | messages that were no beats |
+/// | `beat_refused_total` | beats of processes that were one too many |
+/// | `beat_lost_total` | messages lost on their way in |
+/// | `beat_monitor_blind` | 1 while the link is down |
+pub(crate) struct Counted<'a, T> {
+    to: &'a mut T,
+    any: bool,
+}
+
+impl<'a, T> Counted<'a, T> {
+    pub(crate) fn new(to: &'a mut T) -> Self {
+        Self { to, any: false }
+    }
+
+    /// Whether anything was passed on.
+    pub(crate) fn any(&self) -> bool {
+        self.any
+    }
+}
+
+impl<T: Extend<MonitorEvent>> Extend<MonitorEvent> for Counted<'_, T> {
+    fn extend<I: IntoIterator<Item = MonitorEvent>>(&mut self, events: I) {
+        self.to.extend(events.into_iter().inspect(|event| {
+            self.any = true;
+            count(event);
+        }));
+    }
+}
+
+fn count(event: &MonitorEvent) {
+    match event {
+        MonitorEvent::Transition(it) => {
+            let from = it.from.map_or("none", State::as_str);
+            counter!("beat_transitions_total", "from" => from, "to" => it.to.as_str()).increment(1);
+        }
+        MonitorEvent::Malformed { reason, count, .. } => {
+            counter!("beat_malformed_total", "reason" => reason.as_str()).increment(*count);
+        }
+        MonitorEvent::Refused { count, .. } => counter!("beat_refused_total").increment(*count),
+        MonitorEvent::Gap { lost, .. } => counter!("beat_lost_total").increment(*lost),
+        MonitorEvent::Blind { .. } => gauge!("beat_monitor_blind").set(1.0),
+        MonitorEvent::Sighted { .. } => gauge!("beat_monitor_blind").set(0.0),
+    }
+}
+
+/// One call of a heart: `beat_sent_total`, `beat_suppressed_total` or `beat_failed_total`, each `{verb}`.
+pub(crate) fn pulse(beat: Beat, outcome: Option<crate::Pulse>) {
+    let verb = beat.verb();
+    match outcome {
+        Some(crate::Pulse::Sent) => counter!("beat_sent_total", "verb" => verb),
+        Some(crate::Pulse::Suppressed) => counter!("beat_suppressed_total", "verb" => verb),
+        None => counter!("beat_failed_total", "verb" => verb),
+    }
+    .increment(1);
+}
