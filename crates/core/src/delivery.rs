@@ -1,16 +1,14 @@
 //! Deliveries: messages that want a verdict.
 use std::{fmt, time::Duration};
 
-use crate::{BoxFuture, Message, Pending, Position};
+use crate::{BoxFuture, Message, Pending};
 
 /// One message to settle, by value and so at most once.
 ///
 /// Dropped unsettled - by a panic, by a cancelled handler - it is requeued.
 pub struct Delivery {
-    /// What arrived.
+    /// What arrived; clone it to keep it, which copies nothing.
     pub message: Message,
-    /// Where it is stored, where the backend has positions.
-    pub position: Option<Position>,
     /// Which delivery of this message it is.
     pub attempt: Attempt,
     settle: Option<Box<dyn Settle>>,
@@ -70,13 +68,8 @@ pub trait Settle: Send + Sync {
 impl Delivery {
     /// For adapters: a message and the way to settle it.
     #[must_use]
-    pub fn new(
-        message: Message,
-        position: Option<Position>,
-        attempt: Attempt,
-        settle: impl Settle + 'static,
-    ) -> Self {
-        Self { message, position, attempt, settle: Some(Box::new(settle)) }
+    pub fn new(message: Message, attempt: Attempt, settle: impl Settle + 'static) -> Self {
+        Self { message, attempt, settle: Some(Box::new(settle)) }
     }
 
     /// Hands `verdict` over, and tells the broker's answer.
@@ -133,7 +126,6 @@ impl fmt::Debug for Delivery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Delivery")
             .field("message", &self.message)
-            .field("position", &self.position)
             .field("attempt", &self.attempt)
             .finish_non_exhaustive()
     }

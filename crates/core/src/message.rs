@@ -1,6 +1,7 @@
 //! Messages: what is published and what arrives.
 use std::{
     fmt,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -11,7 +12,7 @@ use crate::{
     Value,
 };
 
-/// One message, the same type on its way out and on its way in.
+/// One message, the same type on its way out and on its way in. Cloning it shares every part and copies none.
 ///
 /// At most 144 bytes, asserted when compiling: a larger one, moved by value through a channel, costs more than
 /// what it carries.
@@ -26,8 +27,10 @@ pub struct Message {
     pub headers: Headers,
     /// Where answers go.
     pub reply_to: Option<ReplyTo>,
-    /// Boxed when first set.
-    properties: Option<Box<Properties>>,
+    /// Allocated when first set.
+    properties: Option<Arc<Properties>>,
+    /// Allocated by backends that have positions.
+    position: Option<Arc<Position>>,
 }
 
 const _: () = assert!(size_of::<Message>() <= 144, "a larger message costs more than it carries");
@@ -41,8 +44,8 @@ pub enum Address {
     /// Whoever asked.
     Reply(ReplyTo),
     /// A name that is no subject: an empty routing key, a binary ZeroMQ topic. Delivered, never dropped; it can be
-    /// published where the backend's [`Names`](crate::Names) are any bytes.
-    Foreign(Bytes),
+    /// published where the backend's [`Names`](crate::Names) are any bytes. In a scope or in none, as a subject is.
+    Foreign(Option<Scope>, Bytes),
 }
 
 /// Where an answer goes. Opaque outside of the adapter that made it: a NATS inbox, an AMQP reply queue.
@@ -70,9 +73,18 @@ impl Address {
     #[must_use]
     pub fn from_wire(scope: Option<Scope>, name: impl Into<Bytes>) -> Self {
         let name = name.into();
-        match std::str::from_utf8(&name).ok().and_then(|text| Subject::parse(text).ok()) {
+        match Subject::from_wire(&name) {
             Some(subject) => Self::Subject(scope, subject),
-            None => Self::Foreign(name),
+            None => Self::Foreign(scope, name),
+        }
+    }
+
+    /// The scope that its name lives in, if any.
+    #[must_use]
+    pub fn scope(&self) -> Option<&Scope> {
+        match self {
+            Self::Subject(scope, _) | Self::Foreign(scope, _) => scope.as_ref(),
+            Self::Reply(_) => None,
         }
     }
 
@@ -81,7 +93,7 @@ impl Address {
     pub fn subject(&self) -> Option<&Subject> {
         match self {
             Self::Subject(_, subject) => Some(subject),
-            Self::Reply(_) | Self::Foreign(_) => None,
+            Self::Reply(_) | Self::Foreign(..) => None,
         }
     }
 }
@@ -89,11 +101,13 @@ impl Address {
 /// Names, not payloads: for logs and errors. Bytes that are no text are escaped.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(scope) = self.scope() {
+            write!(f, "{scope}/")?;
+        }
         match self {
-            Self::Subject(None, subject) => f.write_str(subject),
-            Self::Subject(Some(scope), subject) => write!(f, "{scope}/{subject}"),
+            Self::Subject(_, subject) => f.write_str(subject),
             Self::Reply(_) => f.write_str("(reply)"),
-            Self::Foreign(name) => write!(f, "{}", name.escape_ascii()),
+            Self::Foreign(_, name) => write!(f, "{}", name.escape_ascii()),
         }
     }
 }
@@ -114,6 +128,7 @@ impl Message {
             headers: Headers::default(),
             reply_to: None,
             properties: None,
+            position: None,
         }
     }
 
@@ -160,14 +175,29 @@ impl Message {
 
     /// The same, to change.
     pub fn properties_mut(&mut self) -> &mut Properties {
-        self.properties.get_or_insert_default()
+        Arc::make_mut(self.properties.get_or_insert_default())
     }
 
-    /// Puts the message into `scope`; no effect on a reply or a foreign name.
+    /// Where it is stored, on what arrives from a backend that has positions: where a reader resumes, with
+    /// [`Start::After`](crate::Start::After).
+    #[must_use]
+    pub fn position(&self) -> Option<&Position> {
+        self.position.as_deref()
+    }
+
+    /// For adapters: says where the message is stored. It says nothing to a publish.
+    #[must_use]
+    pub fn with_position(mut self, position: impl Into<Arc<Position>>) -> Self {
+        self.position = Some(position.into());
+        self
+    }
+
+    /// Puts the message's name into `scope`; no effect on a reply.
     #[must_use]
     pub fn with_scope(mut self, scope: Scope) -> Self {
-        if let Address::Subject(slot, _) = &mut self.address {
-            *slot = Some(scope);
+        match &mut self.address {
+            Address::Subject(slot, _) | Address::Foreign(slot, _) => *slot = Some(scope),
+            Address::Reply(_) => {}
         }
         self
     }
@@ -199,6 +229,7 @@ impl fmt::Debug for Message {
             .field("headers", &self.headers)
             .field("reply_to", &self.reply_to)
             .field("properties", &self.properties)
+            .field("position", &self.position)
             .finish()
     }
 }
@@ -259,7 +290,7 @@ mod tests {
     fn a_name_that_is_no_subject_arrives_as_foreign() {
         for name in [&b""[..], b"a..b", b"\xff\0", b"a b"] {
             let address = Address::from_wire(None, Bytes::copy_from_slice(name));
-            assert_eq!(address, Address::Foreign(Bytes::copy_from_slice(name)));
+            assert_eq!(address, Address::Foreign(None, Bytes::copy_from_slice(name)));
         }
     }
 

@@ -1,7 +1,10 @@
 //! Names of queues and scopes, and their injective encoding into a smaller alphabet.
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use crate::{Error, ErrorKind, Result, subject::MAX_NAME_LEN};
+use crate::{
+    Error, ErrorKind, Result,
+    subject::{MAX_NAME_LEN, TOO_LONG},
+};
 
 /// The name of a queue (AMQP), a durable consumer (JetStream), a group (NATS, Liftbridge).
 ///
@@ -21,7 +24,7 @@ fn parse(text: &str, what: &'static str) -> Result<Arc<str>> {
     let reason = if text.is_empty() {
         "empty"
     } else if text.len() > MAX_NAME_LEN {
-        "longer than 255 bytes"
+        TOO_LONG
     } else if text.chars().any(char::is_control) {
         "holds a control character"
     } else {

@@ -3,7 +3,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::{Address, Error, ErrorKind, Result, Subject, Wildcards, subject::MAX_NAME_LEN};
+use crate::{Address, Error, ErrorKind, Result, Subject, Wildcards, subject};
 
 /// Which names an intake wants.
 ///
@@ -86,18 +86,18 @@ impl Pattern {
                 .with_subject(text)
                 .with_detail(reason))
         };
-        if text.len() > MAX_NAME_LEN {
-            return refuse("longer than 255 bytes");
+        if text.len() > subject::MAX_NAME_LEN {
+            return refuse(subject::TOO_LONG);
         }
         let mut needs = Wildcards::None;
         let mut tokens = text.split('.').map(PatternToken::new).peekable();
         while let Some(token) = tokens.next() {
             let last = tokens.peek().is_none();
             needs = needs.max(match token {
-                PatternToken::Literal(literal) if Subject::parse(literal).is_err() => {
-                    return refuse("a token is empty, or mixes a wildcard, whitespace or a control character into its text");
-                }
-                PatternToken::Literal(_) => Wildcards::None,
+                PatternToken::Literal(literal) => match subject::token_flaw(literal) {
+                    Some(reason) => return refuse(reason),
+                    None => Wildcards::None,
+                },
                 PatternToken::Tail if !last => return refuse("`>` must be the last token"),
                 PatternToken::Any if !last => Wildcards::Full,
                 PatternToken::One | PatternToken::Tail | PatternToken::Any => Wildcards::Tokens,
@@ -110,7 +110,7 @@ impl Pattern {
     #[must_use]
     pub fn exact(name: impl Into<Bytes>) -> Self {
         let name = name.into();
-        match std::str::from_utf8(&name).ok().and_then(|text| Subject::parse(text).ok()) {
+        match Subject::from_wire(&name) {
             Some(subject) => Self::from(subject),
             None => Self(Repr::Exact(name)),
         }
@@ -179,10 +179,10 @@ impl Pattern {
     pub fn matches_address(&self, address: &Address) -> bool {
         match (address, &self.0) {
             (Address::Subject(_, subject), _) => self.matches(subject),
-            (Address::Foreign(name), Repr::Exact(wanted)) => name == wanted,
-            (Address::Foreign(name), Repr::Prefix(prefix)) => name.starts_with(prefix),
+            (Address::Foreign(_, name), Repr::Exact(wanted)) => name == wanted,
+            (Address::Foreign(_, name), Repr::Prefix(prefix)) => name.starts_with(prefix),
             // `#` alone wants all there is, as an AMQP `#` binding does.
-            (Address::Foreign(_), Repr::Tokens { text, .. }) => &**text == "#",
+            (Address::Foreign(..), Repr::Tokens { text, .. }) => &**text == "#",
             (Address::Reply(_), _) => false,
         }
     }
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn foreign_names_are_wanted_by_name_by_prefix_and_by_a_lone_hash() {
-        let empty = Address::Foreign(Bytes::new());
+        let empty = Address::Foreign(None, Bytes::new());
         assert!(Pattern::exact("").matches_address(&empty));
         assert!(Pattern::prefix("").matches_address(&empty));
         assert!(Pattern::parse("#").unwrap().matches_address(&empty));

@@ -134,15 +134,16 @@ impl Capabilities {
             Need::Payload(message.payload.len()),
             "send less, or store it and send where",
         )?;
-        if !message.headers.is_empty() {
-            self.require(Need::Headers(HeaderCarriage::Text), "put them into the payload")?;
+        for (name, value) in message.headers.iter() {
+            let need = match value.has_text() {
+                true => Need::Headers(HeaderCarriage::Text),
+                false => Need::Headers(HeaderCarriage::Framed),
+            };
+            self.require(need, "put it into the payload").map_err(|err| err.with_subject(name))?;
         }
-        match &message.address {
-            Address::Subject(scope, _) => self.check_scope(scope.as_ref())?,
-            Address::Foreign(_) => {
-                self.require(Need::Names(Names::Any), "publish under a subject")?
-            }
-            Address::Reply(_) => {}
+        self.check_scope(message.address.scope())?;
+        if let Address::Foreign(..) = message.address {
+            self.require(Need::Names(Names::Any), "publish under a subject")?;
         }
         let Some(properties) = message.properties() else { return Ok(()) };
         properties.set().try_for_each(|it| {
@@ -268,7 +269,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{QueueKinds, Subject};
+    use crate::{QueueKinds, Subject, Value};
 
     #[test]
     fn a_refusal_names_capability_backend_and_substitute() {
@@ -291,13 +292,36 @@ mod tests {
             (plain.clone().with_header("a", 1).unwrap(), ErrorKind::Unsupported),
             (plain.clone().with_priority(1), ErrorKind::Unsupported),
             (plain.clone().with_scope(Scope::parse("s").unwrap()), ErrorKind::Unsupported),
-            (Message::to(Address::Foreign("".into()), ""), ErrorKind::Unsupported),
+            (Message::to(Address::Foreign(None, "".into()), ""), ErrorKind::Unsupported),
             (Message::new(Subject::parse("a").unwrap(), "12345"), ErrorKind::TooLarge),
         ];
         for (message, kind) in refused {
             assert_eq!(able.check_message(&message).unwrap_err().kind(), kind);
         }
         assert!(Capabilities::new("x").check_message(&plain).is_err());
+    }
+
+    #[test]
+    fn a_header_without_a_text_form_is_refused_where_headers_are_text() {
+        let able = Capabilities::new("x")
+            .with_confirm(Confirm::Buffered)
+            .with_headers(HeaderCarriage::Text);
+        let check = |value: Value| {
+            let message = Message::new(Subject::parse("a").unwrap(), "");
+            able.check_message(&message.with_header("h", value).unwrap()).map_err(|err| err.kind())
+        };
+        for value in [Value::from("a"), Value::from(1), Value::from_iter(["a", "b"])] {
+            assert_eq!(check(value), Ok(()));
+        }
+        for value in [
+            Value::Null,
+            Value::from(bytes::Bytes::from_static(b"a")),
+            Value::List(vec![]),
+            Value::from_iter([1, 2]),
+            Value::Map(vec![]),
+        ] {
+            assert_eq!(check(value), Err(ErrorKind::Unsupported));
+        }
     }
 
     #[test]

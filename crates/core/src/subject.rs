@@ -6,6 +6,8 @@ use crate::{Error, ErrorKind, Result};
 /// The longest subject, pattern, queue or scope name, in bytes: what AMQP's short string holds.
 pub const MAX_NAME_LEN: usize = 255;
 
+pub(crate) const TOO_LONG: &str = "longer than 255 bytes";
+
 /// A subject such as `orders.created`; holding one proves that it parsed.
 ///
 /// One or more tokens joined by `.`. A token is not empty and holds no whitespace, no control character and no
@@ -30,17 +32,18 @@ impl Subject {
     /// [`ErrorKind::InvalidSubject`] when `text` is too long, or a token is empty or holds whitespace, a control
     /// character or a wildcard.
     pub fn parse(text: &str) -> Result<Self> {
-        let reason = if text.len() > MAX_NAME_LEN {
-            "longer than 255 bytes"
-        } else {
-            match text.split('.').find_map(flaw) {
-                None => return Ok(Self(Arc::from(text))),
-                Some(reason) => reason,
-            }
-        };
-        Err(Error::new(ErrorKind::InvalidSubject, "parse subject")
-            .with_subject(text)
-            .with_detail(reason))
+        match flaw(text) {
+            None => Ok(Self(Arc::from(text))),
+            Some(reason) => Err(Error::new(ErrorKind::InvalidSubject, "parse subject")
+                .with_subject(text)
+                .with_detail(reason)),
+        }
+    }
+
+    /// The same for a peer's bytes, of which a refusal makes no error: that would copy them.
+    pub(crate) fn from_wire(name: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(name).ok()?;
+        flaw(text).is_none().then(|| Self(Arc::from(text)))
     }
 
     /// Joins tokens, each of which must hold no dot.
@@ -77,13 +80,23 @@ impl Subject {
     }
 }
 
-/// What is wrong with one token, if anything.
-fn flaw(token: &str) -> Option<&'static str> {
+/// What keeps a text from being a subject, if anything.
+fn flaw(text: &str) -> Option<&'static str> {
+    if text.len() > MAX_NAME_LEN {
+        return Some(TOO_LONG);
+    }
+    text.split('.').find_map(token_flaw)
+}
+
+/// What keeps a text from being a token, if anything.
+pub(crate) fn token_flaw(token: &str) -> Option<&'static str> {
     if token.is_empty() {
         return Some("a token is empty");
     }
     token.chars().find_map(|c| match c {
-        '*' | '>' | '#' => Some("a subject holds no wildcard; only a pattern does"),
+        '*' | '>' | '#' => {
+            Some("a token holds `*`, `>` or `#`, which stand alone, and in a pattern only")
+        }
         c if c.is_whitespace() => Some("a token holds whitespace"),
         c if c.is_control() => Some("a token holds a control character"),
         _ => None,
