@@ -17,15 +17,14 @@ mod pending;
 mod properties;
 mod publish;
 mod request;
-mod require;
 mod subject;
 mod subscribe;
 
 pub use backend::{AnyBackend, Backend, BoxFuture};
 pub use capability::{
-    Attempts, Capabilities, Confirm, Groups, Guarantee, HeaderCarriage, Names, Ordering, Overflow,
-    Overflows, Persistence, Property, PropertySet, QueueKind, QueueKinds, Registration, Requests,
-    Requeue, Scopes, Settlement, StartPoint, StartPoints, Wildcards,
+    Attempts, Capabilities, Confirm, Groups, Guarantee, HeaderCarriage, Names, Need, Ordering,
+    Overflow, Overflows, Persistence, Property, PropertySet, QueueKind, QueueKinds, Registration,
+    Requests, Requeue, Scopes, Settlement, StartPoint, StartPoints, Wildcards,
 };
 pub use consume::{AnyConsumer, Consume};
 pub use delivery::{Attempt, Delivery, Settle, Verdict};
@@ -42,6 +41,5 @@ pub use pending::{Pending, Position, Receipt};
 pub use properties::Properties;
 pub use publish::{AnyPublisher, Publish, PublishExt, PublishFn, publish_fn};
 pub use request::{AnyRequester, Request};
-pub use require::Need;
 pub use subject::{MAX_NAME_LEN, Subject, ToSubject};
 pub use subscribe::{AnySubscriber, Subscribe};

@@ -1,128 +1,11 @@
-//! Refusals: what a caller needs, held against what a backend promises, before anything is sent.
+//! Checks: whole messages, intakes and verdicts held against what a backend promises, before anything is sent.
 use crate::{
-    Address, Attempts, Buffer, Capabilities, Confirm, Consumption, Error, ErrorKind, Groups,
-    Guarantee, HeaderCarriage, Lifetime, Message, Names, Ordering, Overflow, Pattern, PatternKind,
-    Persistence, Property, QueueKind, Registration, Requests, Requeue, Result, Scope, Scopes,
-    Settlement, Start, StartPoint, Subscription, Verdict, Wildcards,
+    Address, Buffer, Capabilities, Confirm, Consumption, Error, ErrorKind, Groups, HeaderCarriage,
+    Lifetime, Message, Names, Need, Pattern, PatternKind, QueueKind, Registration, Requeue, Result,
+    Scope, Scopes, Settlement, Start, StartPoint, Subscription, Verdict,
 };
 
-/// Something that a pattern cannot do without. Where capabilities are ordered, "at least".
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Need {
-    /// A publish whose answer says at least this; anything above [`Confirm::None`] means "can publish".
-    Confirm(Confirm),
-    /// An intake, registered at least so; anything above [`Registration::None`] means "can take in".
-    Registration(Registration),
-    /// Delivery at least so often.
-    Delivery(Guarantee),
-    /// Settled intake, at least so fine.
-    Settlement(Settlement),
-    /// Handing deliveries back.
-    Requeue(Requeue),
-    /// Knowing of earlier deliveries.
-    Attempts(Attempts),
-    /// Order.
-    Ordering(Ordering),
-    /// Sharing copies.
-    Groups(Groups),
-    /// Patterns.
-    Wildcards(Wildcards),
-    /// Names.
-    Names(Names),
-    /// Scopes.
-    Scopes(Scopes),
-    /// Headers.
-    Headers(HeaderCarriage),
-    /// Keeping messages.
-    Persistence(Persistence),
-    /// An intake that starts there.
-    Start(StartPoint),
-    /// A queue of that kind.
-    Queue(QueueKind),
-    /// Requests.
-    Request(Requests),
-    /// A property that travels.
-    Property(Property),
-    /// A full buffer that does this.
-    Overflow(Overflow),
-    /// Payloads of this many bytes.
-    Payload(usize),
-}
-
 impl Capabilities {
-    /// Refuses, unless the backend has what `need` says. `substitute` tells the user what to do instead.
-    ///
-    /// Patterns call it where they are built, adapters where they are asked.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Unsupported`] ([`ErrorKind::TooLarge`] for a payload), naming the capability, the backend and
-    /// the substitute.
-    pub fn require(&self, need: Need, substitute: &str) -> Result<()> {
-        let (met, what, wanted, has) = match need {
-            Need::Confirm(it) => {
-                (self.confirm >= it, "publish confirmation", it.describe(), self.confirm.describe())
-            }
-            Need::Registration(it) => (
-                self.registration >= it,
-                "registration",
-                it.describe(),
-                self.registration.describe(),
-            ),
-            Need::Delivery(it) => {
-                (self.delivery >= it, "delivery", it.describe(), self.delivery.describe())
-            }
-            Need::Settlement(it) => {
-                (self.settlement >= it, "settlement", it.describe(), self.settlement.describe())
-            }
-            Need::Requeue(it) => {
-                (self.requeue >= it, "requeue", it.describe(), self.requeue.describe())
-            }
-            Need::Attempts(it) => {
-                (self.attempts >= it, "attempts", it.describe(), self.attempts.describe())
-            }
-            Need::Ordering(it) => {
-                (self.ordering >= it, "ordering", it.describe(), self.ordering.describe())
-            }
-            Need::Groups(it) => {
-                (self.groups >= it, "groups", it.describe(), self.groups.describe())
-            }
-            Need::Wildcards(it) => {
-                (self.wildcards >= it, "wildcards", it.describe(), self.wildcards.describe())
-            }
-            Need::Names(it) => (self.names >= it, "names", it.describe(), self.names.describe()),
-            Need::Scopes(it) => {
-                (self.scopes >= it, "scopes", it.describe(), self.scopes.describe())
-            }
-            Need::Headers(it) => {
-                (self.headers >= it, "headers", it.describe(), self.headers.describe())
-            }
-            Need::Persistence(it) => {
-                (self.persistence >= it, "persistence", it.describe(), self.persistence.describe())
-            }
-            Need::Request(it) => {
-                (self.request >= it, "requests", it.describe(), self.request.describe())
-            }
-            Need::Start(it) => (self.starts.has(it), "start", it.describe(), "not that"),
-            Need::Queue(it) => (self.queues.has(it), "queue", it.describe(), "not that"),
-            Need::Property(it) => (self.properties.has(it), "property", it.describe(), "not that"),
-            Need::Overflow(it) => (self.overflow.has(it), "overflow", it.describe(), "not that"),
-            Need::Payload(bytes) => {
-                return match self.max_payload {
-                    Some(max) if bytes > max => Err(Error::new(ErrorKind::TooLarge, self.backend)
-                        .with_detail(format!("{bytes} bytes, at most {max} fit; {substitute}"))),
-                    _ => Ok(()),
-                };
-            }
-        };
-        if met {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Unsupported, self.backend)
-            .with_detail(format!("{what} `{wanted}` is needed, it has {has}; {substitute}")))
-    }
-
     /// Refuses a message that the backend cannot carry whole. Adapters call it first in `publish`.
     ///
     /// # Errors
@@ -226,13 +109,8 @@ impl Capabilities {
         }
         patterns.iter().try_for_each(|pattern| {
             let named = |err: Error| err.with_subject(pattern.to_string());
-            if matches!(pattern.kind(), PatternKind::Exact(_)) {
-                self.require(Need::Names(Names::Any), "bind to a subject").map_err(named)?;
-            }
-            if matches!(pattern.kind(), PatternKind::Prefix(_)) && self.names < Names::Any {
-                return self
-                    .require(Need::Names(Names::Any), "use a pattern of tokens")
-                    .map_err(named);
+            if !matches!(pattern.kind(), PatternKind::Tokens(_)) {
+                self.require(Need::Names(Names::Any), "use a pattern of tokens").map_err(named)?;
             }
             self.require(
                 Need::Wildcards(pattern.needs()),
@@ -270,18 +148,6 @@ mod tests {
 
     use super::*;
     use crate::{QueueKinds, Subject, Value};
-
-    #[test]
-    fn a_refusal_names_capability_backend_and_substitute() {
-        let err = Capabilities::new("zmq")
-            .require(Need::Request(Requests::Replies), "use nats")
-            .unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::Unsupported);
-        assert_eq!(
-            err.to_string(),
-            "zmq: not supported by this backend: requests `replies` is needed, it has none; use nats"
-        );
-    }
 
     #[test]
     fn a_message_is_refused_for_what_would_be_dropped() {
