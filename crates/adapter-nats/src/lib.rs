@@ -1,1 +1,20 @@
 //! Sinew's contracts over NATS: core subjects and JetStream.
+#![doc = include_str!("../README.md")]
+
+mod buffer;
+mod connect;
+mod control;
+mod error;
+mod headers;
+mod link;
+mod mux;
+mod names;
+mod options;
+mod publish;
+mod request;
+mod subscribe;
+mod tls;
+
+pub use async_nats;
+pub use connect::Nats;
+pub use options::NatsOptions;

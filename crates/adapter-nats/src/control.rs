@@ -1,0 +1,82 @@
+//! What runs an intake from outside: its owner, the drain, and the server's refusals.
+use std::sync::{Arc, PoisonError, Weak};
+
+use sinew_core::{Buffer as Bounds, Error, Incoming};
+use tokio::sync::Notify;
+
+use crate::{
+    buffer::{Buffer, Reader},
+    connect::Inner,
+};
+
+/// An intake, whatever it yields.
+pub(crate) trait Intake: Send + Sync {
+    /// What it subscribed to.
+    fn filters(&self) -> &[String];
+    /// Takes in no more; what was received is still yielded.
+    fn stop(&self);
+    /// Ends it with `err`.
+    fn fail(&self, err: Error);
+    /// Ends it now.
+    fn end(&self);
+}
+
+/// The handle of an intake, shared by its task, its owner and the connection.
+#[derive(Debug)]
+pub(crate) struct Control<T> {
+    pub(crate) buffer: Arc<Buffer<T>>,
+    filters: Vec<String>,
+    stop: Notify,
+}
+
+impl<T: Send + 'static> Control<T> {
+    pub(crate) fn new(bounds: Bounds, filters: Vec<String>) -> Arc<Self> {
+        Arc::new(Self { buffer: Buffer::new(bounds), filters, stop: Notify::new() })
+    }
+
+    /// Ends once it was told to stop.
+    pub(crate) async fn stopped(&self) {
+        self.stop.notified().await;
+    }
+
+    /// The reader's end; dropped, it stops the intake.
+    pub(crate) fn incoming(self: Arc<Self>) -> Incoming<T> {
+        let reader = Reader(Arc::clone(&self.buffer));
+        Incoming::new(reader, move || self.stop.notify_one())
+    }
+}
+
+impl<T: Send + 'static> Intake for Control<T> {
+    fn filters(&self) -> &[String] {
+        &self.filters
+    }
+
+    fn stop(&self) {
+        self.stop.notify_one();
+    }
+
+    fn fail(&self, err: Error) {
+        self.buffer.end(Some(err));
+        self.stop.notify_one();
+    }
+
+    fn end(&self) {
+        self.buffer.end(None);
+        self.stop.notify_one();
+    }
+}
+
+impl Inner {
+    /// Lets the connection reach `intake`, for as long as anyone else does.
+    pub(crate) fn register(&self, intake: Weak<dyn Intake>) {
+        let mut intakes = self.intakes.lock().unwrap_or_else(PoisonError::into_inner);
+        intakes.retain(|intake| intake.strong_count() > 0);
+        intakes.push(intake);
+    }
+
+    /// The intakes that there are.
+    pub(crate) fn intakes(&self) -> Vec<Arc<dyn Intake>> {
+        let intakes = self.intakes.lock().unwrap_or_else(PoisonError::into_inner);
+        intakes.iter().filter_map(Weak::upgrade).collect()
+    }
+}

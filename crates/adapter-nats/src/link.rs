@@ -1,0 +1,279 @@
+//! The link: what is known of the connection, who is told, and how it ends.
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{ConnectOptions, Event as ClientEvent, ServerError, connection::State};
+use sinew_core::{
+    Backend, Buffer as Bounds, Capabilities, Error, ErrorKind, Event, Incoming, Link, Result, Sent,
+};
+use tokio::{sync::Notify, time::timeout};
+
+use crate::{
+    Nats,
+    connect::Inner,
+    control::Control,
+    error::{Cause, Violation},
+};
+
+/// How often the link is looked at when nothing is said about it: the client may drop what it says, and says
+/// nothing at all where it was made by someone else.
+const LOOK: Duration = Duration::from_millis(250);
+/// How many refusals of the server are remembered until they are looked at.
+const REFUSALS: usize = 256;
+
+/// What is known of the link.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct View {
+    /// The server has answered a round trip on the connection of this generation.
+    pub(crate) up: bool,
+    /// How many times it has connected.
+    pub(crate) generation: u64,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Phase {
+    Open,
+    /// Takes no new intake.
+    Draining,
+    Closed {
+        in_time: bool,
+    },
+}
+
+impl View {
+    pub(crate) const fn new(generation: u64) -> Self {
+        Self { up: true, generation, phase: Phase::Open }
+    }
+
+    pub(crate) const fn is_closed(self) -> bool {
+        matches!(self.phase, Phase::Closed { .. })
+    }
+
+    /// Whether what was asked on the connection of `generation` will get no answer.
+    pub(crate) const fn is_past(self, generation: u64) -> bool {
+        generation < self.generation || generation == self.generation && !self.up
+    }
+
+    /// What to say about the change from `earlier`.
+    pub(crate) fn since<T>(self, earlier: Self) -> impl Iterator<Item = Event<T>> {
+        let broke = earlier.up && (!self.up || self.generation != earlier.generation);
+        let rose = self.up && (!earlier.up || self.generation != earlier.generation);
+        [broke.then_some(Event::Down), rose.then_some(Event::Up { gap: true })]
+            .into_iter()
+            .flatten()
+    }
+}
+
+/// Where the client says what happens to the connection, and whoever keeps the link listens.
+#[derive(Debug, Default)]
+pub(crate) struct Signal {
+    changed: Notify,
+    closed: AtomicBool,
+    refusals: Mutex<Vec<String>>,
+}
+
+impl Signal {
+    /// Listens to a client that is about to be made.
+    pub(crate) fn listen(self: &Arc<Self>, options: ConnectOptions) -> ConnectOptions {
+        let (events, delays) = (Arc::clone(self), Arc::clone(self));
+        options
+            .event_callback(move |event| {
+                events.hear(event);
+                std::future::ready(())
+            })
+            .reconnect_delay_callback(move |attempt| delays.delay(attempt))
+    }
+
+    fn hear(&self, event: ClientEvent) {
+        match event {
+            ClientEvent::ServerError(ServerError::Other(text)) => {
+                let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+                if refusals.len() < REFUSALS {
+                    refusals.push(text);
+                }
+            }
+            ClientEvent::SlowConsumer(_) => {
+                tracing::warn!("the client dropped a message before it could be counted");
+            }
+            _ => {}
+        }
+        self.changed.notify_one();
+    }
+
+    /// The client never stops reconnecting; after the end it shall not start again.
+    fn delay(&self, attempt: usize) -> Duration {
+        if self.closed.load(Ordering::Acquire) {
+            return Duration::from_secs(u32::MAX.into());
+        }
+        // 0, 0, 20 ms, 40 ms, and so on up to 1.28 s.
+        match u32::try_from(attempt).unwrap_or(u32::MAX) {
+            0 | 1 => Duration::ZERO,
+            more => Duration::from_millis(10 << more.saturating_sub(1).min(7)),
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
+
+    fn take_refusals(&self) -> Vec<String> {
+        std::mem::take(&mut *self.refusals.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Inner {
+    /// Whether the client is connected now, and how many times it has been.
+    pub(crate) fn connection(&self) -> (bool, u64) {
+        (self.client.connection_state() == State::Connected, self.generation())
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.statistics.connects.load(Ordering::Acquire)
+    }
+
+    /// Refuses new intakes from the first moment of a drain on.
+    pub(crate) fn check_open(&self) -> Result<(), Cause> {
+        match self.view.borrow().phase {
+            Phase::Open => Ok(()),
+            Phase::Draining | Phase::Closed { .. } => Err(Cause::closed()),
+        }
+    }
+
+    /// Looks at the link until everyone has let go of it.
+    pub(crate) async fn keep(inner: Weak<Self>, signal: Arc<Signal>) {
+        while let Some(inner) = inner.upgrade() {
+            inner.look(&signal).await;
+            drop(inner);
+            // Either way it is time to look again.
+            let _ = timeout(LOOK, signal.changed.notified()).await;
+        }
+    }
+
+    async fn look(&self, signal: &Signal) {
+        for text in signal.take_refusals() {
+            self.refuse(&text);
+        }
+        let seen = *self.view.borrow();
+        let (connected, generation) = self.connection();
+        if seen.is_closed() || (connected && seen.up && generation == seen.generation) {
+            return;
+        }
+        self.view.send_if_modified(|view| std::mem::replace(&mut view.up, false));
+        // Up is said once the server has taken our subscriptions back in.
+        if connected && self.round_trip_on(generation).await.is_ok() {
+            self.view.send_modify(|view| {
+                view.up = true;
+                view.generation = generation;
+            });
+        }
+    }
+
+    /// The server refused a publish or a subscription some time ago: tells whom it concerns.
+    fn refuse(&self, text: &str) {
+        let denied = |operation, subject: &str, sent| {
+            let cause = Cause::Server {
+                kind: ErrorKind::Denied,
+                detail: "the server refused the permission",
+                sent,
+                source: ServerError::Other(text.to_owned()),
+            };
+            Error::from(cause.during(operation).on(subject))
+        };
+        match Violation::parse(text) {
+            Some(Violation::Publish(subject)) if self.mux.refused(subject) => {}
+            Some(Violation::Publish(subject)) => {
+                self.fail_unread(denied("nats publish", subject, Sent::Yes));
+            }
+            Some(Violation::Subscription(subject)) => {
+                for intake in self.intakes() {
+                    if intake.filters().iter().any(|filter| filter == subject) {
+                        intake.fail(denied("nats subscribe", subject, Sent::No));
+                    }
+                }
+            }
+            None => tracing::warn!(error = text, "the server reported an error"),
+        }
+    }
+
+    /// Ends the connection. Everything here is bounded by `within`.
+    async fn end(&self, within: Duration) {
+        let finish = async {
+            for intake in self.intakes() {
+                intake.stop();
+            }
+            self.unsettled.subscribe().wait_for(|left| *left == 0).await.is_ok()
+                && self.flush_all().await.is_ok()
+        };
+        let in_time = timeout(within, finish).await.unwrap_or(false);
+        for intake in self.intakes() {
+            intake.end();
+        }
+        self.view.send_modify(|view| {
+            view.up = false;
+            view.phase = Phase::Closed { in_time };
+        });
+        self.signal.close();
+        // The client hears it at once, or is between two attempts to connect, of which there will be no more.
+        let _ = timeout(LOOK, self.client.drain()).await;
+    }
+}
+
+impl Link for Nats {
+    fn watch(&self) -> Incoming<()> {
+        let control = Control::new(Bounds::default(), Vec::new());
+        let mut view = self.inner.view.subscribe();
+        let told = Arc::clone(&control);
+        self.inner.handle.spawn(async move {
+            let mut seen = *view.borrow_and_update();
+            told.buffer.tell(if seen.up { Event::Up { gap: false } } else { Event::Down });
+            while !seen.is_closed() {
+                tokio::select! {
+                    () = told.stopped() => break,
+                    changed = view.changed() => {
+                        let now = *view.borrow_and_update();
+                        now.since(seen).for_each(|event| told.buffer.tell(event));
+                        seen = now;
+                        if changed.is_err() {
+                            break;
+                        }
+                    }
+                }
+            }
+            told.buffer.end(None);
+        });
+        control.incoming()
+    }
+
+    async fn drain(&self, within: Duration) -> Result<()> {
+        let mut view = self.inner.view.subscribe();
+        let first = self.inner.view.send_if_modified(|view| {
+            let open = view.phase == Phase::Open;
+            if open {
+                view.phase = Phase::Draining;
+            }
+            open
+        });
+        if first {
+            let inner = Arc::clone(&self.inner);
+            self.inner.handle.spawn(async move { inner.end(within).await });
+        }
+        let end = view.wait_for(|view| view.is_closed()).await.map(|view| view.phase);
+        match end {
+            Ok(Phase::Closed { in_time: false }) => Err(self.inner.left_over()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Backend for Nats {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities.clone()
+    }
+}

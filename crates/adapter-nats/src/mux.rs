@@ -1,0 +1,263 @@
+//! One inbox for all answers: of round trips, of stored publishes, of settlements, of requests.
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{Message as WireMessage, StatusCode, Subject as Wire, Subscriber};
+use futures_core::Stream;
+use sinew_core::{ErrorKind, Event, Message, Sent};
+use tokio::{
+    sync::{oneshot, watch},
+    time::{Instant, MissedTickBehavior, interval},
+};
+
+use crate::{buffer::Buffer, error::Cause, link::View, subscribe::Converter};
+
+/// How often overdue answers are given up: deadlines are kept to this.
+const SWEEP: Duration = Duration::from_millis(100);
+
+/// Hands out reply addresses below one inbox, and what comes to them to whoever waits.
+///
+/// An address is never used twice, so a late answer reaches nobody, not the next question.
+#[derive(Debug)]
+pub(crate) struct Mux {
+    /// With its final dot.
+    prefix: String,
+    next: AtomicU64,
+    slots: Mutex<HashMap<u64, Slot>>,
+}
+
+/// One answer, or why it does not come.
+pub(crate) type Answer = Result<WireMessage, Cause>;
+
+#[derive(Debug)]
+enum Slot {
+    Once {
+        answer: oneshot::Sender<Answer>,
+        deadline: Instant,
+        generation: u64,
+        about: Option<Wire>,
+    },
+    Many(Arc<Buffer<Message>>),
+}
+
+impl Mux {
+    pub(crate) fn new(inbox: String) -> Arc<Self> {
+        let prefix = format!("{inbox}.");
+        Arc::new(Self { prefix, next: AtomicU64::new(1), slots: Mutex::default() })
+    }
+
+    /// What the connection subscribes to for it.
+    pub(crate) fn filter(&self) -> String {
+        format!("{}*", self.prefix)
+    }
+
+    /// Opens an address for one answer, to come within `within` on the connection of `generation`. It is `about` a
+    /// subject, where the server can refuse that one.
+    pub(crate) fn once(
+        &self,
+        within: Duration,
+        generation: u64,
+        about: Option<Wire>,
+    ) -> (Ticket<'_>, oneshot::Receiver<Answer>) {
+        let (answer, outcome) = oneshot::channel();
+        let slot = Slot::Once { answer, deadline: Instant::now() + within, generation, about };
+        (self.open(slot), outcome)
+    }
+
+    /// Opens an address for any number of answers, until it is closed.
+    pub(crate) fn many(&self, answers: Arc<Buffer<Message>>) -> Ticket<'_> {
+        self.open(Slot::Many(answers))
+    }
+
+    fn open(&self, slot: Slot) -> Ticket<'_> {
+        let token = self.next.fetch_add(1, Ordering::Relaxed);
+        self.lock().insert(token, slot);
+        Ticket { mux: self, token, kept: false }
+    }
+
+    /// Forgets an address; what comes to it from now on reaches nobody.
+    pub(crate) fn close(&self, token: u64) {
+        let slot = self.lock().remove(&token);
+        if let Some(Slot::Many(answers)) = slot {
+            answers.end(None);
+        }
+    }
+
+    /// The server refused a publish to `subject`: if that was an address of ours, the server has got so far; if an
+    /// answer is awaited about it, this is the answer. Says whether anyone was told.
+    pub(crate) fn refused(&self, subject: &str) -> bool {
+        let mut slots = self.lock();
+        let token = self.token(subject).or_else(|| {
+            slots.iter().filter(|(_, slot)| slot.is_about(subject)).map(|(token, _)| *token).min()
+        });
+        match token.and_then(|token| slots.remove(&token)) {
+            Some(Slot::Once { answer, .. }) => answer.send(Err(Cause::denied_publish())).is_ok(),
+            _ => false,
+        }
+    }
+
+    fn token(&self, subject: &str) -> Option<u64> {
+        subject.strip_prefix(&*self.prefix)?.parse().ok()
+    }
+
+    fn deliver(&self, message: WireMessage, converter: &mut Converter) {
+        let Some(token) = self.token(&message.subject) else { return };
+        let mut slots = self.lock();
+        match slots.get(&token) {
+            Some(Slot::Once { .. }) => {
+                if let Some(Slot::Once { answer, .. }) = slots.remove(&token) {
+                    // Whoever asked may have gone away meanwhile.
+                    let _ = answer.send(judge(message));
+                }
+            }
+            Some(Slot::Many(answers)) => {
+                let answers = Arc::clone(answers);
+                drop(slots);
+                match judge(message) {
+                    Ok(message) => {
+                        let size = message.payload.len();
+                        answers.extend([(converter.convert(message), size)]);
+                    }
+                    Err(cause) => answers.end(Some(cause.during("nats request").into())),
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// Gives up what is overdue, or was asked on a connection that is gone.
+    fn sweep(&self, view: View) {
+        let now = Instant::now();
+        let overdue = |slot: &Slot| match slot {
+            Slot::Once { deadline, .. } if *deadline <= now => Some(Cause::late()),
+            Slot::Once { generation, .. } if view.is_past(*generation) => Some(Cause::broke()),
+            _ => None,
+        };
+        let mut slots = self.lock();
+        let given_up: Vec<_> =
+            slots.iter().filter_map(|(token, slot)| Some((*token, overdue(slot)?))).collect();
+        for (token, cause) in given_up {
+            if let Some(Slot::Once { answer, .. }) = slots.remove(&token) {
+                let _ = answer.send(Err(cause));
+            }
+        }
+    }
+
+    fn tell(&self, event: &Event<Message>) {
+        for slot in self.lock().values() {
+            if let Slot::Many(answers) = slot {
+                answers.tell(event.clone());
+            }
+        }
+    }
+
+    fn end(&self) {
+        for (_, slot) in self.lock().drain() {
+            match slot {
+                Slot::Once { answer, .. } => drop(answer.send(Err(Cause::closed()))),
+                Slot::Many(answers) => answers.end(None),
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Slot>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands answers out until the connection is closed.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        mut inbox: Subscriber,
+        mut view: watch::Receiver<View>,
+        mut converter: Converter,
+    ) {
+        let mut tick = interval(SWEEP);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = *view.borrow_and_update();
+        loop {
+            tokio::select! {
+                biased;
+                changed = view.changed() => {
+                    let now = *view.borrow_and_update();
+                    if changed.is_err() || now.is_closed() {
+                        break;
+                    }
+                    self.sweep(now);
+                    for event in now.since(seen) {
+                        self.tell(&event);
+                    }
+                    seen = now;
+                }
+                _ = tick.tick() => self.sweep(seen),
+                message = next(&mut inbox) => match message {
+                    Some(message) => self.deliver(message, &mut converter),
+                    None => break,
+                },
+            }
+        }
+        self.end();
+    }
+}
+
+impl Slot {
+    fn is_about(&self, subject: &str) -> bool {
+        matches!(self, Self::Once { about: Some(about), .. } if about.as_str() == subject)
+    }
+}
+
+/// The next message of a subscription, without the extension trait of another crate.
+pub(crate) async fn next(subscriber: &mut Subscriber) -> Option<WireMessage> {
+    std::future::poll_fn(|cx| std::pin::Pin::new(&mut *subscriber).poll_next(cx)).await
+}
+
+/// The server answers in the responders' stead where there are none.
+fn judge(message: WireMessage) -> Answer {
+    if message.status == Some(StatusCode::NO_RESPONDERS) && message.payload.is_empty() {
+        return Err(Cause::Plain {
+            kind: ErrorKind::NoResponders,
+            detail: "nobody subscribes there",
+            sent: Sent::Yes,
+        });
+    }
+    Ok(message)
+}
+
+/// An open address. Dropped, it is closed, unless it was kept.
+#[derive(Debug)]
+pub(crate) struct Ticket<'a> {
+    mux: &'a Mux,
+    token: u64,
+    kept: bool,
+}
+
+impl Ticket<'_> {
+    /// The address on the wire.
+    pub(crate) fn wire(&self) -> Wire {
+        let mut subject = String::with_capacity(self.mux.prefix.len() + 20);
+        subject.push_str(&self.mux.prefix);
+        // Writing to a string cannot fail.
+        let _ = write!(subject, "{}", self.token);
+        Wire::from(subject)
+    }
+
+    /// Leaves it open: an answer, a deadline or [`Mux::close`] ends it.
+    pub(crate) fn keep(mut self) -> u64 {
+        self.kept = true;
+        self.token
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
+            self.mux.close(self.token);
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! How to reach a server, and who to be there.
+use std::{fmt, path::PathBuf, time::Duration};
+
+use sinew_core::Result;
+use url::Url;
+
+use crate::{Nats, error::Cause};
+
+/// Where a NATS server is and how to connect to it; the fallible step is [`NatsOptions::connect`].
+///
+/// ```
+/// use std::time::Duration;
+/// use sinew_adapter_nats::NatsOptions;
+///
+/// let options = NatsOptions::new("nats://billing:s3cret@localhost:4222")
+///     .with_name("billing")
+///     .with_connect_timeout(Duration::from_secs(2));
+/// assert!(!format!("{options:?}").contains("s3cret"));
+/// ```
+#[derive(Clone)]
+pub struct NatsOptions {
+    pub(crate) servers: Vec<String>,
+    pub(crate) login: Login,
+    pub(crate) tls: bool,
+    pub(crate) tls_first: bool,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) client_cert: Option<(PathBuf, PathBuf)>,
+    pub(crate) name: Option<String>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) answer_timeout: Duration,
+    pub(crate) ping_interval: Duration,
+    pub(crate) inbox_prefix: String,
+    pub(crate) retry_first: bool,
+}
+
+/// Who to be.
+#[derive(Clone)]
+pub(crate) enum Login {
+    Anonymous,
+    Password(String, String),
+    Token(String),
+    Nkey(String),
+    Credentials(PathBuf),
+}
+
+impl NatsOptions {
+    /// Connects to `url`: `nats://host:4222`, `tls://host`, or `host`. It may carry `user:password@` or `token@`.
+    ///
+    /// Several servers of one cluster may stand in it, separated by commas.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            servers: url.into().split(',').map(|server| server.trim().to_owned()).collect(),
+            login: Login::Anonymous,
+            tls: false,
+            tls_first: false,
+            ca_file: None,
+            client_cert: None,
+            name: None,
+            connect_timeout: Duration::from_secs(5),
+            answer_timeout: Duration::from_secs(5),
+            ping_interval: Duration::from_secs(5),
+            inbox_prefix: "_INBOX".to_owned(),
+            retry_first: false,
+        }
+    }
+
+    /// Logs in with a name and a password. Default: what the URL says, else nothing.
+    #[must_use]
+    pub fn with_user(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.login = Login::Password(user.into(), password.into());
+        self
+    }
+
+    /// Logs in with a token. Default: what the URL says, else nothing.
+    #[must_use]
+    pub fn with_token(mut self, token: impl Into<String>) -> Self {
+        self.login = Login::Token(token.into());
+        self
+    }
+
+    /// Logs in by signing the server's nonce with the seed of an nkey (`SU...`). Default: not so.
+    #[must_use]
+    pub fn with_nkey(mut self, seed: impl Into<String>) -> Self {
+        self.login = Login::Nkey(seed.into());
+        self
+    }
+
+    /// Logs in with a `.creds` file: a JWT and the seed that signs for it. Default: not so.
+    #[must_use]
+    pub fn with_credentials_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.login = Login::Credentials(path.into());
+        self
+    }
+
+    /// Requires TLS, with the platform's root certificates unless [`NatsOptions::with_ca_file`] says otherwise.
+    /// Default: as the URL's scheme says; a server that requires TLS of a client that does not is an error.
+    #[must_use]
+    pub fn with_tls(mut self, required: bool) -> Self {
+        self.tls = required;
+        self
+    }
+
+    /// Starts with the TLS handshake, for servers that have `handshake_first`. It implies TLS. Default: no.
+    #[must_use]
+    pub fn with_tls_first(mut self, first: bool) -> Self {
+        self.tls_first = first;
+        self.tls |= first;
+        self
+    }
+
+    /// Trusts the certificates of this PEM file, and no others. It implies TLS. Default: the platform's roots.
+    #[must_use]
+    pub fn with_ca_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ca_file = Some(path.into());
+        self.tls = true;
+        self
+    }
+
+    /// Shows the certificate chain of one PEM file, with the key of another. It implies TLS. Default: none.
+    #[must_use]
+    pub fn with_client_cert(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.client_cert = Some((cert.into(), key.into()));
+        self.tls = true;
+        self
+    }
+
+    /// The connection's name, as the server's monitoring shows it. Default: none.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// How long the whole of one connection attempt may take, name resolution and login included. Default: 5 s.
+    #[must_use]
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long the server's answer to a subscribe, a flush or a stored publish may take. Default: 5 s.
+    #[must_use]
+    pub fn with_answer_timeout(mut self, timeout: Duration) -> Self {
+        self.answer_timeout = timeout;
+        self
+    }
+
+    /// How often a silent server is pinged. One that stays silent for three of these is taken for dead, which is
+    /// how a frozen server or a cut line is noticed. Default: 5 s, hence noticed within 15 s.
+    #[must_use]
+    pub fn with_ping_interval(mut self, interval: Duration) -> Self {
+        self.ping_interval = interval;
+        self
+    }
+
+    /// The subject that this connection's reply addresses start with, for users who may not use the default one.
+    /// Default: `_INBOX`.
+    #[must_use]
+    pub fn with_inbox_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.inbox_prefix = prefix.into();
+        self
+    }
+
+    /// Waits in [`NatsOptions::connect`] for a server that is not there yet, for as long as it takes, instead of
+    /// failing; a refused login fails all the same. Default: no.
+    #[must_use]
+    pub fn with_retry_first(mut self, retry: bool) -> Self {
+        self.retry_first = retry;
+        self
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidOptions`](sinew_core::ErrorKind::InvalidOptions) for options that make no sense,
+    /// [`ErrorKind::Unreachable`](sinew_core::ErrorKind::Unreachable) when nobody listens there or TLS fails,
+    /// [`ErrorKind::Denied`](sinew_core::ErrorKind::Denied) for credentials that the server refuses,
+    /// [`ErrorKind::Timeout`](sinew_core::ErrorKind::Timeout) when it stays silent,
+    /// [`ErrorKind::Protocol`](sinew_core::ErrorKind::Protocol) when it is no NATS server.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped call leaves no connection.
+    pub async fn connect(self) -> Result<Nats> {
+        Nats::connect(self).await
+    }
+
+    /// The servers without their secrets, for errors and for [`fmt::Debug`].
+    pub(crate) fn redacted(&self) -> String {
+        let servers: Vec<_> = self.servers.iter().map(|server| redact(server)).collect();
+        servers.join(",")
+    }
+
+    /// The addresses without secrets, and the login that they or the options name.
+    pub(crate) fn resolve(&self) -> Result<(Vec<async_nats::ServerAddr>, Login), Cause> {
+        let mut login = self.login.clone();
+        let mut addresses = Vec::with_capacity(self.servers.len());
+        for server in &self.servers {
+            let mut url = parse(server)?;
+            if let Some(found) = take_login(&mut url) {
+                if matches!(login, Login::Anonymous) {
+                    login = found;
+                }
+            }
+            addresses.push(
+                async_nats::ServerAddr::from_url(url)
+                    .map_err(|_| Cause::Options("a NATS URL is `nats://` or `tls://`".into()))?,
+            );
+        }
+        Ok((addresses, login))
+    }
+}
+
+fn parse(server: &str) -> Result<Url, Cause> {
+    let url = if server.contains("://") {
+        Url::parse(server)
+    } else {
+        Url::parse(&format!("nats://{server}"))
+    };
+    match url {
+        Ok(url) if url.has_host() && matches!(url.scheme(), "nats" | "tls") => Ok(url),
+        _ => Err(Cause::Options(format!(
+            "`{}` is no NATS URL; write `nats://host:4222` or `tls://host:4222`",
+            redact(server)
+        ))),
+    }
+}
+
+/// Takes user, password or token out of `url`: the client prints URLs into its logs.
+fn take_login(url: &mut Url) -> Option<Login> {
+    let user = percent_decode(url.username());
+    let login = match url.password() {
+        Some(password) => Some(Login::Password(user, percent_decode(password))),
+        None if user.is_empty() => None,
+        None => Some(Login::Token(user)),
+    };
+    // Neither fails for a URL that has a host.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    login
+}
+
+/// Undoes `%xx`; what is no code, or no UTF-8 after it, is kept as it is.
+fn percent_decode(text: &str) -> String {
+    let mut pieces = text.as_bytes().split(|byte| *byte == b'%');
+    let mut decoded = pieces.next().unwrap_or_default().to_vec();
+    for piece in pieces {
+        let code = piece.split_at_checked(2).and_then(|(digits, rest)| {
+            let digits = std::str::from_utf8(digits).ok()?;
+            Some((u8::from_str_radix(digits, 16).ok()?, rest))
+        });
+        match code {
+            Some((byte, rest)) => {
+                decoded.push(byte);
+                decoded.extend_from_slice(rest);
+            }
+            None => {
+                decoded.push(b'%');
+                decoded.extend_from_slice(piece);
+            }
+        }
+    }
+    String::from_utf8(decoded).unwrap_or_else(|_| text.to_owned())
+}
+
+/// Cuts out what stands before the host.
+fn redact(server: &str) -> String {
+    let (scheme, rest) = server.split_once("://").unwrap_or(("nats", server));
+    // A password may hold `@` or `/` unescaped: everything before the last `@` may be a secret.
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://***@{host}"),
+        None => format!("{scheme}://{rest}"),
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Anonymous => "none",
+            Self::Password(..) => "user and password",
+            Self::Token(_) => "token",
+            Self::Nkey(_) => "nkey",
+            Self::Credentials(_) => "credentials file",
+        })
+    }
+}
+
+impl fmt::Debug for NatsOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsOptions")
+            .field("servers", &self.redacted())
+            .field("login", &self.login)
+            .field("tls", &self.tls)
+            .field("name", &self.name)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("answer_timeout", &self.answer_timeout)
+            .field("ping_interval", &self.ping_interval)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_taken_out_of_the_url() {
+        let options = NatsOptions::new("nats://me:p%40ss%2Fword@h:4222,nats://h2");
+        let (addresses, login) = options.resolve().unwrap();
+        assert!(addresses.iter().all(|address| !address.has_user_pass()));
+        assert!(
+            matches!(login, Login::Password(user, password) if user == "me" && password == "p@ss/word")
+        );
+        let (_, login) = NatsOptions::new("nats://t0ken@h").resolve().unwrap();
+        assert!(matches!(login, Login::Token(token) if token == "t0ken"));
+    }
+
+    #[test]
+    fn an_option_beats_the_url() {
+        let options = NatsOptions::new("nats://a:b@h").with_token("t");
+        assert!(matches!(options.resolve().unwrap().1, Login::Token(_)));
+    }
+
+    #[test]
+    fn no_secret_is_ever_shown() {
+        for url in [
+            "nats://me:s3cret@h",
+            "me:s3cret@h",
+            "nats://s3cret@h",
+            "nats://me:s3cr:et@s3cret@h",
+            "bogus://a:s3cret@h",
+            "nats://a:s3cret@",
+            "nats://a:s3cret/x@h:4222",
+        ] {
+            let options = NatsOptions::new(url).with_nkey("s3cret");
+            assert!(!format!("{options:?}").contains("s3cret"), "{url}");
+            if let Err(err) = options.resolve() {
+                let err = sinew_core::Error::from(err.during("nats connect"));
+                assert!(!format!("{err} {err:?}").contains("s3cret"), "{url}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_refused() {
+        for url in ["", "http://h", "nats://", "nats://h:notaport", "://", "nats://h,,"] {
+            assert!(NatsOptions::new(url).resolve().is_err(), "{url}");
+        }
+    }
+}
