@@ -5,6 +5,9 @@ use crate::{Backend, BoxFuture, Capabilities, Consumption, Delivery, Incoming, R
 
 /// Takes deliveries in, each to be settled: a named queue bound to patterns; each message goes to one of its
 /// consumers.
+///
+/// After a broken link the adapter makes the queue and consumes it again by itself; deliveries from before are revoked,
+/// and come again.
 pub trait Consume: Backend {
     /// Makes the queue where it is not there, and ends when it takes what anyone publishes from now on.
     ///

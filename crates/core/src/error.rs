@@ -1,5 +1,9 @@
 //! The one error type that crosses crates: opaque, one pointer wide, honest about what was sent.
-use std::{borrow::Cow, error::Error as StdError, fmt};
+use std::{
+    borrow::Cow,
+    error::Error as StdError,
+    fmt::{self, Write as _},
+};
 
 /// What every fallible function of Sinew returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -153,10 +157,18 @@ impl Error {
         self
     }
 
-    /// Names what the operation was on: a subject, a queue, an address without its password.
+    /// Names what the operation was on: a subject, a queue, an address without its password. Of what is longer than
+    /// 512 bytes the rest is cut off.
     #[must_use]
-    pub fn with_subject(mut self, subject: impl Into<Box<str>>) -> Self {
-        self.0.subject = Some(subject.into());
+    pub fn with_subject(mut self, subject: impl AsRef<str>) -> Self {
+        let subject = subject.as_ref();
+        self.0.subject = Some(match subject.len() {
+            0..=MAX_SUBJECT_LEN => subject.into(),
+            _ => {
+                let cut = (0..=MAX_SUBJECT_LEN).rev().find_map(|end| subject.get(..end));
+                format!("{}…", cut.unwrap_or_default()).into()
+            }
+        });
         self
     }
 
@@ -218,20 +230,34 @@ impl Error {
     }
 }
 
+/// One line, which never repeats the source.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { kind, operation, subject, detail, .. } = &*self.0;
         f.write_str(operation)?;
         if let Some(subject) = subject {
-            write!(f, " `{}`", subject.escape_debug())?;
+            f.write_str(" `")?;
+            write_printable(f, subject)?;
+            f.write_char('`')?;
         }
         write!(f, ": {}", kind.describe())?;
-        match detail {
-            Some(detail) => write!(f, ": {detail}"),
-            None => Ok(()),
+        if let Some(detail) = detail {
+            f.write_str(": ")?;
+            write_printable(f, detail)?;
         }
+        Ok(())
     }
 }
+
+/// Escapes what does not print: a peer's text forges no second line of a log.
+fn write_printable(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    text.chars().try_for_each(|c| match c {
+        '\'' | '"' | '\\' => f.write_char(c),
+        c => write!(f, "{}", c.escape_debug()),
+    })
+}
+
+const MAX_SUBJECT_LEN: usize = 512;
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -273,9 +299,20 @@ mod tests {
     }
 
     #[test]
-    fn a_hostile_subject_cannot_forge_a_log_line() {
-        let err = Error::new(ErrorKind::InvalidSubject, "parse").with_subject("a\nERROR b");
-        assert!(!err.to_string().contains('\n'));
+    fn a_hostile_text_cannot_forge_a_log_line() {
+        let err = Error::new(ErrorKind::Denied, "nats publish")
+            .with_subject("a\nERROR b")
+            .with_detail("it's \r\u{202e} no");
+        assert_eq!(
+            err.to_string(),
+            "nats publish `a\\nERROR b`: denied by the broker: it's \\r\\u{202e} no"
+        );
+    }
+
+    #[test]
+    fn a_long_subject_is_cut_between_characters() {
+        let err = Error::new(ErrorKind::InvalidSubject, "parse").with_subject("é".repeat(1000));
+        assert_eq!(err.subject(), Some(format!("{}…", "é".repeat(256)).as_str()));
     }
 
     #[test]

@@ -50,7 +50,8 @@ impl<T> Event<T> {
 
 /// A running intake: the same concrete type for every backend, before and after erasure.
 ///
-/// It yields [`Event`]s. An `Err` is final: `None` follows. Dropping it ends the intake.
+/// It yields [`Event`]s. An `Err` is final: `None` follows. Dropping it ends the intake: deliveries that were received
+/// and not taken are requeued, those already handed out are still settled by whoever holds them.
 #[must_use = "dropping it ends the intake"]
 pub struct Incoming<T> {
     events: Option<Events<T>>,

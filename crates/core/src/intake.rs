@@ -66,7 +66,7 @@ impl Buffer {
 }
 
 /// What an unsettled intake wants: each subscriber gets a copy, or one member of `group` does.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Subscription {
     /// The space of its patterns; none is a space of its own.
@@ -131,7 +131,7 @@ impl Subscription {
 }
 
 /// What a settled intake wants: a member's share of a named queue.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Consumption {
     /// The queue; made if it is not there, refused if it is there with other properties.
@@ -144,7 +144,7 @@ pub struct Consumption {
     pub lifetime: Lifetime,
     /// Refuse other consumers of the queue. Default: no.
     pub exclusive: bool,
-    /// How many deliveries may be unsettled at once; at least 1. Default: 64.
+    /// How many deliveries may be unsettled at once, and so how many are held in memory; at least 1. Default: 64.
     pub prefetch: u16,
     /// Where the queue starts, when it is made. Default: [`Start::New`].
     pub start: Start,

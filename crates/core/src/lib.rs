@@ -39,7 +39,9 @@ pub use pattern::{Pattern, PatternKind, PatternToken};
 pub use payload::{FromPayload, IntoPayload};
 pub use pending::{Pending, Position, Receipt};
 pub use properties::Properties;
-pub use publish::{AnyPublisher, Publish, PublishExt, PublishFn, publish_fn};
+pub use publish::{
+    AnyPublisher, Publish, PublishAsyncFn, PublishExt, PublishFn, publish_async_fn, publish_fn,
+};
 pub use request::{AnyRequester, Request};
 pub use subject::{MAX_NAME_LEN, Subject, ToSubject};
 pub use subscribe::{AnySubscriber, Subscribe};

@@ -3,7 +3,10 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{Backend, BoxFuture, Capabilities, Incoming, Result};
 
-/// The connection under the other contracts: its state, and the only way to end it.
+/// The connection under the other contracts: its state, and the way to end it.
+///
+/// Clones share it. Dropping one never ends it for the others; dropping the last handle and intake ends it at once,
+/// without what a drain waits for.
 pub trait Link: Backend {
     /// Yields [`Event::Down`](crate::Event::Down) and [`Event::Up`](crate::Event::Up) as they happen, starting with
     /// the state of now; `None` after a drain. A watcher that is slow sees the latest state, not every one.

@@ -9,7 +9,7 @@ use crate::{
 /// The name of a queue (AMQP), a durable consumer (JetStream), a group (NATS, Liftbridge).
 ///
 /// 1 to 255 bytes without control characters. Dots, spaces and dashes are fine: an adapter whose alphabet is
-/// smaller encodes them with [`encode_name`], so that two queues never meet in one.
+/// smaller encodes them with [`encode_name`], so that two queues never meet in one, and refuses what is then too long.
 #[derive(Clone, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Queue(Arc<str>);
 
@@ -49,6 +49,20 @@ macro_rules! name {
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = Error;
+
+            fn try_from(text: &str) -> Result<Self> {
+                Self::parse(text)
             }
         }
 

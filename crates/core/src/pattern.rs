@@ -181,27 +181,49 @@ impl Pattern {
             (Address::Subject(_, subject), _) => self.matches(subject),
             (Address::Foreign(_, name), Repr::Exact(wanted)) => name == wanted,
             (Address::Foreign(_, name), Repr::Prefix(prefix)) => name.starts_with(prefix),
-            // `#` alone wants all there is, as an AMQP `#` binding does.
-            (Address::Foreign(..), Repr::Tokens { text, .. }) => &**text == "#",
+            (Address::Foreign(..), Repr::Tokens { .. }) => self.wants_all(),
             (Address::Reply(_), _) => false,
         }
     }
 
-    /// Whether every subject that `other` wants is wanted by this pattern too.
+    /// Whether every name that `other` wants is wanted by this pattern too.
     ///
-    /// Exact for the wildcards that NATS has (`*`, a last `>` or `#`); with a `#` elsewhere it may say `false`
-    /// where the answer is `true`, never the other way round.
+    /// Exact, unless this pattern has a `#` before its last token: then it may say `false` where the answer is
+    /// `true`, never the other way round.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            (Repr::Tokens { .. }, Repr::Tokens { .. }) => {
-                self == other || covers_tokens(self.tokens(), other.tokens())
-            }
             (Repr::Prefix(wide), Repr::Prefix(narrow) | Repr::Exact(narrow)) => {
                 narrow.starts_with(wide)
             }
-            _ => self == other,
+            (Repr::Prefix(wide), Repr::Tokens { .. }) => other.stem().as_bytes().starts_with(wide),
+            (Repr::Tokens { .. }, Repr::Tokens { .. }) => {
+                let (wide, narrow) = (normal(self.tokens()), normal(other.tokens()));
+                wide == narrow || covers_tokens(&wide, &narrow)
+            }
+            (Repr::Tokens { .. }, Repr::Prefix(_) | Repr::Exact(_)) => self.wants_all(),
+            (Repr::Exact(_), _) => self == other,
         }
+    }
+
+    /// Whether it is `#`, however often: that wants all there is, as an AMQP `#` binding does, foreign names included.
+    fn wants_all(&self) -> bool {
+        let mut tokens = self.tokens().peekable();
+        tokens.peek().is_some() && tokens.all(|token| token == PatternToken::Any)
+    }
+
+    /// What every subject that it wants starts with.
+    fn stem(&self) -> String {
+        let mut stem = String::new();
+        for (index, token) in self.tokens().enumerate() {
+            // A `#` may be nothing, and the dot before it with it.
+            if index > 0 && token != PatternToken::Any {
+                stem.push('.');
+            }
+            let PatternToken::Literal(literal) = token else { break };
+            stem.push_str(literal);
+        }
+        stem
     }
 }
 
@@ -239,28 +261,52 @@ fn matches_tokens(pattern: &str, subject: &str) -> bool {
     }
 }
 
-/// One pass from the left; a `#` that is not last ends it with "no".
-fn covers_tokens<'a>(
-    mut wide: impl Iterator<Item = PatternToken<'a>>,
-    narrow: impl Iterator<Item = PatternToken<'a>>,
-) -> bool {
-    use PatternToken::{Any, Literal, One, Tail};
-    let mut narrow = narrow.peekable();
-    while let Some(token) = wide.next() {
-        let fits = match (token, narrow.peek()) {
-            (Any, _) => return wide.next().is_none(),
-            // One or more tokens: whatever cannot be empty.
-            (Tail, Some(_)) => return narrow.any(|token| token != Any),
-            (One, Some(One | Literal(_))) => true,
-            (Literal(a), Some(Literal(b))) => a == *b,
-            _ => false,
-        };
-        if !fits {
-            return false;
+/// Writes each run of wildcards as the fewest tokens that it takes, in `*`, and a `#` where it may take more: `>`,
+/// `*.#` and `#.*` are all `*.#`.
+fn normal<'a>(tokens: impl Iterator<Item = PatternToken<'a>>) -> Vec<PatternToken<'a>> {
+    let mut normal = Vec::new();
+    let mut is_open = false;
+    for token in tokens {
+        match token {
+            PatternToken::Literal(_) => {
+                if std::mem::take(&mut is_open) {
+                    normal.push(PatternToken::Any);
+                }
+                normal.push(token);
+            }
+            PatternToken::One => normal.push(PatternToken::One),
+            PatternToken::Any => is_open = true,
+            PatternToken::Tail => {
+                normal.push(PatternToken::One);
+                is_open = true;
+            }
         }
-        narrow.next();
     }
-    narrow.next().is_none()
+    if is_open {
+        normal.push(PatternToken::Any);
+    }
+    normal
+}
+
+/// One pass from the left over normal forms; a `#` of `wide` that is not last ends it with "no".
+fn covers_tokens(mut wide: &[PatternToken<'_>], mut narrow: &[PatternToken<'_>]) -> bool {
+    use PatternToken::{Any, Literal, One};
+    loop {
+        match (wide, narrow) {
+            ([], []) => return true,
+            // Wildcards to the end: all that can fail is a subject too short.
+            ([ones @ .., Any], _) if ones.iter().all(|token| *token == One) => {
+                return narrow.iter().filter(|token| **token != Any).count() >= ones.len();
+            }
+            ([One, wide_rest @ ..], [One | Literal(_), narrow_rest @ ..]) => {
+                (wide, narrow) = (wide_rest, narrow_rest);
+            }
+            ([Literal(a), wide_rest @ ..], [Literal(b), narrow_rest @ ..]) if a == b => {
+                (wide, narrow) = (wide_rest, narrow_rest);
+            }
+            _ => return false,
+        }
+    }
 }
 
 impl From<Subject> for Pattern {
@@ -370,7 +416,19 @@ mod tests {
     }
 
     #[test]
-    fn covering_is_exact_for_what_nats_has() {
+    fn prefixes_and_whole_names_cover_as_tokens_do() {
+        let tokens = |text| Pattern::parse(text).unwrap();
+        assert!(Pattern::prefix("a.").covers(&tokens("a.b.>")));
+        assert!(Pattern::prefix("a.").covers(&tokens("a.>")));
+        assert!(!Pattern::prefix("a.").covers(&tokens("a.#")));
+        assert!(Pattern::prefix("a").covers(&tokens("a.#")));
+        assert!(Pattern::prefix("").covers(&Pattern::exact("a..b")));
+        assert!(tokens("#").covers(&Pattern::prefix("")));
+        assert!(!tokens(">").covers(&Pattern::exact("")));
+    }
+
+    #[test]
+    fn covering_is_exact_unless_a_hash_stands_inside() {
         for (wide, narrow, covers) in [
             ("a.>", "a.*", true),
             ("a.*", "a.>", false),
@@ -381,6 +439,10 @@ mod tests {
             ("#", ">", true),
             ("*.b", "a.*", false),
             ("a.*", "a.b", true),
+            ("*.#", ">", true),
+            (">", "#.b", true),
+            ("*.*.#", "#.b", false),
+            ("a.#.b", "a.#.b", true),
         ] {
             let (wide, narrow) = (Pattern::parse(wide).unwrap(), Pattern::parse(narrow).unwrap());
             assert_eq!(wide.covers(&narrow), covers, "{wide} covers {narrow}");

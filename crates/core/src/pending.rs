@@ -3,7 +3,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use crate::{BoxFuture, Error, ErrorKind, Result};
@@ -33,11 +33,16 @@ impl<T: Unpin> Future for Pending<T> {
     type Output = Result<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
-        match &mut self.get_mut().0 {
+        let state = &mut self.get_mut().0;
+        match state {
             State::Ready(outcome) => Poll::Ready(outcome.take().unwrap_or_else(|| {
                 Err(Error::new(ErrorKind::Closed, "await outcome").with_detail("awaited twice"))
             })),
-            State::Later(outcome) => outcome.as_mut().poll(cx),
+            State::Later(outcome) => {
+                let outcome = ready!(outcome.as_mut().poll(cx));
+                *state = State::Ready(None);
+                Poll::Ready(outcome)
+            }
         }
     }
 }
@@ -84,5 +89,20 @@ impl Position {
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.log, self.offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn awaiting_twice_is_an_error_and_no_panic() {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for mut pending in [Pending::ready(Ok(1)), Pending::later(async { Ok(1) })] {
+            let mut poll = || Pin::new(&mut pending).poll(&mut cx).map_err(|err| err.kind());
+            assert_eq!(poll(), Poll::Ready(Ok(1)));
+            assert_eq!(poll(), Poll::Ready(Err(ErrorKind::Closed)));
+        }
     }
 }

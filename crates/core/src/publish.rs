@@ -140,7 +140,7 @@ impl fmt::Debug for AnyPublisher {
 ///
 /// ```
 /// use std::sync::Mutex;
-/// use sinew_core::{Message, Subject, publish_fn};
+/// use sinew_core::{Message, publish_fn};
 ///
 /// let sent = Mutex::new(Vec::new());
 /// let publisher = publish_fn(|message: Message| {
@@ -172,12 +172,7 @@ impl<F: Fn(Message) -> Result<()> + Send + Sync> Publish for PublishFn<F> {
 
 impl<F: Send + Sync> Backend for PublishFn<F> {
     fn capabilities(&self) -> Capabilities {
-        Capabilities::new("closure")
-            .with_confirm(Confirm::Buffered)
-            .with_headers(HeaderCarriage::Typed)
-            .with_names(Names::Any)
-            .with_scopes(Scopes::Native)
-            .with_properties(PropertySet::all())
+        CLOSURE
     }
 }
 
@@ -186,3 +181,67 @@ impl<F> fmt::Debug for PublishFn<F> {
         f.write_str("PublishFn")
     }
 }
+
+/// The same as [`publish_fn`] for a closure that returns a future: another messaging library's `async fn publish`.
+///
+/// Its future runs within [`Publish::publish`], and so is as safe to cancel as it is by itself. It cannot borrow from
+/// the closure: clone a handle into it.
+///
+/// ```
+/// use sinew_core::{Message, Result, publish_async_fn};
+///
+/// async fn elsewhere(topic: &str, payload: &[u8]) -> Result<()> {
+///     # let _ = (topic, payload);
+///     Ok(())
+/// }
+///
+/// let publisher = publish_async_fn(|message: Message| async move {
+///     elsewhere(&message.address.to_string(), &message.payload).await
+/// });
+/// # let _ = publisher;
+/// ```
+pub fn publish_async_fn<F, Fut>(publish: F) -> PublishAsyncFn<F>
+where
+    F: Fn(Message) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<()>> + Send,
+{
+    PublishAsyncFn(publish)
+}
+
+/// An asynchronous closure as a publisher; made by [`publish_async_fn`].
+#[derive(Clone, Copy)]
+pub struct PublishAsyncFn<F>(F);
+
+impl<F, Fut> Publish for PublishAsyncFn<F>
+where
+    F: Fn(Message) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<()>> + Send,
+{
+    async fn publish(&self, message: Message) -> Result<Pending<Receipt>> {
+        (self.0)(message).await.map(|()| Pending::ready(Ok(Receipt::Buffered)))
+    }
+
+    async fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl<F: Send + Sync> Backend for PublishAsyncFn<F> {
+    fn capabilities(&self) -> Capabilities {
+        CLOSURE
+    }
+}
+
+impl<F> fmt::Debug for PublishAsyncFn<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PublishAsyncFn")
+    }
+}
+
+/// A closure is given the whole message, so nothing is refused on its behalf.
+const CLOSURE: Capabilities = Capabilities::new("closure")
+    .with_confirm(Confirm::Buffered)
+    .with_headers(HeaderCarriage::Typed)
+    .with_names(Names::Any)
+    .with_scopes(Scopes::Native)
+    .with_properties(PropertySet::all());

@@ -10,6 +10,10 @@ pub trait Request: Backend {
     /// Publishes `message` with a reply address of its own, and yields one reply or many until dropped. A reply that
     /// comes after that reaches nobody. There is no timer here: whoever asks owns the deadline.
     ///
+    /// Replies wait to be taken within the bounds of [`Buffer::default`](crate::Buffer); more than that are told as
+    /// [`Event::Lost`](crate::Event::Lost). After [`Event::Up`](crate::Event::Up) replies still arrive, unless
+    /// its `gap` says that some may be missing.
+    ///
     /// # Errors
     ///
     /// As [`Publish::publish`](crate::Publish::publish) has them, and
