@@ -48,7 +48,7 @@ impl Process {
     pub(crate) fn name_in(address: &Address) -> Option<&str> {
         let whole = match address {
             Address::Subject(_, subject) => subject.as_str(),
-            Address::Foreign(name) => std::str::from_utf8(name).ok()?,
+            Address::Foreign(_, name) => std::str::from_utf8(name).ok()?,
             _ => return None,
         };
         whole.strip_prefix(PREFIX).filter(|name| flaw(name).is_none())

@@ -1,7 +1,7 @@
 //! What a heart sends, seen by a closure, in virtual time.
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -29,14 +29,18 @@ impl Wire {
                 return Err(Error::new(ErrorKind::Disconnected, "test publish"));
             }
             let text = format!("{} {}", message.address, message.payload.escape_ascii());
-            sent.lock().unwrap().push(text);
+            lock(&sent).push(text);
             Ok(())
         })
     }
 
     fn sent(&self) -> Vec<String> {
-        std::mem::take(&mut self.sent.lock().unwrap())
+        std::mem::take(&mut *lock(&self.sent))
     }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[tokio::test(start_paused = true)]

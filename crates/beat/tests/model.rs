@@ -17,7 +17,7 @@ enum Event {
 const NAMES: [&str; 3] = ["a", "b", "eu.c"];
 
 fn events() -> impl Strategy<Value = Vec<(u64, Event)>> {
-    let name = (0..NAMES.len()).prop_map(|nth| NAMES[nth]);
+    let name = proptest::sample::select(&NAMES[..]);
     let promise = (0..20_u64).prop_map(Duration::from_secs);
     let beat = prop_oneof![
         promise.clone().prop_map(|warmup| Beat::Start { warmup }),

@@ -1,7 +1,7 @@
 //! A heart and a monitor with a bad network between them, in virtual time: losses, duplicates, delays that reorder,
 //! link cuts and crashes.
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use sinew_beat::{
     Beat, Heart, HeartOptions, Monitor, MonitorEvent, MonitorOptions, Reason, State, Timestamp,
 };
-use sinew_core::{Message, Result, publish_fn};
+use sinew_core::{Error, ErrorKind, Message, Result, publish_fn};
 
 type Told = Vec<MonitorEvent>;
 
@@ -80,18 +80,22 @@ fn publish(
     let wire = Arc::clone(&sent);
     let heart: Heart<_> = HeartOptions::default().with_period(period).build(
         publish_fn(move |message: Message| {
-            wire.lock().unwrap().push(message);
+            wire.lock().unwrap_or_else(PoisonError::into_inner).push(message);
             Ok(())
         }),
         "a",
     )?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.unwrap().block_on(async {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .map_err(|err| Error::new(ErrorKind::Internal, "start runtime").with_source(err))?;
+    runtime.block_on(async {
         let mut now = Timestamp::START;
         let mut published = Vec::new();
         let mut collect = |now, fate: &Fate| {
-            let messages: Vec<_> = sent.lock().unwrap().drain(..).collect();
+            let messages: Vec<_> =
+                sent.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect();
             published.extend(messages.into_iter().map(|message| (now, message, fate.clone())));
         };
         heart.start().await?;
@@ -239,7 +243,7 @@ proptest! {
         let wronged = transitions().find(|it| it.to == State::Down && it.at <= alive_until);
         prop_assert!(wronged.is_none(), "{told:#?}");
 
-        let last = transitions().last().map(|it| (it.to, it.at));
+        let last = transitions().next_back().map(|it| (it.to, it.at));
         match heard {
             None => prop_assert_eq!(last, None),
             Some((Beat::Stop, at)) => prop_assert_eq!(last, Some((State::Stopped, at))),

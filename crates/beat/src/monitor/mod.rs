@@ -335,7 +335,7 @@ fn tell(told: &mut impl Extend<MonitorEvent>, event: MonitorEvent) {
 fn shown(address: &Address) -> Box<str> {
     const LONGEST: usize = 255;
     match address {
-        Address::Foreign(name) => {
+        Address::Foreign(_, name) => {
             name.get(..LONGEST).unwrap_or(name).escape_ascii().to_string().into()
         }
         other => other.to_string().into(),

@@ -1,0 +1,290 @@
+//! The monitor's skin over a scripted intake, in virtual time: what a broker does rarely, done on purpose.
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::stream;
+use sinew_beat::{MonitorEvent, Process, State, Timestamp, Watch, WatchOptions};
+use sinew_core::{
+    Address, Backend, Capabilities, Error, ErrorKind, Event, Incoming, Message, Names, Pattern,
+    Registration, Result, Subscribe, Subscription, Wildcards,
+};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::{sleep, timeout},
+};
+
+type Script = UnboundedSender<Result<Event<Message>>>;
+
+/// A backend whose intake yields what the test says.
+struct Scripted {
+    capabilities: Capabilities,
+    intake: Mutex<Option<UnboundedReceiver<Result<Event<Message>>>>>,
+    wanted: Mutex<Vec<Pattern>>,
+    stopped: Arc<AtomicBool>,
+}
+
+fn scripted() -> (Scripted, Script) {
+    let (script, intake) = unbounded_channel();
+    let capabilities = Capabilities::new("scripted")
+        .with_registration(Registration::Confirmed)
+        .with_wildcards(Wildcards::Tokens);
+    let backend = Scripted {
+        capabilities,
+        intake: Mutex::new(Some(intake)),
+        wanted: Mutex::default(),
+        stopped: Arc::default(),
+    };
+    (backend, script)
+}
+
+impl Backend for Scripted {
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities.clone()
+    }
+}
+
+impl Subscribe for Scripted {
+    async fn subscribe(&self, wanted: Subscription) -> Result<Incoming<Message>> {
+        lock(&self.wanted).extend(wanted.patterns);
+        let intake = lock(&self.intake).take();
+        let intake = intake.ok_or_else(|| Error::new(ErrorKind::Internal, "subscribe twice"))?;
+        let events = stream::unfold(intake, |mut intake| async {
+            intake.recv().await.map(|event| (event, intake))
+        });
+        let stopped = Arc::clone(&self.stopped);
+        Ok(Incoming::new(events, move || stopped.store(true, Ordering::SeqCst)))
+    }
+}
+
+fn message(process: &str, payload: &'static str) -> Message {
+    Message::to(Address::from_wire(None, format!("heartbeat.{process}")), payload)
+}
+
+fn say(script: &Script, process: &str, payload: &'static str) {
+    assert!(script.send(Ok(Event::Item(message(process, payload)))).is_ok(), "the intake is gone");
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the watch tells until it has nothing to tell for a second.
+async fn told(watch: &mut Watch) -> Vec<MonitorEvent> {
+    let mut events = Vec::new();
+    while let Ok(Some(Ok(event))) = timeout(Duration::from_secs(1), watch.next()).await {
+        events.push(event);
+    }
+    events
+}
+
+fn states(events: &[MonitorEvent]) -> Vec<State> {
+    events.iter().filter_map(MonitorEvent::transition).map(|it| it.to).collect()
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+#[tokio::test(start_paused = true)]
+async fn deadlines_are_kept_whether_or_not_anybody_reads() -> Result<()> {
+    let (backend, script) = scripted();
+    let mut watch = Watch::start(&backend, WatchOptions::default()).await?;
+    say(&script, "a", "beat/5");
+    sleep(seconds(100)).await;
+    let status = watch.table().process("a").unwrap();
+    assert_eq!(status.state, State::Down);
+    assert_eq!(status.since.since(status.last_seen.unwrap()), seconds(16));
+    assert_eq!(states(&told(&mut watch).await), [State::Up, State::Late, State::Down]);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_judged_while_the_link_is_down() -> Result<()> {
+    let (backend, script) = scripted();
+    let mut watch = Watch::start(&backend, WatchOptions::default()).await?;
+    say(&script, "a", "beat/5");
+    script.send(Ok(Event::Down)).unwrap();
+    sleep(seconds(1000)).await;
+    assert!(watch.table().is_blind());
+    script.send(Ok(Event::Up { gap: true })).unwrap();
+    sleep(seconds(10)).await;
+    let events = told(&mut watch).await;
+    assert_eq!(states(&events), [State::Up, State::Late]);
+    let sight = events.iter().filter(|it| it.transition().is_none()).collect::<Vec<_>>();
+    assert!(
+        matches!(*sight, [MonitorEvent::Blind { .. }, MonitorEvent::Sighted { .. }]),
+        "{sight:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_messages_are_counted_and_blamed_on_nobody() -> Result<()> {
+    let (backend, script) = scripted();
+    let mut watch = Watch::start(&backend, WatchOptions::default()).await?;
+    say(&script, "a", "beat/5");
+    sleep(seconds(5)).await;
+    script.send(Ok(Event::Lost(3))).unwrap();
+    sleep(seconds(5)).await;
+    assert_eq!(watch.table().process("a").unwrap().state, State::Up);
+    assert_eq!(watch.table().counts().lost, 3);
+    assert!(
+        told(&mut watch).await.iter().any(|it| matches!(it, MonitorEvent::Gap { lost: 3, .. }))
+    );
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_the_intake_is_told_last_and_blinds_the_monitor() -> Result<()> {
+    let (backend, script) = scripted();
+    let mut watch = Watch::start(&backend, WatchOptions::default()).await?;
+    say(&script, "a", "beat/5");
+    script.send(Err(Error::new(ErrorKind::Denied, "test"))).unwrap();
+    assert!(matches!(watch.next().await, Some(Ok(MonitorEvent::Transition(_)))));
+    assert!(matches!(watch.next().await, Some(Ok(MonitorEvent::Blind { .. }))));
+    let err = watch.next().await.and_then(Result::err).map(|err| err.kind());
+    assert_eq!(err, Some(ErrorKind::Denied));
+    assert!(watch.next().await.is_none());
+    sleep(seconds(100)).await;
+    assert_eq!(watch.table().process("a").unwrap().state, State::Up);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_watch_ends_its_task_and_its_intake() -> Result<()> {
+    let (backend, script) = scripted();
+    let watch = Watch::start(&backend, WatchOptions::default()).await?;
+    let table = watch.table();
+    say(&script, "a", "beat/5");
+    sleep(seconds(1)).await;
+    drop(watch);
+    script.closed().await;
+    assert!(backend.stopped.load(Ordering::SeqCst));
+    assert_eq!(table.processes().len(), 1);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_is_told_the_truth_and_what_it_skipped() -> Result<()> {
+    let (backend, script) = scripted();
+    let mut watch = Watch::start(&backend, WatchOptions::default().with_unread(1)).await?;
+    for _ in 0..10 {
+        say(&script, "a", "beat/5");
+        say(&script, "a", "degraded/5");
+    }
+    sleep(seconds(1)).await;
+    let events = told(&mut watch).await;
+    let Some(MonitorEvent::Transition(it)) = events.first() else { panic!("{events:?}") };
+    assert_eq!((events.len(), it.from, it.to, it.skipped), (1, None, State::Degraded, 19));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_declared_later_is_waited_for() -> Result<()> {
+    let (backend, _script) = scripted();
+    let mut watch = Watch::start(&backend, WatchOptions::default()).await?;
+    sleep(seconds(10)).await;
+    watch.table().declare(&Process::parse("a")?);
+    sleep(seconds(60)).await;
+    assert_eq!(states(&told(&mut watch).await), [State::Expected, State::Down]);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_beats_delays_no_deadline() -> Result<()> {
+    struct Flood;
+    impl Backend for Flood {
+        fn capabilities(&self) -> Capabilities {
+            scripted().0.capabilities
+        }
+    }
+    impl Subscribe for Flood {
+        async fn subscribe(&self, _: Subscription) -> Result<Incoming<Message>> {
+            // Time passes with the messages only, and there is always one: the timer never has its turn.
+            let events = stream::unfold(0, |nth| async move {
+                let process = if nth == 0 { "a" } else { "b" };
+                tokio::time::advance(Duration::from_millis(100)).await;
+                (nth < 200).then(|| (Ok(Event::Item(message(process, "beat/5"))), nth + 1))
+            });
+            Ok(Incoming::new(events, || {}))
+        }
+    }
+    let mut watch = Watch::start(&Flood, WatchOptions::default()).await?;
+    let mut of_a = Vec::new();
+    while let Some(event) = watch.next().await {
+        if let MonitorEvent::Transition(it) = event?
+            && it.process.as_str() == "a"
+        {
+            of_a.push((it.to, it.at));
+        }
+    }
+    let heard = of_a.first().map_or(Timestamp::START, |(_, at)| *at);
+    let late = (State::Late, heard.after(seconds(6)));
+    assert_eq!(of_a, [(State::Up, heard), late, (State::Down, heard.after(seconds(16)))]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_backend_that_cannot_serve_the_watch_is_refused_by_name() {
+    let deaf = Capabilities::new("deaf");
+    let exact = deaf.clone().with_registration(Registration::Confirmed);
+    let prefix = exact.clone().with_wildcards(Wildcards::Prefix).with_names(Names::Any);
+    let refused = [
+        (deaf, WatchOptions::default()),
+        (exact.clone(), WatchOptions::default()),
+        (exact, WatchOptions::default().with_processes("eu.*")),
+        (prefix, WatchOptions::default().with_processes("eu.>")),
+    ];
+    for (capabilities, options) in refused {
+        let backend = Scripted { capabilities, ..scripted().0 };
+        let err = Watch::start(&backend, options).await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Unsupported);
+        assert!(err.to_string().starts_with(backend.capabilities.backend), "{err}");
+        assert!(lock(&backend.wanted).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn each_backend_is_asked_in_its_own_words() -> Result<()> {
+    let wanted = [
+        (Wildcards::Tokens, None, Pattern::parse("heartbeat.>")?),
+        (Wildcards::Full, Some("eu.*"), Pattern::parse("heartbeat.eu.*")?),
+        (Wildcards::Prefix, None, Pattern::prefix("heartbeat.")),
+        (Wildcards::Prefix, Some("billing"), Pattern::parse("heartbeat.billing")?),
+        (Wildcards::None, Some("billing"), Pattern::parse("heartbeat.billing")?),
+    ];
+    for (wildcards, processes, pattern) in wanted {
+        let (mut backend, _script) = scripted();
+        backend.capabilities = backend.capabilities.with_wildcards(wildcards);
+        let options = WatchOptions::default();
+        let options = match processes {
+            Some(processes) => options.with_processes(processes),
+            None => options,
+        };
+        let _watch = Watch::start(&backend, options).await?;
+        assert_eq!(*lock(&backend.wanted), [pattern]);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_pattern_that_is_none_is_refused() {
+    let (backend, _script) = scripted();
+    let options = WatchOptions::default().with_processes("a..b");
+    let err = Watch::start(&backend, options).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::InvalidPattern);
+}
+
+#[test]
+fn a_watch_outside_of_a_runtime_is_a_typed_error() {
+    let (backend, _script) = scripted();
+    let start = std::pin::pin!(Watch::start(&backend, WatchOptions::default()));
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let std::task::Poll::Ready(Err(err)) = start.poll(&mut cx) else { panic!("not refused") };
+    assert_eq!(err.kind(), ErrorKind::InvalidOptions);
+}
