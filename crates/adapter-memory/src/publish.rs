@@ -1,0 +1,107 @@
+//! Publishing: hand-over waits for room, and the broker's answer comes with it.
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use sinew_core::{Address, Error, Message, Pending, Publish, Receipt, Result};
+
+use crate::{
+    Memory, clock,
+    connection::{Connection, Phase},
+    error::MemoryError,
+    state::{Answer, Attempt},
+    sync::lock,
+};
+
+impl Publish for Memory {
+    async fn publish(&self, message: Message) -> Result<Pending<Receipt>> {
+        let connection = &self.connection;
+        connection.shared.capabilities.check_message(&message)?;
+        let answer = connection.offer("memory publish", message, false).await?;
+        Ok(match answer {
+            Ok(receipt) => Pending::ready(Ok(receipt)),
+            Err(err) => Pending::later(Failure {
+                error: Some(err.during("memory publish")),
+                connection: Arc::clone(connection),
+            }),
+        })
+    }
+
+    async fn flush(&self) -> Result<()> {
+        let connection = &self.connection;
+        let open = |connection: &Connection| match connection.phase() {
+            Phase::Closed => Err(MemoryError::Closed),
+            Phase::Open | Phase::Draining => Ok(()),
+        };
+        connection
+            .shared
+            .attempt("memory flush", |state, _| {
+                state.unready().unwrap_or_else(|| Attempt::Done(open(connection)))
+            })
+            .await?;
+        let unread = lock(&connection.unread).take();
+        unread.map_or(Ok(()), Err)
+    }
+}
+
+impl Connection {
+    /// Hands a message over, and tells the broker's answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped call has sent nothing.
+    pub(crate) async fn offer(
+        &self,
+        operation: &'static str,
+        message: Message,
+        must_route: bool,
+    ) -> Result<Answer> {
+        let mut slot = Some(normal(message));
+        // Gives others on this thread their turn after a run of messages that met no wait.
+        poll_fn(|cx| clock::poll_turn(cx).map(|turn| turn.made_progress())).await;
+        self.shared
+            .attempt(operation, |state, wakers| {
+                if self.phase() == Phase::Closed {
+                    return Attempt::Done(Err(MemoryError::Closed));
+                }
+                state.offer(&mut slot, must_route, wakers)
+            })
+            .await
+    }
+}
+
+/// A subject is a subject, whoever calls it a foreign name.
+fn normal(mut message: Message) -> Message {
+    if let Address::Foreign(scope, name) = &message.address {
+        message.address = Address::from_wire(scope.clone(), name.clone());
+    }
+    message
+}
+
+/// The outcome of a publish that failed. Where nobody awaits it, `flush` tells it.
+struct Failure {
+    error: Option<Error>,
+    connection: Arc<Connection>,
+}
+
+impl Future for Failure {
+    type Output = Result<Receipt>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<Receipt>> {
+        match self.error.take() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Failure {
+    fn drop(&mut self) {
+        if let Some(error) = self.error.take() {
+            lock(&self.connection.unread).get_or_insert(error);
+        }
+    }
+}

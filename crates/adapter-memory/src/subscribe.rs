@@ -1,0 +1,93 @@
+//! Unsettled intake: a copy of each message, a share of a group's, or the log first.
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use futures_core::Stream;
+use sinew_core::{Event, Incoming, Message, Result, Start, Subscribe, Subscription};
+
+use crate::{
+    Memory, clock, connection::Connection, intakes::Registered, log::Replayed, mailbox::Read,
+    state::Health,
+};
+
+impl Subscribe for Memory {
+    async fn subscribe(&self, wanted: Subscription) -> Result<Incoming<Message>> {
+        let connection = &self.connection;
+        connection.shared.capabilities.check_subscription(&wanted)?;
+        let replays = wanted.start != Start::New;
+        let intake = connection
+            .register("memory subscribe", |state, _| state.subscribe(connection.id, &wanted))
+            .await?;
+        Ok(connection.incoming(intake, replays))
+    }
+}
+
+/// Reads a mailbox, after the log where that was asked for.
+pub(crate) struct Messages {
+    connection: Arc<Connection>,
+    intake: Registered,
+    replays: bool,
+}
+
+impl Messages {
+    pub(crate) fn new(connection: Arc<Connection>, intake: Registered, replays: bool) -> Self {
+        Self { connection, intake, replays }
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event<Message>>>> {
+        let read = if self.replays { self.replay(cx) } else { self.intake.mailbox.read(cx) };
+        if read.awaited || read.expired > 0 {
+            self.connection.shared.with(|state, wakers| {
+                state.counts.expired += read.expired;
+                if read.awaited {
+                    state.waiting.drain(wakers);
+                }
+            });
+        }
+        read.next.map(|next| next.map(|event| event.map_err(|err| err.during("memory subscribe"))))
+    }
+
+    /// Reads the log, and the mailbox once there is no more of it. Under one lock, so that no thaw is missed.
+    fn replay(&mut self, cx: &Context<'_>) -> Read {
+        let Self { connection, intake, replays } = self;
+        connection.shared.with(|state, _| {
+            if state.health == Health::Frozen {
+                return intake.mailbox.read(cx);
+            }
+            match state.replay(intake.id) {
+                Replayed::Message(message) => Read::from(Event::Item(message)),
+                Replayed::Lost(count) => Read::from(Event::Lost(count)),
+                Replayed::Further => {
+                    cx.waker().wake_by_ref();
+                    Read::pending()
+                }
+                Replayed::End => {
+                    *replays = false;
+                    intake.mailbox.read(cx)
+                }
+            }
+        })
+    }
+}
+
+impl Stream for Messages {
+    type Item = Result<Event<Message>>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let turn = ready!(clock::poll_turn(cx));
+        let next = self.get_mut().poll_event(cx);
+        if next.is_ready() {
+            turn.made_progress();
+        }
+        next
+    }
+}
+
+impl Drop for Messages {
+    fn drop(&mut self) {
+        self.intake.mailbox.clear();
+    }
+}
