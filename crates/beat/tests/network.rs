@@ -254,4 +254,22 @@ proptest! {
             Some(_) => prop_assert_eq!(last.map(|(to, _)| to), Some(State::Down)),
         }
     }
+
+    /// Whatever the period, down to none: the second that a heart may suppress is the grace that a monitor grants.
+    #[test]
+    fn without_a_network_whoever_keeps_its_promise_is_never_late(
+        gaps in proptest::collection::vec((1..=1000_u32, any::<bool>()), 1..60),
+        period_ms in 0..4000_u64,
+    ) {
+        let period = Duration::from_millis(period_ms);
+        let fate = Fate::Arrives { delay: 0 };
+        let step = |(gap, degraded)| Step { gap, degraded, fate: fate.clone() };
+        let steps: Vec<_> = gaps.into_iter().map(step).collect();
+        let mut monitor = Monitor::new(MonitorOptions::default());
+        let mut told = Told::new();
+        for (at, message, _) in publish(&steps, period, false).unwrap() {
+            monitor.hear(&message, at, &mut told);
+        }
+        prop_assert!(told.iter().filter_map(MonitorEvent::transition).all(|it| it.to != State::Late), "{told:#?}");
+    }
 }
