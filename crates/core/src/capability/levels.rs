@@ -71,7 +71,8 @@ ordered! {
         /// There is no settled intake.
         #[default]
         None = "none",
-        /// By a cursor over the contiguous acknowledged prefix; requeue and delay are refused.
+        /// By a cursor over the contiguous acknowledged prefix; requeue and delay are refused. An ack is answered once
+        /// it is noted: the cursor passes it when all before it are acked.
         Cumulative = "cumulative",
         /// Each on its own.
         Each = "each",
