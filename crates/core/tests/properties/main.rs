@@ -1,0 +1,7 @@
+//! Properties of what parses, matches, encodes and is shown, over texts made to collide.
+
+mod errors;
+mod headers;
+mod names;
+mod patterns;
+mod subjects;
