@@ -41,7 +41,11 @@ pub(crate) struct Target {
 
 impl Workspace {
     pub(crate) fn load() -> Result<Self> {
-        Self::from_metadata(&metadata(&["--no-deps"])?)
+        let text = Program::cargo()
+            .args(["metadata", "--format-version", "1", "--no-deps"])
+            .current_dir(root())
+            .capture(Duration::from_secs(300))?;
+        Self::from_metadata(&serde_json::from_str(&text).context("reading cargo metadata")?)
     }
 
     fn from_metadata(metadata: &Value) -> Result<Self> {
@@ -108,16 +112,6 @@ impl Package {
 pub(crate) fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask)
-}
-
-/// What `cargo metadata` prints.
-pub(crate) fn metadata(args: &[&str]) -> Result<Value> {
-    let text = Program::cargo()
-        .args(["metadata", "--format-version", "1"])
-        .args(args)
-        .current_dir(root())
-        .capture(Duration::from_secs(300))?;
-    serde_json::from_str(&text).context("reading cargo metadata")
 }
 
 #[cfg(test)]

@@ -4,13 +4,13 @@
 
 mod exceptions;
 mod globs;
-mod graph;
 mod layout;
 mod links;
 mod manifests;
 mod modules;
 mod paths;
 mod promises;
+mod reach;
 mod sleeps;
 mod tokens;
 mod tree;
@@ -21,7 +21,6 @@ use crate::{
     failure::{Failure, Result},
     workspace,
 };
-use graph::Graph;
 use tree::Tree;
 
 /// One breach of a rule.
@@ -74,7 +73,7 @@ const CHECKS: &[Check] = &[
 pub(crate) fn run() -> Result {
     let tree = Tree::of_workspace(workspace::root())?;
     let mut findings: Vec<Finding> = CHECKS.iter().flat_map(|check| check(&tree)).collect();
-    findings.extend(Graph::of_workspace()?.findings());
+    findings.extend(reach::stays_apart(&tree)?);
     findings.sort();
     findings.dedup();
     for finding in &findings {
