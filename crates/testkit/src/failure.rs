@@ -81,9 +81,9 @@ pub(crate) fn ensure(held: bool, told: impl FnOnce() -> String) -> Outcome {
 }
 
 /// Fails unless `seen` is what was `promised`.
-pub(crate) fn ensure_eq<T: PartialEq<U>, U>(what: impl Display, seen: T, promised: U) -> Outcome
+pub(crate) fn ensure_eq<T, U>(what: impl Display, seen: T, promised: U) -> Outcome
 where
-    T: Debug,
+    T: Debug + PartialEq<U>,
     U: Debug,
 {
     ensure(seen == promised, || format!("{what}: {promised:?} was promised, {seen:?} was seen"))

@@ -12,6 +12,7 @@ pub struct Behaviour {
     pub(super) topic: &'static str,
     pub(super) name: &'static str,
     pub(super) applies: fn(&Capabilities) -> bool,
+    pub(super) alone: bool,
     pub(super) faults: &'static [Fault],
     pub(super) run: for<'a> fn(&'a Context) -> BoxFuture<'a, Outcome>,
 }
@@ -35,7 +36,13 @@ impl Behaviour {
         (self.applies)(capabilities)
     }
 
-    /// The faults that it injects; where there are any, it wants a broker of its own.
+    /// Whether it wants a broker of its own: it injects faults, or looks at more than its own subjects.
+    #[must_use]
+    pub const fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// The faults that it injects.
     #[must_use]
     pub const fn faults(&self) -> &'static [Fault] {
         self.faults
@@ -50,6 +57,7 @@ impl Behaviour {
     /// # Cancel safety
     ///
     /// Safe; queues that it made on the broker are left there.
+    #[must_use = "it does nothing until it is awaited"]
     pub fn run<'a>(&self, context: &'a Context) -> BoxFuture<'a, Outcome> {
         (self.run)(context)
     }
@@ -70,12 +78,13 @@ impl fmt::Display for Behaviour {
 
 /// The list of a topic's behaviours: for each, the capabilities that it wants, then the function of that name.
 macro_rules! behaviours {
-    ($topic:literal, faults: $faults:expr; $($applies:expr => $name:ident,)+) => {
+    (@list $topic:literal, $alone:literal, $faults:expr; $($applies:expr => $name:ident,)+) => {
         pub(super) const ALL: &[$crate::conformance::Behaviour] = &[$(
             $crate::conformance::Behaviour {
                 topic: $topic,
                 name: stringify!($name),
                 applies: $applies,
+                alone: $alone,
                 faults: $faults,
                 run: {
                     fn run(
@@ -88,8 +97,14 @@ macro_rules! behaviours {
             },
         )+];
     };
-    ($topic:literal; $($applies:expr => $name:ident,)+) => {
-        behaviours! { $topic, faults: &[]; $($applies => $name,)+ }
+    ($topic:literal, with $faults:expr; $($list:tt)+) => {
+        behaviours! { @list $topic, true, $faults; $($list)+ }
+    };
+    ($topic:literal, alone; $($list:tt)+) => {
+        behaviours! { @list $topic, true, &[]; $($list)+ }
+    };
+    ($topic:literal; $($list:tt)+) => {
+        behaviours! { @list $topic, false, &[]; $($list)+ }
     };
 }
 pub(super) use behaviours;

@@ -128,6 +128,16 @@ impl Context {
         Scope::parse(&format!("{name} {}", self.token)).during("name a scope")
     }
 
+    /// The subject above all of this behaviour's.
+    pub(super) fn root_subject(&self) -> Outcome<Subject> {
+        Subject::parse(&self.root()).during("name a subject")
+    }
+
+    /// What makes names this behaviour's own: one token, without a dot.
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+
     fn root(&self) -> String {
         format!("conformance.{}", self.token)
     }

@@ -5,8 +5,25 @@
 
 mod behaviour;
 mod context;
+mod faults;
+mod groups;
+mod headers;
+mod intake;
+mod lifecycle;
+mod log;
+mod names;
+mod ordering;
+mod overflow;
+mod patterns;
+mod payloads;
+mod properties;
 mod publish;
+mod queues;
+mod request;
+mod runtimes;
+mod settlement;
 mod suite;
+mod support;
 mod when;
 
 pub use self::{
@@ -19,5 +36,25 @@ pub use crate::failure::{Failure, Outcome};
 
 /// Every behaviour there is, by topic.
 pub fn behaviours() -> impl Iterator<Item = Behaviour> {
-    [publish::ALL].into_iter().flatten().copied()
+    // Those that take longest first, so that the others fill the time they leave.
+    let topics = [
+        faults::ALL,
+        intake::ALL,
+        queues::ALL,
+        lifecycle::ALL,
+        settlement::ALL,
+        log::ALL,
+        patterns::ALL,
+        overflow::ALL,
+        request::ALL,
+        groups::ALL,
+        headers::ALL,
+        properties::ALL,
+        payloads::ALL,
+        names::ALL,
+        ordering::ALL,
+        publish::ALL,
+        runtimes::ALL,
+    ];
+    topics.into_iter().flatten().copied()
 }

@@ -59,9 +59,10 @@ impl Suite {
     ///
     /// Safe: a dropped call goes on to the behaviour's end in the background.
     pub async fn run(&self, behaviour: Behaviour) -> Outcome {
-        let broker = match behaviour.faults() {
-            [] => self.shared.get_or_init(|| self.start()).await.clone()?,
-            _ => self.start().await?,
+        let broker = if behaviour.is_alone() {
+            self.start().await?
+        } else {
+            self.shared.get_or_init(|| self.start()).await.clone()?
         };
         let context = Context::new(broker, self.fixture.capabilities(), self.pace);
         // A task of its own, so that one that blocks its thread is still caught by the deadline.

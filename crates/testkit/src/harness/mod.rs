@@ -1,1 +1,18 @@
-//! Real brokers for tests.
+//! Real brokers for tests: started on loopback, killed, frozen and restarted; and a proxy that spoils a link.
+//!
+//! A [`Server`] is one broker process, with a free port and a folder of its own, that is gone when it is dropped.
+//! A [`Recipe`] says how to run a particular broker; [`nats`] has the one for nats-server.
+
+pub mod nats;
+
+mod locate;
+mod port;
+mod process;
+mod proxy;
+mod server;
+
+pub use self::{
+    locate::{find_nats_server, find_python},
+    proxy::Proxy,
+    server::{Recipe, Server},
+};

@@ -1,0 +1,202 @@
+//! Patterns: what an intake wants arrives, once, and nothing else does.
+use std::collections::BTreeSet;
+
+use sinew_core::{
+    Address, AnyBackend, Consume, Message, Names, Pattern, Subject, Subscribe, Wildcards,
+};
+
+use super::{
+    Context, Outcome,
+    behaviour::behaviours,
+    ensure,
+    support::{Intake, text, unsupported},
+    when,
+};
+
+behaviours! { "patterns";
+    when::takes_tokens => a_subscription_wants_what_its_pattern_matches,
+    when::takes_tokens => a_queue_wants_what_its_pattern_matches,
+    when::takes_tokens => a_message_that_several_patterns_match_arrives_once,
+    when::takes_tokens => several_patterns_want_what_any_of_them_matches,
+    when::takes_any_name => a_prefix_wants_the_bytes_it_starts_with,
+    when::carries => a_pattern_beyond_the_capability_is_refused,
+}
+
+async fn a_subscription_wants_what_its_pattern_matches(cx: &Context) -> Outcome {
+    if !when::subscribes(cx.capabilities()) {
+        return Ok(());
+    }
+    let backend = cx.connect().await?;
+    let mut opened = Vec::new();
+    for text in pattern_texts(cx, 3) {
+        let pattern = cx.pattern(&text)?;
+        let incoming = cx.subscribe(&backend, cx.subscription(pattern.clone())).await?;
+        opened.push((pattern, Intake::Copies(incoming)));
+    }
+    matches_exactly(cx, &backend, opened).await
+}
+
+async fn a_queue_wants_what_its_pattern_matches(cx: &Context) -> Outcome {
+    if !when::consumes(cx.capabilities()) {
+        return Ok(());
+    }
+    let backend = cx.connect().await?;
+    let mut opened = Vec::new();
+    for text in pattern_texts(cx, 2) {
+        let pattern = cx.pattern(&text)?;
+        let wanted = cx.consumption(&text, pattern.clone())?;
+        opened.push((pattern, Intake::Queue(cx.consume(&backend, wanted).await?)));
+    }
+    matches_exactly(cx, &backend, opened).await
+}
+
+/// Publishes every short subject, and compares what came with what each pattern says of it.
+async fn matches_exactly(
+    cx: &Context,
+    backend: &AnyBackend,
+    mut opened: Vec<(Pattern, Intake)>,
+) -> Outcome {
+    let publisher = backend.publisher()?;
+    let mut subjects = vec![cx.root_subject()?];
+    for rest in texts(&["a", "b"], 4) {
+        subjects.push(cx.subject(&rest)?);
+    }
+    for subject in &subjects {
+        cx.send(&publisher, Message::new(subject.clone(), subject.to_string())).await?;
+    }
+    for (pattern, intake) in &mut opened {
+        let wanted = subjects.iter().filter(|subject| pattern.matches(subject));
+        let mut left: BTreeSet<String> = wanted.map(Subject::to_string).collect();
+        while let Some(one) = left.first() {
+            let what = format!("{one}, which {pattern} wants,");
+            let name = text(&intake.message(cx, what).await?);
+            ensure(left.remove(&name), || {
+                format!("{pattern} does not want {name}, or it came twice")
+            })?;
+        }
+    }
+    // All intakes had their time; what is there now is too much.
+    tokio::time::sleep(cx.pace().quiet).await;
+    for (pattern, intake) in &mut opened {
+        let more = intake.message(cx, "more");
+        if let Ok(more) = tokio::time::timeout(GLANCE, more).await {
+            let name = text(&more?);
+            ensure(false, || format!("{pattern} does not want {name}, or it came twice"))?;
+        }
+    }
+    Ok(())
+}
+
+async fn a_message_that_several_patterns_match_arrives_once(cx: &Context) -> Outcome {
+    let backend = cx.connect().await?;
+    let publisher = backend.publisher()?;
+    let mut patterns = Vec::new();
+    for text in ["o.a.*", "o.*.b", "o.a.b", "o.>", "o.a.b"] {
+        patterns.push(cx.pattern(text)?);
+    }
+    let mut intakes = cx.intakes(&backend, None, &patterns).await?;
+    let mut promised = Vec::new();
+    for rest in ["o.a.b", "o.a.c", "o.c.b", "o.c", "o.a.b.c"] {
+        let subject = cx.subject(rest)?;
+        promised.push(rest.to_owned());
+        cx.send(&publisher, Message::new(subject, rest)).await?;
+    }
+    for intake in &mut intakes {
+        intake.exactly(cx, promised.clone()).await?;
+    }
+    Ok(())
+}
+
+async fn several_patterns_want_what_any_of_them_matches(cx: &Context) -> Outcome {
+    let backend = cx.connect().await?;
+    let publisher = backend.publisher()?;
+    let patterns = [cx.pattern("s.x.*")?, cx.pattern("s.y")?, cx.pattern("s.z.>")?];
+    let mut intakes = cx.intakes(&backend, None, &patterns).await?;
+    for rest in ["s.x.1", "s.y", "s.z.1.2", "s.x", "s.y.1", "s.z", "s.q"] {
+        cx.send(&publisher, Message::new(cx.subject(rest)?, rest)).await?;
+    }
+    for intake in &mut intakes {
+        let promised = ["s.x.1", "s.y", "s.z.1.2"].map(str::to_owned);
+        intake.exactly(cx, promised).await?;
+    }
+    Ok(())
+}
+
+async fn a_prefix_wants_the_bytes_it_starts_with(cx: &Context) -> Outcome {
+    let backend = cx.connect().await?;
+    let publisher = backend.publisher()?;
+    let start = cx.subject("pre")?;
+    let mut intakes = cx.intakes_of(&backend, Pattern::prefix(start.to_string())).await?;
+    for rest in ["pre", "prefix", "pre.a", "other", "p"] {
+        cx.send(&publisher, Message::new(cx.subject(rest)?, rest)).await?;
+    }
+    let foreign = [start.as_bytes(), b"..\xff\0"].concat();
+    cx.send(&publisher, Message::to(Address::Foreign(None, foreign.into()), "binary")).await?;
+    for intake in &mut intakes {
+        let promised = ["pre", "prefix", "pre.a", "binary"].map(str::to_owned);
+        intake.exactly(cx, promised).await?;
+    }
+    Ok(())
+}
+
+async fn a_pattern_beyond_the_capability_is_refused(cx: &Context) -> Outcome {
+    let backend = cx.connect().await?;
+    let has = cx.capabilities().wildcards;
+    let mut beyond = Vec::new();
+    for text in ["r.#.b", "r.*", "r.*.b", "r.>", "r.#"] {
+        let pattern = cx.pattern(text)?;
+        if pattern.needs() > has {
+            beyond.push(pattern);
+        }
+    }
+    if cx.capabilities().names < Names::Any {
+        beyond.extend([Pattern::prefix("r"), Pattern::exact("r..b")]);
+    } else if has < Wildcards::Prefix {
+        beyond.push(Pattern::prefix("r"));
+    }
+    for pattern in beyond {
+        if when::subscribes(cx.capabilities()) {
+            let wanted = cx.subscription(pattern.clone());
+            let opened = backend.subscriber()?.subscribe(wanted).await;
+            unsupported(cx, format_args!("a subscription to {pattern}"), opened)?;
+        }
+        if when::consumes(cx.capabilities()) {
+            let wanted = cx.consumption("refused", pattern.clone())?;
+            let opened = backend.consumer()?.consume(wanted).await;
+            unsupported(cx, format_args!("a queue for {pattern}"), opened)?;
+        }
+    }
+    Ok(())
+}
+
+/// Every pattern of up to `length` tokens that the backend takes, relative to the root.
+fn pattern_texts(cx: &Context, length: usize) -> Vec<String> {
+    let mut all = texts(&["a", "b", "*", "#"], length);
+    let tails: Vec<_> = all
+        .iter()
+        .filter(|text| text.split('.').count() < length)
+        .map(|text| format!("{text}.>"))
+        .collect();
+    all.extend(tails);
+    all.push(">".to_owned());
+    let has = cx.capabilities().wildcards;
+    all.retain(|text| Pattern::parse(text).is_ok_and(|pattern| pattern.needs() <= has));
+    all
+}
+
+/// Every dotted text of 1 to `length` of these tokens.
+fn texts(tokens: &[&str], length: usize) -> Vec<String> {
+    let mut last = vec![String::new()];
+    let mut all = Vec::new();
+    for _ in 0..length {
+        last = last
+            .iter()
+            .flat_map(|text| tokens.iter().map(move |token| format!("{text}.{token}")))
+            .collect();
+        all.extend(last.iter().map(|text| text.trim_start_matches('.').to_owned()));
+    }
+    all
+}
+
+/// Long enough to look whether something is there.
+const GLANCE: std::time::Duration = std::time::Duration::from_millis(2);

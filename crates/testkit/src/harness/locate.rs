@@ -1,0 +1,69 @@
+//! Where the brokers and the Python originals of this checkout are.
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use sinew_core::{Error, ErrorKind, Result};
+
+/// The nats-server to test with: `SINEW_NATS_SERVER`, else the one that `cargo xtask test` installed.
+///
+/// # Errors
+///
+/// [`ErrorKind::NotFound`] when there is none.
+pub fn find_nats_server() -> Result<PathBuf> {
+    let installed = || {
+        let note = target_folders().map(|target| target.join("brokers/nats-server.path"));
+        let path = note.into_iter().find_map(|note| fs::read_to_string(note).ok())?;
+        Some(PathBuf::from(path.trim_end_matches(['\r', '\n'])))
+    };
+    from_environment("SINEW_NATS_SERVER")
+        .or_else(installed)
+        .filter(|path| path.is_file())
+        .ok_or_else(|| missing("nats-server is missing; run `cargo xtask test`, which installs it"))
+}
+
+/// The Python that has the originals: `SINEW_PYTHON`, else the one that `cargo xtask test` installed.
+///
+/// # Errors
+///
+/// [`ErrorKind::NotFound`] when there is none.
+pub fn find_python() -> Result<PathBuf> {
+    let installed =
+        || target_folders().map(|target| target.join("python/bin/python")).find(|it| it.is_file());
+    from_environment("SINEW_PYTHON").or_else(installed).filter(|path| path.is_file()).ok_or_else(
+        || {
+            missing(
+                "a Python with the originals is missing; run `cargo xtask test`, which installs it",
+            )
+        },
+    )
+}
+
+fn from_environment(name: &str) -> Option<PathBuf> {
+    env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// Where cargo may have put what it built, most certain first.
+fn target_folders() -> impl Iterator<Item = PathBuf> {
+    let above = |path: PathBuf, targets: fn(&Path) -> PathBuf| {
+        path.ancestors().map(targets).collect::<Vec<_>>()
+    };
+    let named = from_environment("CARGO_TARGET_DIR");
+    let manifest = from_environment("CARGO_MANIFEST_DIR");
+    let program = env::current_exe().ok();
+    named
+        .into_iter()
+        .chain(manifest.into_iter().flat_map(move |it| above(it, |folder| folder.join(TARGET))))
+        .chain(program.into_iter().flat_map(move |it| above(it, Path::to_path_buf)))
+}
+
+const TARGET: &str = "target";
+
+fn missing(advice: &'static str) -> Error {
+    let program = env::current_exe().ok();
+    let operation = program.as_deref().and_then(Path::file_stem).and_then(OsStr::to_str);
+    Error::new(ErrorKind::NotFound, operation.unwrap_or("test").to_owned()).with_detail(advice)
+}
