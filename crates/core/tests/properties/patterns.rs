@@ -74,8 +74,11 @@ proptest! {
         wide in patterns(3),
         narrow in patterns(3),
     ) {
-        let mut wanted = world(6).into_iter().filter(|subject| narrow.matches(subject));
-        let covers = wanted.all(|subject| wide.matches(&subject));
+        // A lone `#` wants names that are no subject, too.
+        let foreign = Address::from_wire(None, "");
+        let names = world(6).into_iter().map(|subject| Address::Subject(None, subject));
+        let mut wanted = names.chain([foreign]).filter(|name| narrow.matches_address(name));
+        let covers = wanted.all(|name| wide.matches_address(&name));
         let is_exact = wide.needs() < Wildcards::Full;
         if is_exact {
             prop_assert_eq!(wide.covers(&narrow), covers, "{} covers {}", wide, narrow);
