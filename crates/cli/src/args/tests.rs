@@ -1,0 +1,107 @@
+//! The grammar, and that every example in a help text keeps to it.
+use clap::{CommandFactory, Parser};
+
+use super::*;
+use crate::commands::{backends, beat, completions, consume, demo, publish, request, subscribe};
+
+fn examples() -> Vec<Example> {
+    let commands = [
+        EXAMPLES,
+        demo::EXAMPLES,
+        backends::EXAMPLES,
+        publish::EXAMPLES,
+        subscribe::EXAMPLES,
+        consume::EXAMPLES,
+        request::EXAMPLES,
+        completions::EXAMPLES,
+    ];
+    commands.into_iter().chain(beat::ALL_EXAMPLES).flatten().copied().collect()
+}
+
+/// Splits a line as a shell does, as far as the examples go.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let (mut word, mut quoted) = (String::new(), false);
+    for c in line.chars() {
+        match c {
+            '\'' => quoted = !quoted,
+            ' ' if !quoted => words.extend((!word.is_empty()).then(|| std::mem::take(&mut word))),
+            c => word.push(c),
+        }
+    }
+    words.extend((!word.is_empty()).then_some(word));
+    words
+}
+
+#[test]
+fn clap_finds_no_fault_with_the_grammar() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_example_parses() {
+    for (_, line) in examples() {
+        let words = words(line.trim_start_matches("source <("));
+        let from = words.iter().position(|word| word == "sinew").unwrap();
+        let ends = |word: &String| ["|", ">"].contains(&word.as_str());
+        let words: Vec<_> = words[from..].iter().take_while(|word| !ends(word)).collect();
+        let words = words.iter().map(|word| word.trim_end_matches(')'));
+        Cli::try_parse_from(words).unwrap_or_else(|err| panic!("{line}: {err}"));
+    }
+}
+
+#[test]
+fn every_command_has_two_examples_in_its_help() {
+    let mut open = vec![Cli::command()];
+    while let Some(mut command) = open.pop() {
+        command.build();
+        if !command.is_hide_set() {
+            let help = command.render_long_help().to_string();
+            let examples = help.lines().filter(|line| line.starts_with("  # ")).count();
+            assert!(examples >= 2, "{} has {examples} examples", command.get_name());
+        }
+        open.extend(command.get_subcommands().cloned());
+    }
+}
+
+#[test]
+fn connection_options_may_stand_before_or_after_the_command() {
+    for line in [
+        "sinew --url memory: pub a b",
+        "sinew pub a b --url memory:",
+        "sinew pub --url memory: a b",
+    ] {
+        Cli::try_parse_from(words(line)).unwrap();
+    }
+}
+
+#[test]
+fn halves_and_doubles_are_refused() {
+    for line in [
+        "sinew pub a b --user ann",
+        "sinew pub a b --password-file p",
+        "sinew pub a b --tls-cert c",
+        "sinew pub a b --token-file t --creds c",
+        "sinew pub a b --every 5",
+        "sinew pub a..b c",
+        "sinew sub a.*b",
+        "sinew sub a --raw --json",
+        "sinew consume q",
+        "sinew consume q --bind a --on-error discard",
+        "sinew consume q --bind a --prefetch 0",
+        "sinew request a b --timeout 0s",
+        "sinew beat check",
+        "sinew beat send '' ",
+        "sinew -v -q demo",
+        "sinew demo --act dance",
+        "sinew nosuch",
+    ] {
+        assert!(Cli::try_parse_from(words(line)).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn a_bare_number_is_told_to_take_a_unit() {
+    let err = Cli::try_parse_from(words("sinew demo --for 5")).unwrap_err().to_string();
+    assert!(err.contains("no unit") && err.contains("5s"), "{err}");
+}

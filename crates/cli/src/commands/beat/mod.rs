@@ -1,0 +1,55 @@
+//! `sinew beat`: heartbeats, and who watches them.
+mod check;
+mod look;
+mod report;
+mod send;
+mod table;
+mod watch;
+
+use clap::Subcommand;
+
+pub(crate) use self::{
+    look::{painted, style, tally},
+    report::Report,
+};
+use crate::{
+    examples::{Example, section},
+    exit::Outcome,
+    session::Session,
+};
+
+pub(crate) const EXAMPLES: &[Example] = &[
+    ("say that this host lives, for twenty seconds", "sinew beat send $(hostname) --for 20s"),
+    ("who lives, and who does not", "sinew beat watch --for 20s"),
+];
+
+/// Heartbeats: send them, watch them, check one process
+#[derive(Debug, Subcommand)]
+#[command(after_help = section(EXAMPLES))]
+pub(crate) enum BeatCommand {
+    Send(send::Send),
+    Watch(watch::Watch),
+    Check(check::Check),
+}
+
+impl BeatCommand {
+    pub(crate) fn is_json(&self) -> bool {
+        match self {
+            Self::Send(it) => it.format.json,
+            Self::Watch(it) => it.format.json,
+            Self::Check(it) => it.format.json,
+        }
+    }
+
+    pub(crate) async fn run(self, session: &Session) -> Outcome {
+        match self {
+            Self::Send(it) => it.run(session).await,
+            Self::Watch(it) => it.run(session).await,
+            Self::Check(it) => it.run(session).await,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) const ALL_EXAMPLES: [&[Example]; 4] =
+    [EXAMPLES, send::EXAMPLES, watch::EXAMPLES, check::EXAMPLES];

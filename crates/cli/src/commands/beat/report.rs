@@ -1,0 +1,127 @@
+//! What a monitor tells, as lines for people and objects for programs.
+use clap::builder::styling::Style;
+use serde::Serialize;
+use sinew_beat::{Clock, MonitorEvent, Transition};
+
+use super::painted;
+use crate::{
+    exit::Failure,
+    json::Time,
+    output::{Output, printable},
+    time::clock,
+};
+
+/// Tells of events.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Report {
+    pub(crate) output: Output,
+    pub(crate) clock: Clock,
+}
+
+#[derive(Serialize)]
+struct TransitionLine<'a> {
+    time: Time,
+    process: &'a str,
+    from: Option<&'static str>,
+    to: &'static str,
+    at: Time,
+    reason: &'static str,
+    #[serde(skip_serializing_if = "is_zero")]
+    skipped: u64,
+}
+
+#[derive(Serialize)]
+struct MonitorLine<'a> {
+    time: Time,
+    monitor: &'static str,
+    at: Time,
+    #[serde(skip_serializing_if = "is_zero")]
+    count: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl Report {
+    /// Prints one event, as a line or an object.
+    pub(crate) fn tell(self, event: &MonitorEvent) -> Result<(), Failure> {
+        match event {
+            MonitorEvent::Transition(transition) if self.output.json => {
+                self.output.object(&self.transition(transition))
+            }
+            _ if self.output.json => match self.monitor(event) {
+                Some(line) => self.output.object(&line),
+                None => Ok(()),
+            },
+            _ => self.output.line(self.line(event)),
+        }
+    }
+
+    fn transition(self, it: &Transition) -> TransitionLine<'_> {
+        TransitionLine {
+            time: Time::now(),
+            process: it.process.as_str(),
+            from: it.from.map(|state| state.as_str()),
+            to: it.to.as_str(),
+            at: Time(self.clock.wall(it.at)),
+            reason: it.reason.as_str(),
+            skipped: it.skipped,
+        }
+    }
+
+    fn monitor(self, event: &MonitorEvent) -> Option<MonitorLine<'_>> {
+        let (monitor, count, name, reason) = match event {
+            MonitorEvent::Blind { .. } => ("blind", 0, None, None),
+            MonitorEvent::Sighted { .. } => ("sighted", 0, None, None),
+            MonitorEvent::Gap { lost, .. } => ("gap", *lost, None, None),
+            MonitorEvent::Malformed { name, reason, count, .. } => {
+                ("malformed", *count, Some(&**name), Some(reason.as_str()))
+            }
+            MonitorEvent::Refused { process, count, .. } => {
+                ("refused", *count, Some(process.as_str()), Some("too many processes"))
+            }
+            _ => return None,
+        };
+        let at = Time(self.clock.wall(event.at()));
+        Some(MonitorLine { time: Time::now(), monitor, at, count, name, reason })
+    }
+
+    /// One event as a line for people: when it began, who, what.
+    pub(crate) fn line(self, event: &MonitorEvent) -> String {
+        let dimmed = |text: String| self.output.paint(Style::new().dimmed(), text);
+        let time = dimmed(clock(self.clock.wall(event.at())));
+        let MonitorEvent::Transition(it) = event else {
+            return format!("{time} {}", dimmed(format!("monitor: {}", remark(event))));
+        };
+        let from = it.from.map_or("", |state| state.as_str());
+        let name = printable(it.process.as_str());
+        let to = painted(self.output, it.to, 9);
+        format!("{time} {name:20} {from:>9} -> {to} {}", dimmed(format!("({})", it.reason)))
+    }
+}
+
+fn remark(event: &MonitorEvent) -> String {
+    match event {
+        MonitorEvent::Blind { .. } => "blind: the broker is gone, nobody is judged".to_owned(),
+        MonitorEvent::Sighted { .. } => {
+            "sighted: the broker is back, everyone has a fresh promise".to_owned()
+        }
+        MonitorEvent::Gap { lost, .. } => format!("{lost} messages were lost on their way in"),
+        MonitorEvent::Malformed { name, reason, count, .. } => {
+            format!("{}: {count} times no beat: {reason}", printable(name))
+        }
+        MonitorEvent::Refused { process, count, .. } => {
+            format!(
+                "{count} beats not taken, of {} last: there are too many processes",
+                printable(process.as_str())
+            )
+        }
+        _ => "something else happened".to_owned(),
+    }
+}

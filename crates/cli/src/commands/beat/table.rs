@@ -1,0 +1,109 @@
+//! The live table of `beat watch`.
+use std::collections::VecDeque;
+
+use clap::builder::styling::Style;
+use sinew_beat::{MonitorEvent, ProcessStatus, State, Timestamp, WatchTable};
+
+use super::{Report, painted, tally};
+use crate::{exit::Failure, live::Live, output::printable, time::spoken};
+
+/// How many of the last events stand below the table.
+const NEWS: usize = 6;
+
+/// The table of who lives, and what happened last.
+pub(super) struct Table {
+    live: Live,
+    table: WatchTable,
+    report: Report,
+    news: VecDeque<String>,
+}
+
+impl Table {
+    pub(super) fn new(table: WatchTable, report: Report) -> Self {
+        Self { live: Live::new(report.output), table, report, news: VecDeque::new() }
+    }
+
+    pub(super) fn hear(&mut self, event: &MonitorEvent) {
+        if self.news.len() == NEWS {
+            self.news.pop_front();
+        }
+        self.news.push_back(self.report.line(event));
+    }
+
+    /// Draws the state of now.
+    pub(super) fn draw(&mut self) -> Result<(), Failure> {
+        let output = self.report.output;
+        let now = self.report.clock.now();
+        let mut processes = self.table.processes();
+        let counts = self.table.counts();
+        let states = tally(processes.iter().map(|it| it.state));
+        let bold = |text: &str| output.paint(Style::new().bold(), text);
+
+        let mut lines =
+            vec![bold("PROCESS                     STATE      FOR        LAST BEAT    DUE")];
+        let room = self.live.rows().saturating_sub(self.news.len() + 5).max(1);
+        order(&mut processes, room);
+        for it in processes.iter().take(room) {
+            lines.push(self.row(it, now));
+        }
+        if processes.len() > room {
+            lines.push(format!("... and {} more", processes.len() - room));
+        }
+        lines.push(String::new());
+        lines.extend(self.news.iter().cloned());
+        lines.push(String::new());
+        let eyes = if self.table.is_blind() { " | BLIND: the broker is gone" } else { "" };
+        lines.push(bold(&format!(
+            "{states} | {} beats, {} malformed{eyes} | Ctrl-C ends",
+            counts.beats, counts.malformed
+        )));
+        self.live.draw(&lines)
+    }
+
+    fn row(&self, it: &ProcessStatus, now: Timestamp) -> String {
+        let name = printable(it.process.as_str());
+        let name = shortened(&name, 27);
+        let state = painted(self.report.output, it.state, 9);
+        let since = spoken(now.since(it.since));
+        let last = it
+            .last_seen
+            .map_or_else(|| "never".to_owned(), |at| format!("{} ago", spoken(now.since(at))));
+        let due = match it.deadline {
+            Some(deadline) if deadline >= now => format!("in {}", spoken(deadline.since(now))),
+            Some(deadline) => format!("{} ago", spoken(now.since(deadline))),
+            None => "-".to_owned(),
+        };
+        format!("{name:27} {state}  {since:9}  {last:11}  {due}")
+    }
+}
+
+/// By name; where not all fit, those who need a look come first.
+fn order(processes: &mut [ProcessStatus], room: usize) {
+    let crowded = processes.len() > room;
+    processes.sort_by(|a, b| {
+        let rank = |it: &ProcessStatus| crowded && matches!(it.state, State::Up | State::Stopped);
+        rank(a).cmp(&rank(b)).then_with(|| a.process.cmp(&b.process))
+    });
+}
+
+/// At most `width` characters.
+pub(super) fn shortened(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    short.push('~');
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_cut() {
+        assert_eq!(shortened("abcdef", 6), "abcdef");
+        assert_eq!(shortened("abcdefg", 6), "abcde~");
+        assert_eq!(shortened("äöüäöüä", 6), "äöüäö~");
+    }
+}

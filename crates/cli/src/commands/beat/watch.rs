@@ -1,0 +1,133 @@
+//! `sinew beat watch`: who lives, as it changes.
+use std::time::Duration;
+
+use clap::Args;
+use sinew_beat::{Process, WatchOptions, WatchTable};
+use sinew_core::Backend as _;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::{Report, table::Table};
+use crate::{
+    args::Format,
+    connection::ConnectionArgs,
+    examples::{Example, section},
+    exit::{Failure, Outcome, Status},
+    interrupt::{Ending, Stop},
+    session::Session,
+};
+
+pub(crate) const EXAMPLES: &[Example] = &[
+    ("everyone, for twenty seconds", "sinew beat watch --for 20s"),
+    ("those of one region, for a program", "sinew beat watch 'eu.>' --json --for 20s"),
+    (
+        "exit status 1 unless billing is alive in the end",
+        "sinew beat watch --expect billing --for 10s",
+    ),
+];
+
+/// Tell who lives, and each change of it; a live table on a terminal
+///
+/// A process is late once it broke its promise by a second, and down after three promises and a second. While the
+/// broker is gone nobody is judged.
+#[derive(Args, Debug)]
+#[command(after_help = section(EXAMPLES))]
+pub(crate) struct Watch {
+    /// Whom to watch: a process's name, in which `*` stands for a word and a last `>` for all that follow
+    #[arg(value_name = "PATTERN")]
+    pattern: Option<String>,
+    /// A process that should be there; down when it is not heard of within a minute, and exit status 1 when it is
+    /// not alive once the watch ends. May be given more than once
+    #[arg(long, value_name = "PROCESS")]
+    expect: Vec<Process>,
+    #[command(flatten)]
+    ending: Ending,
+    #[command(flatten)]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+impl Watch {
+    pub(crate) async fn run(self, session: &Session) -> Outcome {
+        let backend = session.connect(self.connection).await?;
+        let mut options = WatchOptions::default();
+        if let Some(pattern) = self.pattern {
+            options = options.with_processes(pattern);
+        }
+        options = self.expect.iter().cloned().fold(options, WatchOptions::with_expected);
+        let subscriber = backend.subscriber()?;
+        let starting = async { Ok(sinew_beat::Watch::start(&subscriber, options).await?) };
+        let watch = session.interrupt.unless(starting).await?;
+        let table = watch.table();
+        let report = Report { output: session.output, clock: watch.clock() };
+        let backend_name = backend.capabilities().backend;
+        let (stop, told) = if session.output.is_terminal() {
+            on_terminal(session, watch, report, self.ending).await?
+        } else {
+            session.output.remark(format_args!("watching ({backend_name})"));
+            in_lines(session, watch, report, self.ending).await?
+        };
+        session.drain(&backend).await;
+        let status = self.ending.status(stop, told);
+        Ok(if status == Status::Done && !all_alive(&table, &self.expect) {
+            Status::No
+        } else {
+            status
+        })
+    }
+}
+
+/// Whether all of `expected` are alive by what is known in the end.
+fn all_alive(table: &WatchTable, expected: &[Process]) -> bool {
+    expected.iter().all(|process| {
+        table.process(process.as_str()).is_some_and(|status| status.state.is_alive())
+    })
+}
+
+async fn in_lines(
+    session: &Session,
+    mut watch: sinew_beat::Watch,
+    report: Report,
+    ending: Ending,
+) -> Result<(Stop, u64), Failure> {
+    let deadline = ending.within.map(|within| Instant::now() + within);
+    let mut told = 0;
+    while !ending.reached(told) {
+        let event = tokio::select! {
+            biased;
+            why = session.interrupt.or_deadline(deadline) => return Ok((why, told)),
+            event = watch.next() => event,
+        };
+        let Some(event) = event.transpose()? else { break };
+        report.tell(&event)?;
+        told += u64::from(event.transition().is_some());
+    }
+    Ok((Stop::Ended, told))
+}
+
+async fn on_terminal(
+    session: &Session,
+    mut watch: sinew_beat::Watch,
+    report: Report,
+    ending: Ending,
+) -> Result<(Stop, u64), Failure> {
+    let deadline = ending.within.map(|within| Instant::now() + within);
+    let mut table = Table::new(watch.table(), report);
+    let mut redraw = interval(Duration::from_millis(200));
+    redraw.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = 0;
+    while !ending.reached(told) {
+        tokio::select! {
+            biased;
+            why = session.interrupt.or_deadline(deadline) => return Ok((why, told)),
+            _ = redraw.tick() => table.draw()?,
+            event = watch.next() => {
+                let Some(event) = event.transpose()? else { break };
+                table.hear(&event);
+                told += u64::from(event.transition().is_some());
+            }
+        }
+    }
+    table.draw()?;
+    Ok((Stop::Ended, told))
+}

@@ -1,0 +1,11 @@
+//! One module per command: its arguments, and what it does.
+pub(crate) mod backends;
+pub(crate) mod beat;
+pub(crate) mod completions;
+pub(crate) mod consume;
+pub(crate) mod demo;
+mod exec;
+pub(crate) mod man;
+pub(crate) mod publish;
+pub(crate) mod request;
+pub(crate) mod subscribe;

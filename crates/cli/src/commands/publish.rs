@@ -1,0 +1,191 @@
+//! `sinew pub`: publishes, and tells how far it got.
+use std::{collections::VecDeque, time::Duration};
+
+use bytes::Bytes;
+use clap::Args;
+use sinew_core::{Message, Pending, Publish as _, Receipt, Subject, Value};
+use tokio::time::Instant;
+
+use crate::{
+    args::Format,
+    connection::ConnectionArgs,
+    examples::{Example, section},
+    exit::{Failure, Outcome, Status},
+    interrupt::Stop,
+    json::Published,
+    output::Output,
+    payload::{Source, numbered},
+    session::Session,
+    time::parse_duration,
+};
+
+pub(crate) const EXAMPLES: &[Example] = &[
+    ("one message", "sinew pub orders.created '{\"id\": 7}'"),
+    ("what another program prints", "date | sinew pub clock"),
+    ("ten, numbered, two a second", "sinew pub ticks 'tick {n}' --count 10 --every 500ms"),
+    (
+        "without a broker, to see what a receipt looks like",
+        "sinew pub --url memory: greetings hello --json",
+    ),
+];
+
+/// How many publishes may wait for the broker's answer.
+const WINDOW: usize = 256;
+
+/// Publish messages, and tell how far they got
+#[derive(Args, Debug)]
+#[command(after_help = section(EXAMPLES))]
+pub(crate) struct Publish {
+    /// Where to: dot-separated words
+    #[arg(value_name = "SUBJECT")]
+    subject: Subject,
+    /// The payload; `-` for standard input, `@FILE` for a file's content; left out: what is piped in
+    #[arg(value_name = "PAYLOAD")]
+    payload: Option<String>,
+    /// Add a header; may be given more than once
+    #[arg(short = 'H', long = "header", value_name = "K=V", value_parser = parse_header)]
+    headers: Vec<(String, String)>,
+    /// Publish it N times; {n} in the payload is the number, from 1 on
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Wait so long between two: 500ms, 2s
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    every: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+impl Publish {
+    pub(crate) async fn run(self, session: &Session) -> Outcome {
+        let payload = read(session, self.payload).await?;
+        let message = with_headers(Message::new(self.subject.clone(), ""), self.headers)?;
+        let backend = session.connect(self.connection).await?;
+        let publisher = backend.publisher()?;
+        let mut receipts = Receipts::new(session.output, self.subject.clone());
+        let mut stop = Stop::Ended;
+        for n in 1..=self.count.unwrap_or(1) {
+            if n > 1 {
+                let next = self.every.map(|every| Instant::now() + every);
+                stop = match next {
+                    Some(next) => session.interrupt.or_deadline(Some(next)).await,
+                    None if session.interrupt.is_set() => Stop::Interrupted,
+                    None => Stop::Ended,
+                };
+                if stop == Stop::Interrupted {
+                    break;
+                }
+            }
+            let payload =
+                if self.count.is_some() { numbered(&payload, n) } else { payload.clone() };
+            let mut message = message.clone();
+            message.payload = payload;
+            receipts.add(publisher.publish(message).await?).await?;
+            if self.every.is_some() {
+                receipts.finish().await?;
+            }
+        }
+        receipts.finish().await?;
+        publisher.flush().await?;
+        session.drain(&backend).await;
+        Ok(if stop == Stop::Interrupted { Status::Interrupted } else { Status::Done })
+    }
+}
+
+/// Answers of the broker, told in order as they come.
+struct Receipts {
+    output: Output,
+    subject: Subject,
+    waiting: VecDeque<Pending<Receipt>>,
+}
+
+impl Receipts {
+    fn new(output: Output, subject: Subject) -> Self {
+        Self { output, subject, waiting: VecDeque::new() }
+    }
+
+    async fn add(&mut self, pending: Pending<Receipt>) -> Result<(), Failure> {
+        self.waiting.push_back(pending);
+        if self.waiting.len() > WINDOW { self.tell().await } else { Ok(()) }
+    }
+
+    async fn finish(&mut self) -> Result<(), Failure> {
+        while !self.waiting.is_empty() {
+            self.tell().await?;
+        }
+        Ok(())
+    }
+
+    async fn tell(&mut self) -> Result<(), Failure> {
+        let Some(pending) = self.waiting.pop_front() else { return Ok(()) };
+        let (receipt, subject) = (pending.await?, &self.subject);
+        if self.output.json {
+            return self.output.object(&Published::new(subject.as_str(), &receipt));
+        }
+        match receipt {
+            Receipt::Persisted(at) => {
+                self.output.line(format_args!("{subject}: persisted at {at}"))
+            }
+            Receipt::Accepted => self.output.line(format_args!("{subject}: accepted")),
+            _ => self.output.line(format_args!("{subject}: buffered")),
+        }
+    }
+}
+
+/// Reads a payload, unless interrupted.
+pub(crate) async fn read(session: &Session, argument: Option<String>) -> Result<Bytes, Failure> {
+    let source = Source::of(argument);
+    let reading = tokio::task::spawn_blocking(move || source.read());
+    session
+        .interrupt
+        .unless(async {
+            reading.await.unwrap_or_else(|err| {
+                Err(Failure::new(Status::Fault, "cannot read the payload").with_source(err))
+            })
+        })
+        .await
+}
+
+/// Splits a header into its name and value.
+pub(crate) fn parse_header(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+/// Sets the headers; one that is given twice becomes a list.
+pub(crate) fn with_headers(
+    mut message: Message,
+    headers: Vec<(String, String)>,
+) -> Result<Message, Failure> {
+    for (name, value) in headers {
+        let value = match message.headers.remove(&name) {
+            None => Value::from(value),
+            Some(Value::List(mut list)) => {
+                list.push(value.into());
+                Value::List(list)
+            }
+            Some(first) => Value::List(vec![first, value.into()]),
+        };
+        message.headers.insert(&name, value)?;
+    }
+    Ok(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_given_twice_is_a_list() {
+        let given = ["a=1", "b=x=y", "a=2", "a=3"].map(|text| parse_header(text).unwrap());
+        let message = Message::new(Subject::parse("s").unwrap(), "");
+        let headers = with_headers(message, given.into()).unwrap().headers;
+        assert_eq!(headers.texts("a").collect::<Vec<_>>(), ["1", "2", "3"]);
+        assert_eq!(headers.text("b"), Some("x=y"));
+        assert!(parse_header("novalue").is_err());
+        assert!(parse_header("=x").is_err());
+    }
+}

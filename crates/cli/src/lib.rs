@@ -1,1 +1,0 @@
-//! The sinew command: every messaging pattern from a terminal.

@@ -1,0 +1,86 @@
+//! The `sinew` command: every messaging pattern from a terminal.
+mod args;
+mod commands;
+mod connection;
+mod examples;
+mod exit;
+mod interrupt;
+mod json;
+mod live;
+mod logs;
+mod output;
+mod payload;
+mod redact;
+mod session;
+mod time;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tokio::runtime;
+
+use crate::{
+    args::{Cli, Command},
+    exit::{Failure, Outcome, Status},
+    output::Output,
+    session::Session,
+};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(err) => return usage(&err).code().into(),
+    };
+    let (chatter, json) = (cli.verbosity.chatter(), cli.command.is_json());
+    logs::install(chatter);
+    let status = start(cli).unwrap_or_else(|failure| {
+        Output::new(json, chatter).failure(&failure);
+        failure.status
+    });
+    status.code().into()
+}
+
+/// Help and version go to standard output, what is wrong with the arguments to standard error.
+fn usage(err: &clap::Error) -> Status {
+    if err.use_stderr() {
+        let text = err.render();
+        // Usage errors repeat what they do not understand, which may be a URL.
+        output::say(redact::redact(&text.to_string()).trim_end());
+        return Status::Usage;
+    }
+    // Who closed the pipe has seen enough of the help.
+    let _ = err.print();
+    Status::Done
+}
+
+fn start(cli: Cli) -> Outcome {
+    let fault = |err| Failure::new(Status::Fault, "cannot start the runtime").with_source(err);
+    // Signals are heard on the worker threads, even while this one waits for a slow reader of its output.
+    let mut builder = runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(2).enable_all().build().map_err(fault)?;
+    let outcome = runtime.block_on(run(cli));
+    // A thread that still reads standard input must not keep us.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn run(cli: Cli) -> Outcome {
+    let Cli { verbosity, connection, command } = cli;
+    if !command.connects() && !connection.is_empty() {
+        return Err(Failure::usage(
+            "this command talks to no broker; leave the connection options out",
+        ));
+    }
+    let session = Session::new(verbosity.chatter(), command.is_json(), connection)?;
+    match command {
+        Command::Demo(it) => it.run(&session).await,
+        Command::Backends(it) => it.run(&session),
+        Command::Pub(it) => it.run(&session).await,
+        Command::Sub(it) => it.run(&session).await,
+        Command::Consume(it) => it.run(&session).await,
+        Command::Request(it) => it.run(&session).await,
+        Command::Beat(it) => it.run(&session).await,
+        Command::Completions(it) => it.run(&session),
+        Command::Man(it) => it.run(),
+    }
+}

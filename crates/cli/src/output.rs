@@ -1,0 +1,129 @@
+//! Where results and remarks go: results to standard output, the rest to standard error.
+use std::{
+    fmt,
+    io::{self, IsTerminal, Write},
+};
+
+use anstream::{AutoStream, ColorChoice};
+use clap::builder::styling::{AnsiColor, Style};
+use serde::Serialize;
+
+use crate::{
+    exit::{Failure, Status},
+    redact::redact,
+};
+
+/// How much is remarked upon.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Chatter {
+    /// Errors only.
+    Quiet,
+    /// What a person should know.
+    #[default]
+    Normal,
+    /// The causes of errors, and what the libraries tell.
+    Verbose,
+    /// All of it.
+    Debug,
+}
+
+/// The command's voice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    pub(crate) json: bool,
+    chatter: Chatter,
+    terminal: bool,
+    colour: bool,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool, chatter: Chatter) -> Self {
+        let stdout = io::stdout();
+        let colour = !json && AutoStream::choice(&stdout) != ColorChoice::Never;
+        Self { json, chatter, terminal: !json && stdout.is_terminal(), colour }
+    }
+
+    /// Whether people look at standard output as it is written.
+    pub(crate) fn is_terminal(self) -> bool {
+        self.terminal
+    }
+
+    /// `text` in `style`, where colours are wanted.
+    pub(crate) fn paint(self, style: Style, text: impl fmt::Display) -> String {
+        if self.colour { format!("{style}{text}{style:#}") } else { text.to_string() }
+    }
+
+    /// A line for people.
+    pub(crate) fn line(self, text: impl fmt::Display) -> Result<(), Failure> {
+        self.bytes(format!("{text}\n").as_bytes())
+    }
+
+    /// A line for programs.
+    pub(crate) fn object(self, object: &impl Serialize) -> Result<(), Failure> {
+        let mut line = serde_json::to_vec(object)
+            .map_err(|err| Failure::new(Status::Fault, "cannot write JSON").with_source(err))?;
+        line.push(b'\n');
+        self.bytes(&line)
+    }
+
+    /// Bytes as they are.
+    pub(crate) fn bytes(self, bytes: &[u8]) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Failure::output)
+    }
+
+    /// A remark on how it goes, unless `-q`.
+    pub(crate) fn remark(self, text: impl fmt::Display) {
+        if self.chatter != Chatter::Quiet {
+            say(&format!("sinew: {text}"));
+        }
+    }
+
+    /// The last words: one line, and with `-v` the causes.
+    pub(crate) fn failure(self, failure: &Failure) {
+        let Some(message) = &failure.message else { return };
+        let error = if io::stderr().is_terminal() && self.colour {
+            let style = AnsiColor::Red.on_default().bold();
+            format!("{style}error:{style:#}")
+        } else {
+            "error:".to_owned()
+        };
+        say(&format!("{error} {message}"));
+        if matches!(self.chatter, Chatter::Verbose | Chatter::Debug) {
+            failure.causes().iter().for_each(|cause| say(&format!("  because: {cause}")));
+        }
+    }
+}
+
+/// A line on standard error. Who closed it wants no words.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{}", redact(text));
+}
+
+/// Text from elsewhere for a terminal or a log: control characters, which could forge a line, are escaped.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
+        if c.is_control() {
+            shown.extend(c.escape_debug())
+        } else {
+            shown.push(c)
+        }
+        shown
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_cannot_command_the_terminal() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc é"), "a\\u{1b}[2Jb\\nc é");
+    }
+
+    #[test]
+    fn nothing_is_painted_for_programs() {
+        let output = Output::new(true, Chatter::Normal);
+        assert_eq!(output.paint(AnsiColor::Red.on_default(), "x"), "x");
+    }
+}

@@ -1,0 +1,52 @@
+//! What every command is given: a voice, an ear for Ctrl-C, and a way to the broker.
+use std::time::Duration;
+
+use sinew_connect::ConnectOptions;
+use sinew_core::{AnyBackend, Link};
+
+use crate::{
+    connection::{ConnectionArgs, connect},
+    exit::Failure,
+    interrupt::Interrupt,
+    output::{Chatter, Output},
+};
+
+/// How long a drain may take: what is under way is finished, then we are gone.
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
+
+/// One run of the command.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    pub(crate) output: Output,
+    pub(crate) interrupt: Interrupt,
+    /// The connection options that stood before the command's name.
+    before: ConnectionArgs,
+}
+
+impl Session {
+    pub(crate) fn new(
+        chatter: Chatter,
+        json: bool,
+        before: ConnectionArgs,
+    ) -> Result<Self, Failure> {
+        Ok(Self { output: Output::new(json, chatter), interrupt: Interrupt::install()?, before })
+    }
+
+    /// What to connect with.
+    pub(crate) fn options(&self, args: ConnectionArgs) -> Result<ConnectOptions, Failure> {
+        args.or(self.before.clone()).options()
+    }
+
+    /// Connects, unless interrupted.
+    pub(crate) async fn connect(&self, args: ConnectionArgs) -> Result<AnyBackend, Failure> {
+        let options = self.options(args)?;
+        self.interrupt.unless(connect(options)).await
+    }
+
+    /// Ends the connection; what could not be finished in time is remarked upon.
+    pub(crate) async fn drain(&self, backend: &AnyBackend) {
+        if let Err(err) = backend.link().drain(DRAIN).await {
+            self.output.remark(err);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! NATS by URL: the core door and the JetStream door.
+use sinew_adapter_nats::{JetStreamOptions, NatsOptions};
+use sinew_core::{AnyBackend, Error, ErrorKind, Result};
+
+use crate::{ConnectOptions, options::Login};
+
+pub(crate) async fn connect(options: &ConnectOptions) -> Result<AnyBackend> {
+    if !options.url().path().is_empty() {
+        return Err(refuse(options, "a path names a stream: write nats+js:// for JetStream"));
+    }
+    Ok(translate(options)?.connect().await?.into_any())
+}
+
+pub(crate) async fn connect_jetstream(options: &ConnectOptions) -> Result<AnyBackend> {
+    let stream = options.url().path();
+    if stream.is_empty() {
+        return Err(refuse(options, "it names no stream: write nats+js://HOST[:PORT]/STREAM"));
+    }
+    let jetstream = JetStreamOptions::new(translate(options)?, stream);
+    Ok(jetstream.connect().await?.into_any())
+}
+
+fn translate(options: &ConnectOptions) -> Result<NatsOptions> {
+    let hosts = options.url().hosts().filter(|hosts| !hosts.is_empty());
+    let hosts =
+        hosts.ok_or_else(|| refuse(options, "it names no host: write nats://HOST[:PORT]"))?;
+    let servers: Vec<_> = hosts.split(',').map(|host| format!("nats://{host}")).collect();
+    let mut nats = NatsOptions::new(servers.join(","));
+    let security = &options.security;
+    if let Some(path) = &security.ca_file {
+        nats = nats.with_ca_file(path);
+    }
+    if let Some((cert, key)) = &security.client_cert {
+        nats = nats.with_client_cert(cert, key);
+    }
+    match security.tls {
+        Some(true) => nats = nats.with_tls(true),
+        Some(false) if security.ca_file.is_some() || security.client_cert.is_some() => {
+            return Err(refuse(options, "certificates are given, yet TLS is turned off"));
+        }
+        Some(false) | None => {}
+    }
+    nats = match &options.login {
+        Some(Login::User(user, password)) => nats.with_user(user, password.read("read password")?),
+        Some(Login::Token(token)) => nats.with_token(token.read("read token")?),
+        Some(Login::Creds(path)) => nats.with_credentials_file(path),
+        None => nats,
+    };
+    if let Some(name) = &options.name {
+        nats = nats.with_name(name);
+    }
+    Ok(match options.connect_timeout {
+        Some(timeout) => nats.with_connect_timeout(timeout),
+        None => nats,
+    })
+}
+
+fn refuse(options: &ConnectOptions, detail: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidOptions, "nats connect")
+        .with_subject(options.url().to_string())
+        .with_detail(detail)
+}
