@@ -1,0 +1,33 @@
+//! What peers and people write: beats, and addresses of brokers.
+use sinew_beat::{Beat, MAX_PROMISE, Process};
+use sinew_connect::BrokerUrl;
+
+/// A payload that is a beat promises no more than it may, and is written as one that reads the same.
+pub(crate) fn beat(data: &[u8]) {
+    if let Ok(beat) = Beat::parse(data) {
+        assert!(beat.promise().is_none_or(|promise| promise <= MAX_PROMISE));
+        assert_eq!(Beat::parse(beat.to_string().as_bytes()), Ok(beat), "{beat}");
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(process) = Process::parse(text) {
+        assert_eq!(process.as_str(), text);
+        if let Ok(subject) = process.subject() {
+            assert_eq!(subject.strip_prefix("heartbeat."), Some(text));
+        }
+    }
+}
+
+/// Nothing that can be written shows a password, be it parsed or refused.
+pub(crate) fn url(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Err(err) = BrokerUrl::parse(text) {
+        assert!(text.len() < 16 || !err.to_string().contains(text), "{err}");
+    }
+    let (before, after) = text.split_once('\n').unwrap_or(("ann", text));
+    let written = format!("nats://{before}:s3cret-of-url@{after}");
+    let shown = match BrokerUrl::parse(&written) {
+        Ok(url) => format!("{url} {url:?}"),
+        Err(err) => format!("{err} {err:?}"),
+    };
+    assert!(!shown.contains("s3cret-of-url"), "{shown}");
+}
