@@ -13,6 +13,7 @@ mod payload;
 mod redact;
 mod session;
 mod time;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -29,7 +30,7 @@ use crate::{
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(err) => return usage(&err).code().into(),
+        Err(err) => return usage::tell(&err).code().into(),
     };
     let (chatter, json) = (cli.verbosity.chatter(), cli.command.is_json());
     logs::install(chatter);
@@ -38,19 +39,6 @@ fn main() -> ExitCode {
         failure.status
     });
     status.code().into()
-}
-
-/// Help and version go to standard output, what is wrong with the arguments to standard error.
-fn usage(err: &clap::Error) -> Status {
-    if err.use_stderr() {
-        let text = err.render();
-        // Usage errors repeat what they do not understand, which may be a URL.
-        output::say(redact::redact(&text.to_string()).trim_end());
-        return Status::Usage;
-    }
-    // Who closed the pipe has seen enough of the help.
-    let _ = err.print();
-    Status::Done
 }
 
 fn start(cli: Cli) -> Outcome {

@@ -1,6 +1,7 @@
 //! `sinew sub`: prints what is published.
 use std::{fmt, time::SystemTime};
 
+use bytes::Bytes;
 use clap::{
     Args,
     builder::styling::{AnsiColor, Style},
@@ -70,7 +71,7 @@ pub(crate) struct Shape {
     raw: bool,
     /// Write this after each raw payload; \n, \t, \0 and \\ are understood
     #[arg(long, value_name = "TEXT", requires = "raw", default_value = "", hide_default_value = true, value_parser = parse_end)]
-    end: Vec<u8>,
+    end: Bytes,
 }
 
 impl Subscribe {
@@ -243,7 +244,7 @@ impl StartAt {
     }
 }
 
-fn parse_end(text: &str) -> Result<Vec<u8>, String> {
+fn parse_end(text: &str) -> Result<Bytes, String> {
     let mut end = Vec::new();
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
@@ -259,7 +260,7 @@ fn parse_end(text: &str) -> Result<Vec<u8>, String> {
         };
         end.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
     }
-    Ok(end)
+    Ok(end.into())
 }
 
 #[cfg(test)]
@@ -292,7 +293,7 @@ mod tests {
 
     #[test]
     fn an_end_is_unescaped() {
-        assert_eq!(parse_end(r"a\n\0\\").unwrap(), b"a\n\0\\");
+        assert_eq!(parse_end(r"a\n\0\\").unwrap(), b"a\n\0\\"[..]);
         assert!(parse_end(r"\x").is_err());
         assert!(parse_end(r"\").is_err());
     }
