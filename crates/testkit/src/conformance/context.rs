@@ -4,7 +4,7 @@ use std::{
     hash::{BuildHasher, Hasher, RandomState},
     sync::{
         Arc, LazyLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -22,6 +22,7 @@ pub struct Context {
     pace: Pace,
     /// Different for each context, in this process and in others.
     token: String,
+    queues: Arc<AtomicU32>,
 }
 
 /// How long to wait, and how much to do.
@@ -80,7 +81,7 @@ impl Context {
         static RUN: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let token = format!("{:x}-{}", *RUN, NEXT.fetch_add(1, Ordering::Relaxed));
-        Self { broker, capabilities, pace, token }
+        Self { broker, capabilities, pace, token, queues: Arc::default() }
     }
 
     /// What the adapter promises.
@@ -121,6 +122,11 @@ impl Context {
     /// A queue or group that no other behaviour uses.
     pub(super) fn queue(&self, name: &str) -> Outcome<Queue> {
         Queue::parse(&format!("{name} {}", self.token)).during("name a queue")
+    }
+
+    /// A name for a queue that is asked for once.
+    pub(super) fn next_queue(&self) -> String {
+        format!("queue {}", self.queues.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A scope that no other behaviour uses.

@@ -102,7 +102,6 @@ async fn dropping_a_clone_closes_no_other(cx: &Context) -> Outcome {
     cx.send_all(&publisher.clone(), &cx.subject("others")?, numbered("o", 20)).await?;
     for (prefix, intakes) in [("m", &mut intakes), ("o", &mut others)] {
         for intake in intakes {
-            // Queues share what they hold with those of the same name; these have one consumer each.
             intake.exactly(cx, numbered(prefix, 20)).await?;
         }
     }

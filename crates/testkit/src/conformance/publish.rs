@@ -121,10 +121,6 @@ async fn many_publishers_reach_many_intakes(cx: &Context) -> Outcome {
     for _ in 0..3 {
         let backend = cx.connect().await?;
         for mut intake in cx.intakes_of(&backend, &subject).await? {
-            // Consumers of one queue share; that is another promise.
-            if matches!(intake, super::support::Intake::Queue(_)) && !tasks.is_empty() {
-                continue;
-            }
             let (cx, backend) = (cx.clone(), backend.clone());
             tasks.spawn(async move {
                 let promised = (0..20).flat_map(|by| numbered(format!("by-{by}"), 50));

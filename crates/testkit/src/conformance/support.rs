@@ -251,7 +251,7 @@ impl Context {
         Ok(incoming)
     }
 
-    /// One intake of each kind that the backend has, all wanting `patterns`.
+    /// One intake of each kind that the backend has, all wanting `patterns`, the queue its own.
     pub(super) async fn intakes(
         &self,
         backend: &AnyBackend,
@@ -269,8 +269,7 @@ impl Context {
             intakes.push(Intake::Copies(self.subscribe(backend, wanted).await?));
         }
         if when::consumes(self.capabilities()) {
-            let name = format!("{} {patterns:?}", scope.map(Scope::as_str).unwrap_or_default());
-            let mut wanted = self.consumption(&name, first.clone())?;
+            let mut wanted = self.consumption(&self.next_queue(), first.clone())?;
             wanted.patterns.extend_from_slice(others);
             wanted.scope = scope.cloned();
             intakes.push(Intake::Queue(self.consume(backend, wanted).await?));

@@ -1,8 +1,6 @@
 //! Where the brokers and the Python originals of this checkout are.
 use std::{
-    env,
-    ffi::OsStr,
-    fs,
+    env, fs,
     path::{Path, PathBuf},
 };
 
@@ -22,7 +20,7 @@ pub fn find_nats_server() -> Result<PathBuf> {
     from_environment("SINEW_NATS_SERVER")
         .or_else(installed)
         .filter(|path| path.is_file())
-        .ok_or_else(|| missing("nats-server is missing; run `cargo xtask test`, which installs it"))
+        .ok_or_else(|| missing("nats-server"))
 }
 
 /// The Python that has the originals: `SINEW_PYTHON`, else the one that `cargo xtask test` installed.
@@ -62,8 +60,6 @@ fn target_folders() -> impl Iterator<Item = PathBuf> {
 
 const TARGET: &str = "target";
 
-fn missing(advice: &'static str) -> Error {
-    let program = env::current_exe().ok();
-    let operation = program.as_deref().and_then(Path::file_stem).and_then(OsStr::to_str);
-    Error::new(ErrorKind::NotFound, operation.unwrap_or("test").to_owned()).with_detail(advice)
+fn missing(what: &'static str) -> Error {
+    Error::new(ErrorKind::NotFound, what).with_detail("run `cargo xtask test`, which installs it")
 }

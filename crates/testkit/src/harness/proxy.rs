@@ -110,9 +110,10 @@ async fn carry(mut client: TcpStream, upstream: SocketAddr, mut mode: watch::Rec
                 };
                 let mut cut = mode.clone();
                 tokio::select! {
-                    Ok(_) = both => return,
+                    carried = both => if carried.is_ok() {
+                        return;
+                    },
                     _ = cut.wait_for(|mode| *mode == Mode::Cut) => {}
-                    else => {}
                 }
                 let _ = server.set_zero_linger();
             }

@@ -199,8 +199,10 @@ async fn run(
         let ended = process.ended();
         if ended.is_some() || Instant::now() > deadline {
             let state = ended.unwrap_or_else(|| format!("not ready after {READY:?} ({why})"));
-            return Err(failed(recipe, ErrorKind::Unreachable)
-                .with_detail(format!("{state}; its log ends with:\n{}", log_tail(folder))));
+            return Err(failed(recipe, ErrorKind::Unreachable).with_detail(format!(
+                "{state}; its log ends with: {}",
+                log_tail(folder).replace('\n', " | ")
+            )));
         }
         sleep(Duration::from_millis(5)).await;
     }
