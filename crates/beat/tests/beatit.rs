@@ -1,0 +1,235 @@
+//! Against the original: beatit from PyPI, over nats-py and a real nats-server. What is missing is skipped by name.
+use std::{env, fmt::Display, process::Stdio, time::Duration};
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use sinew_adapter_nats::NatsOptions;
+use sinew_beat::{Beat, Heart, HeartOptions, MonitorEvent, Pulse, State, Watch, WatchOptions};
+use sinew_core::{Error, ErrorKind, Result};
+use sinew_testkit::harness::{
+    find_python,
+    nats::{NatsServer, NatsServerOptions},
+};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+    runtime::Builder,
+    time::timeout,
+};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+fn main() {
+    let trials = vec![
+        trial(
+            "numbers_are_printed_as_python_prints_them",
+            numbers_are_printed_as_python_prints_them,
+        ),
+        trial("a_beatit_heart_is_watched", a_beatit_heart_is_watched),
+        trial("a_beatit_heart_that_vanishes_is_down", a_beatit_heart_that_vanishes_is_down),
+        trial(
+            "a_rust_heart_is_read_as_beatit_s_own_byte_for_byte",
+            a_rust_heart_is_read_as_beatit_s_own_byte_for_byte,
+        ),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit()
+}
+
+fn trial<F>(name: &str, run: impl Fn() -> F + Send + 'static) -> Trial
+where
+    F: Future<Output = Result<()>>,
+{
+    Trial::ignorable_test(name, move || {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        match runtime.block_on(async { timeout(DEADLINE, run()).await }) {
+            Ok(Ok(())) => Ok(Completion::Completed),
+            Ok(Err(err)) if err.kind() == ErrorKind::NotFound && !brokers_required() => {
+                Ok(Completion::ignored_with(err))
+            }
+            Ok(Err(err)) => Err(Failed::from(format!("{err}\n{err:?}"))),
+            Err(_) => Err(Failed::from(format!("not done after {DEADLINE:?}"))),
+        }
+    })
+}
+
+fn brokers_required() -> bool {
+    env::var_os("SINEW_REQUIRE_BROKERS").is_some_and(|value| value == "1")
+}
+
+/// A run of `original.py`; killed when it is dropped.
+struct Python {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Python {
+    fn start(arguments: &[&str]) -> Result<Self> {
+        let mut child = Command::new(find_python()?)
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/original.py"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(failed)?;
+        let stdout = child.stdout.take().ok_or_else(|| failed("no stdout"))?;
+        Ok(Self { child, lines: BufReader::new(stdout).lines() })
+    }
+
+    async fn line(&mut self) -> Result<Option<String>> {
+        self.lines.next_line().await.map_err(failed)
+    }
+
+    /// The lines that are left, once it has ended well.
+    async fn finish(mut self) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        while let Some(line) = self.line().await? {
+            lines.push(line);
+        }
+        let status = self.child.wait().await.map_err(failed)?;
+        if status.success() { Ok(lines) } else { Err(failed(status)) }
+    }
+}
+
+fn failed(what: impl Display) -> Error {
+    Error::new(ErrorKind::Internal, "run original.py").with_detail(what.to_string())
+}
+
+/// Records what `play` publishes on `server`, as a Python subscriber sees it.
+async fn recorded<F>(
+    server: &NatsServer,
+    count: usize,
+    play: impl FnOnce() -> F,
+) -> Result<Vec<String>>
+where
+    F: Future<Output = Result<()>>,
+{
+    let mut recorder = Python::start(&["record", &server.url(), &count.to_string()])?;
+    let ready = recorder.line().await?;
+    assert_eq!(ready.as_deref(), Some("ready"));
+    play().await?;
+    recorder.finish().await
+}
+
+async fn numbers_are_printed_as_python_prints_them() -> Result<()> {
+    let same = [
+        "0",
+        "1",
+        "5",
+        "60",
+        "86400",
+        "1000000000",
+        "0.5",
+        "0.1",
+        "0.25",
+        "1.25",
+        "0.001",
+        "0.0001",
+        "0.00012",
+        "0.00001",
+        "0.0000123",
+        "0.000000001",
+        "0.000099999",
+        "59.999",
+        "86400.001",
+        "3.141592653",
+        "999999.999999999",
+        "123456.789",
+    ];
+    let python = Python::start(&[&["print"], &same[..]].concat())?.finish().await?;
+    assert_eq!(python.len(), same.len());
+    for line in python {
+        let payload = line.strip_prefix("heartbeat.a ").unwrap_or_default();
+        let beat = Beat::parse(payload.as_bytes()).map_err(failed)?;
+        assert_eq!(beat.to_string(), payload);
+    }
+    // A whole float means the same as the int, and is printed as that.
+    for line in Python::start(&["print", "5.0", "1e3", "0.0", "1e9"])?.finish().await? {
+        let payload = line.strip_prefix("heartbeat.a ").unwrap_or_default();
+        let beat = Beat::parse(payload.as_bytes()).map_err(failed)?;
+        assert_eq!(Some(beat.to_string().as_str()), payload.strip_suffix(".0"));
+    }
+    Ok(())
+}
+
+/// The states of `process`, up to the last of these.
+async fn states_until(watch: &mut Watch, process: &str, last: State) -> Result<Vec<State>> {
+    let mut states = Vec::new();
+    while states.last() != Some(&last) {
+        match watch.next().await.ok_or_else(|| failed("the watch has ended"))?? {
+            MonitorEvent::Transition(it) if it.process.as_str() == process => states.push(it.to),
+            MonitorEvent::Transition(_) => {}
+            other => return Err(failed(format!("unexpected: {other:?}"))),
+        }
+    }
+    Ok(states)
+}
+
+async fn a_beatit_heart_is_watched() -> Result<()> {
+    let server = NatsServerOptions::new().start().await?;
+    let nats = NatsOptions::new(server.url()).connect().await?;
+    let mut watch = Watch::start(&nats, WatchOptions::default()).await?;
+    let process = "my.process.identifier";
+    let calls = ["start/60", "beat/5", "beat/5", "degraded/0.5", "wait/1.1", "beat/5", "stop"];
+    let python = Python::start(&[&["play", &server.url(), process], &calls[..]].concat())?;
+    let (states, _) =
+        tokio::try_join!(states_until(&mut watch, process, State::Stopped), python.finish())?;
+    let expected = [State::Starting, State::Up, State::Degraded, State::Up, State::Stopped];
+    assert_eq!(states, expected);
+    assert_eq!(watch.table().counts().malformed, 0);
+    // The second of the two beats was suppressed by beatit itself.
+    assert_eq!(watch.table().counts().beats, 5);
+    Ok(())
+}
+
+async fn a_beatit_heart_that_vanishes_is_down() -> Result<()> {
+    let server = NatsServerOptions::new().start().await?;
+    let nats = NatsOptions::new(server.url()).connect().await?;
+    let mut watch = Watch::start(&nats, WatchOptions::default()).await?;
+    let calls = ["play", &server.url(), "a", "beat/1e999", "wait/1.1", "beat/0.1"];
+    Python::start(&calls)?.finish().await?;
+    // beatit sends that as `beat/inf`, which promises nothing: it is told, and is no beat.
+    let first = watch.next().await.ok_or_else(|| failed("the watch has ended"))??;
+    assert!(matches!(first, MonitorEvent::Malformed { .. }), "{first:?}");
+    let states = states_until(&mut watch, "a", State::Down).await?;
+    assert_eq!(states, [State::Up, State::Late, State::Down]);
+    let status = watch.table().process("a").ok_or_else(|| failed("not known"))?;
+    let silence = status.last_seen.map(|seen| status.since.since(seen));
+    assert_eq!(silence, Some(Duration::from_millis(1300)));
+    Ok(())
+}
+
+async fn a_rust_heart_is_read_as_beatit_s_own_byte_for_byte() -> Result<()> {
+    let server = NatsServerOptions::new().start().await?;
+    let process = "eu.my-process_7";
+    let sent = 6;
+
+    let calls =
+        ["start/30", "start/0.5", "beat/5", "beat/5", "degraded/5", "degraded/5", "stop", "stop"];
+    let original = recorded(&server, sent, || async {
+        Python::start(&[&["play", &server.url(), process], &calls[..]].concat())?
+            .finish()
+            .await
+            .map(drop)
+    })
+    .await?;
+
+    let ours = recorded(&server, sent, || async {
+        let nats = NatsOptions::new(server.url()).connect().await?;
+        let options = HeartOptions::default().with_warmup(Duration::from_secs(30));
+        let heart: Heart<_> = options.build(nats, process)?;
+        let mut pulses = vec![
+            heart.start().await?,
+            heart.send(Beat::Start { warmup: Duration::from_millis(500) }).await?,
+        ];
+        pulses.extend([heart.beat().await?, heart.beat().await?]);
+        pulses.extend([heart.degraded().await?, heart.degraded().await?]);
+        pulses.extend([heart.stop().await?, heart.stop().await?]);
+        use Pulse::{Sent, Suppressed};
+        assert_eq!(pulses, [Sent, Sent, Sent, Suppressed, Sent, Suppressed, Sent, Sent]);
+        Ok(())
+    })
+    .await?;
+
+    assert_eq!(original.len(), sent);
+    assert_eq!(ours, original);
+    Ok(())
+}
