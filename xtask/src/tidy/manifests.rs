@@ -64,9 +64,9 @@ pub(super) fn can_be_published(tree: &Tree) -> Vec<Finding> {
         .collect()
 }
 
-/// The manifests of this workspace's packages; the root has none, and `fuzz` is a workspace of its own.
+/// The manifests of this workspace's packages; the root has none, and `fuzz/libfuzzer` is a workspace of its own.
 fn packages(tree: &Tree) -> impl Iterator<Item = (&str, &str)> {
-    tree.files(|path| path.ends_with("/Cargo.toml") && !path.starts_with("fuzz/"))
+    tree.files(|path| path.ends_with("/Cargo.toml") && !path.starts_with("fuzz/libfuzzer/"))
 }
 
 fn folder(path: &str) -> Option<&str> {
