@@ -44,7 +44,7 @@ struct Deliveries {
 
 impl Deliveries {
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event<Delivery>>>> {
-        match self.intake.mailbox.read(cx).next {
+        match self.intake.reader.read(cx).next {
             Poll::Ready(None) => return Poll::Ready(None),
             Poll::Ready(Some(Ok(Event::Down))) => return Poll::Ready(Some(Ok(Event::Down))),
             Poll::Ready(Some(Ok(Event::Up { gap }))) => {

@@ -28,15 +28,20 @@ pub(crate) enum Target {
 #[derive(Debug, Default)]
 struct Space {
     trie: Trie,
-    /// Counts the changes of `trie`: a route of an older generation is made anew when next asked for.
-    generation: u64,
-    routes: HashMap<Subject, Route>,
+    /// Made when first asked for; all are forgotten when `trie` changes.
+    routes: Routes,
+}
+
+/// The last subjects' routes. One lookup finds a route: the map has its place among them.
+#[derive(Debug, Default)]
+struct Routes {
+    places: HashMap<Subject, usize, foldhash::fast::RandomState>,
+    routes: Vec<Route>,
 }
 
 /// Everyone who gets the messages of one name.
 #[derive(Debug, Default)]
 pub(crate) struct Route {
-    generation: u64,
     pub(crate) copies: Vec<Arc<Mailbox>>,
     pub(crate) groups: Vec<Group>,
     pub(crate) queues: Vec<Arc<Backlog>>,
@@ -65,7 +70,7 @@ impl Index {
             Some(scope) => self.scopes.entry(scope.clone()).or_default(),
         };
         patterns.iter().for_each(|pattern| space.trie.insert(pattern, id));
-        space.generation += 1;
+        space.routes.clear();
         self.targets.insert(id, target);
     }
 
@@ -84,10 +89,11 @@ impl Index {
         };
         let Some(space) = space else { return };
         patterns.into_iter().for_each(|pattern| space.trie.remove(pattern, id));
-        space.generation += 1;
-        if space.trie.is_empty() {
-            space.routes.clear();
-            scope.and_then(|scope| self.scopes.remove(scope));
+        space.routes.clear();
+        if let Some(scope) = scope
+            && space.trie.is_empty()
+        {
+            self.scopes.remove(scope);
         }
     }
 
@@ -97,15 +103,14 @@ impl Index {
             None => &mut self.root,
             Some(scope) => self.scopes.get_mut(scope)?,
         };
-        let generation = space.generation;
-        if space.routes.get(subject).is_none_or(|route| route.generation != generation) {
-            if space.routes.len() >= REMEMBERED {
-                space.routes.clear();
+        let place = match space.routes.places.get(subject) {
+            Some(place) => *place,
+            None => {
+                let route = Route::resolve(&self.targets, space.trie.matching(subject));
+                space.routes.insert(subject.clone(), route)
             }
-            let route = Route::resolve(&self.targets, space.trie.matching(subject), generation);
-            space.routes.insert(subject.clone(), route);
-        }
-        space.routes.get_mut(subject)
+        };
+        space.routes.routes.get_mut(place)
     }
 
     /// Who gets what is published under a name that is no subject.
@@ -115,13 +120,30 @@ impl Index {
             Some(scope) => self.scopes.get(scope),
         };
         let ids = space.map(|space| space.trie.matching_foreign(name)).unwrap_or_default();
-        Route::resolve(&self.targets, ids, 0)
+        Route::resolve(&self.targets, ids)
+    }
+}
+
+impl Routes {
+    fn insert(&mut self, subject: Subject, route: Route) -> usize {
+        if self.routes.len() >= REMEMBERED {
+            self.clear();
+        }
+        let place = self.routes.len();
+        self.routes.push(route);
+        self.places.insert(subject, place);
+        place
+    }
+
+    fn clear(&mut self) {
+        self.places.clear();
+        self.routes.clear();
     }
 }
 
 impl Route {
-    fn resolve(targets: &HashMap<u64, Target>, ids: Vec<u64>, generation: u64) -> Self {
-        let mut route = Self { generation, ..Self::default() };
+    fn resolve(targets: &HashMap<u64, Target>, ids: Vec<u64>) -> Self {
+        let mut route = Self::default();
         for target in ids.iter().filter_map(|id| targets.get(id)) {
             match target {
                 Target::Copy(mailbox) => route.copies.push(Arc::clone(mailbox)),

@@ -7,7 +7,7 @@ use crate::{
     error::MemoryError,
     index::Target,
     log::{Replayed, Wanted},
-    mailbox::Mailbox,
+    mailbox::{Mailbox, Reader},
     queue::{Aftermath, Backlog, Declaration},
     state::{Health, State},
     wait::Wakers,
@@ -37,7 +37,7 @@ pub(crate) enum IntakeKind {
 #[derive(Debug)]
 pub(crate) struct Registered {
     pub(crate) id: u64,
-    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) reader: Reader,
 }
 
 impl State {
@@ -67,16 +67,24 @@ impl State {
         self.register(id, connection, Buffer::default(), IntakeKind::Inbox)
     }
 
-    /// Watches the link, starting with how it is.
-    pub(crate) fn watch(&mut self, connection: u64) -> Registered {
+    /// Watches the link, starting with how it is; a closed one has nothing to say.
+    pub(crate) fn watch(
+        &mut self,
+        connection: u64,
+        is_open: bool,
+        wakers: &mut Wakers,
+    ) -> Registered {
         let id = self.next_id();
         let watcher = self.register(id, connection, Buffer::default(), IntakeKind::Watcher);
         let state = match self.health {
             Health::Down => Event::Down,
             Health::Running | Health::Frozen => Event::Up { gap: false },
         };
-        // Nobody reads it yet, so nobody wants to be woken.
-        watcher.mailbox.signal(state, &mut Wakers::default());
+        if !is_open {
+            self.remove(id, wakers);
+        } else if let Some(intake) = self.intakes.get(&id) {
+            intake.mailbox.signal(state, wakers);
+        }
         watcher
     }
 
@@ -130,7 +138,7 @@ impl State {
     ) -> Registered {
         let mailbox = Arc::new(Mailbox::new(buffer));
         self.intakes.insert(id, Intake { connection, mailbox: Arc::clone(&mailbox), kind });
-        Registered { id, mailbox }
+        Registered { id, reader: Reader::new(mailbox) }
     }
 
     /// Has the subscription `id` sent what is published from now on.

@@ -24,12 +24,7 @@ impl Link for Memory {
     fn watch(&self) -> Incoming<()> {
         let connection = &self.connection;
         let watcher = connection.shared.with(|state, wakers| {
-            let watcher = state.watch(connection.id);
-            if connection.phase() == Phase::Closed {
-                state.remove(watcher.id, wakers);
-                watcher.mailbox.clear();
-            }
-            watcher
+            state.watch(connection.id, connection.phase() != Phase::Closed, wakers)
         });
         let id = watcher.id;
         let stopped = Arc::clone(connection);

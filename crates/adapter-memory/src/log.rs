@@ -7,7 +7,7 @@ use std::{
 
 use sinew_core::{Message, Pattern, Position, Scope, Start, Subscription};
 
-use crate::{error::MemoryError, mailbox::Held, options::Bounds};
+use crate::{error::MemoryError, held::Held, options::Bounds};
 
 /// The last messages published under a name, at consecutive offsets from 1 on.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ struct Replay {
 /// What a replay finds.
 #[derive(Debug)]
 pub(crate) enum Replayed {
-    Message(Message),
+    Message(Held),
     Lost(u64),
     /// Nothing in this stretch: look on.
     Further,
@@ -86,6 +86,8 @@ impl Log {
 
     /// Keeps a copy of `held`, which is told its position.
     pub(crate) fn append(&mut self, held: &mut Held) -> Position {
+        let position = Position::new(Arc::clone(&self.name), self.next);
+        held.store_at(position.clone());
         while !self.bounds.fit(self.entries.len(), self.bytes, held.len()) {
             self.evict();
         }
@@ -94,8 +96,6 @@ impl Log {
         let stored = self.entries.back().map_or(stored, |last| stored.max(last.stored));
         self.bytes += held.len();
         self.next += 1;
-        let position = self.end();
-        held.message = held.message.clone().with_position(position.clone());
         self.entries.push_back(Entry { stored, held: held.clone() });
         position
     }
@@ -106,7 +106,7 @@ impl Log {
         self.bytes -= entry.held.len();
         for replay in self.replays.values_mut().filter(|replay| replay.cursor <= offset) {
             replay.cursor = offset + 1;
-            replay.lost += u64::from(replay.wanted.wants(&entry.held.message));
+            replay.lost += u64::from(replay.wanted.wants(entry.held.message()));
         }
     }
 
@@ -127,7 +127,7 @@ impl Log {
             Start::Latest => (first..self.next)
                 .rev()
                 .find(|offset| {
-                    self.entry(*offset).is_some_and(|entry| wanted.wants(&entry.held.message))
+                    self.entry(*offset).is_some_and(|entry| wanted.wants(entry.held.message()))
                 })
                 .unwrap_or(self.next),
             Start::Time(time) => {
@@ -153,7 +153,7 @@ impl Log {
         let (from, _) = self.locate(start, wanted)?;
         Ok((from..self.next)
             .filter_map(|offset| Some(&self.entry(offset)?.held))
-            .filter(|held| wanted.wants(&held.message) && !held.is_expired())
+            .filter(|held| wanted.wants(held.message()) && !held.is_expired())
             .cloned()
             .collect())
     }
@@ -180,8 +180,8 @@ impl Log {
         let from = usize::try_from(replay.cursor.saturating_sub(first)).unwrap_or(usize::MAX);
         for entry in self.entries.iter().skip(from).take(STRETCH) {
             replay.cursor += 1;
-            if replay.wanted.wants(&entry.held.message) && !entry.held.is_expired() {
-                return Replayed::Message(entry.held.message.clone());
+            if replay.wanted.wants(entry.held.message()) && !entry.held.is_expired() {
+                return Replayed::Message(entry.held.clone());
             }
         }
         if replay.cursor < self.next {

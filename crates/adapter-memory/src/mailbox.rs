@@ -1,63 +1,52 @@
 //! What one intake has been sent and has not read yet: bounded, in order, with the truth about what was lost.
 use std::{
     collections::VecDeque,
+    mem,
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
-use sinew_core::{Buffer, Event, Message, Overflow};
+use sinew_core::{Buffer, Event, Overflow};
 
 use crate::{
-    clock::{self, Instant},
     error::MemoryError,
-    sync::{Mutex, lock},
+    held::Held,
+    sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock},
     wait::{Wakers, register},
 };
 
-/// A message on its way, and when it is no longer worth delivering.
-#[derive(Clone, Debug)]
-pub(crate) struct Held {
-    pub(crate) message: Message,
-    pub(crate) expires: Option<Instant>,
-}
-
-impl Held {
-    /// Starts the time to live of `message`.
-    pub(crate) fn new(message: Message) -> Self {
-        let ttl = message.properties().and_then(|properties| properties.ttl);
-        // A time beyond what the clock can tell never comes.
-        Self { expires: ttl.and_then(|ttl| clock::now().checked_add(ttl)), message }
-    }
-
-    /// Whether it is too late for it. The clock is read only where that matters.
-    pub(crate) fn is_expired(&self) -> bool {
-        self.expires.is_some_and(|expires| expires <= clock::now())
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.message.payload.len()
-    }
-}
-
-/// The client's side of one intake.
+/// The broker's side of one intake; a [`Reader`] is the client's.
 ///
 /// Lock order: the broker's state, then a mailbox. Whoever pushes holds the broker's lock, so that room seen by
 /// [`Mailbox::has_room`] is still there at [`Mailbox::push`].
+///
+/// The reader takes all there is at once, and counts what it reads where only it writes: in a burst a message costs it
+/// no lock. What it has taken and not read still counts against the bounds.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     bounds: Buffer,
+    /// What came in, written under the lock of `inner`.
+    added: Count,
+    /// What was read, written by the reader.
+    taken: Count,
+    /// A publisher waits for room.
+    awaited: AtomicBool,
     inner: Mutex<Inner>,
+}
+
+/// Messages and bytes of payload; they wrap.
+#[derive(Debug, Default)]
+struct Count {
+    messages: AtomicUsize,
+    bytes: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// No two `Lost` stand together, and of link states no more than the last two.
+    /// No two `Lost` stand together, and of link states no more than three.
     events: VecDeque<Event<Held>>,
-    messages: usize,
-    bytes: usize,
     end: End,
     waker: Option<Waker>,
-    /// A publisher waits for room.
-    awaited: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -68,32 +57,32 @@ enum End {
     FellBehind,
 }
 
-/// What a mailbox has for its reader.
+/// The one reader of a mailbox.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    mailbox: Arc<Mailbox>,
+    /// Taken and not read.
+    events: VecDeque<Event<Held>>,
+}
+
+/// What a reader finds.
 pub(crate) struct Read {
-    pub(crate) next: Poll<Option<Result<Event<Message>, MemoryError>>>,
+    pub(crate) next: Poll<Option<Result<Event<Held>, MemoryError>>>,
     /// A publisher was waiting for the room that this read has made: tell the broker.
     pub(crate) awaited: bool,
     /// This many were too old, and are told as lost.
     pub(crate) expired: u64,
 }
 
-impl Read {
-    /// Nothing yet.
-    pub(crate) const fn pending() -> Self {
-        Self { next: Poll::Pending, awaited: false, expired: 0 }
-    }
-}
-
-/// An event that comes from elsewhere.
-impl From<Event<Message>> for Read {
-    fn from(event: Event<Message>) -> Self {
-        Self { next: Poll::Ready(Some(Ok(event))), ..Self::pending() }
-    }
-}
-
 impl Mailbox {
     pub(crate) fn new(bounds: Buffer) -> Self {
-        Self { bounds, inner: Mutex::default() }
+        Self {
+            bounds,
+            added: Count::default(),
+            taken: Count::default(),
+            awaited: AtomicBool::new(false),
+            inner: Mutex::default(),
+        }
     }
 
     /// Whether the publisher must wait until there is room.
@@ -101,39 +90,42 @@ impl Mailbox {
         self.bounds.overflow == Overflow::Block
     }
 
+    /// Whether a message of `bytes` fits; one fits always, however large.
     pub(crate) fn has_room(&self, bytes: usize) -> bool {
-        let inner = lock(&self.inner);
-        inner.end != End::Open || inner.fits(&self.bounds, bytes)
+        let (messages, used) = self.added.since(&self.taken);
+        messages == 0
+            || (messages < self.bounds.messages && used.saturating_add(bytes) <= self.bounds.bytes)
     }
 
     /// As [`Mailbox::has_room`]; a `false` asks the reader to tell when there is some.
     pub(crate) fn await_room(&self, bytes: usize) -> bool {
-        let mut inner = lock(&self.inner);
-        let has_room = inner.end != End::Open || inner.fits(&self.bounds, bytes);
-        inner.awaited |= !has_room;
-        has_room
+        // The reader counts, then looks whether it is awaited; here it is the other way round. In one order of all
+        // these steps, one of the two sees the other.
+        self.has_room(bytes) || {
+            self.awaited.store(true, Ordering::SeqCst);
+            self.has_room(bytes)
+        }
     }
 
     /// Takes a message in, or does what the overflow policy says.
     pub(crate) fn push(&self, held: Held, wakers: &mut Wakers) {
+        let bytes = held.len();
         let mut inner = lock(&self.inner);
         if inner.end != End::Open {
             return;
         }
-        let bytes = held.len();
-        if !inner.fits(&self.bounds, bytes) {
+        if !self.has_room(bytes) {
             match self.bounds.overflow {
                 Overflow::Fail => {
                     inner.end = End::FellBehind;
                     return wakers.push(inner.waker.take());
                 }
-                Overflow::DropOldest => inner.drop_oldest(&self.bounds, bytes),
+                Overflow::DropOldest => self.drop_oldest(&mut inner, bytes),
                 // Publishers wait for a blocking mailbox before they push, so none gets here.
-                _ => return inner.lose(1),
+                _ => return inner.lose_last(),
             }
         }
-        inner.messages += 1;
-        inner.bytes += bytes;
+        self.added.add(1, bytes, Ordering::Release);
         inner.events.push_back(Event::Item(held));
         wakers.push(inner.waker.take());
     }
@@ -154,18 +146,12 @@ impl Mailbox {
         wakers.push(inner.waker.take());
     }
 
-    /// Takes nothing more in; what is there can still be read.
+    /// Takes nothing more in; what is there can still be read. Whether a publisher waits.
     pub(crate) fn stop(&self, wakers: &mut Wakers) -> bool {
         let mut inner = lock(&self.inner);
         inner.end = End::Stopped;
         wakers.push(inner.waker.take());
-        std::mem::take(&mut inner.awaited)
-    }
-
-    /// Lets go of what nobody will read.
-    pub(crate) fn clear(&self) {
-        let unread = std::mem::take(&mut lock(&self.inner).events);
-        drop(unread);
+        self.awaited.swap(false, Ordering::SeqCst)
     }
 
     /// Lets the reader look again.
@@ -173,83 +159,14 @@ impl Mailbox {
         wakers.push(lock(&self.inner).waker.take());
     }
 
-    /// The next event, or a wake-up when there is one.
-    pub(crate) fn read(&self, cx: &Context<'_>) -> Read {
-        let mut replaced = Wakers::default();
-        let mut inner = lock(&self.inner);
-        let expired = inner.drop_expired();
-        let next = match inner.events.pop_front() {
-            Some(event) => {
-                if let Event::Item(held) = &event {
-                    inner.messages -= 1;
-                    inner.bytes -= held.len();
-                }
-                Poll::Ready(Some(Ok(event.map(|held| held.message))))
-            }
-            None => match inner.end {
-                End::Stopped => Poll::Ready(None),
-                End::FellBehind => Poll::Ready(Some(Err(MemoryError::FellBehind))),
-                End::Open => {
-                    register(&mut inner.waker, cx, &mut replaced);
-                    Poll::Pending
-                }
-            },
-        };
-        let awaited = next.is_ready() && std::mem::take(&mut inner.awaited);
-        drop(inner);
-        Read { next, awaited, expired }
-    }
-}
-
-impl Inner {
-    /// One message fits always, however large.
-    fn fits(&self, bounds: &Buffer, bytes: usize) -> bool {
-        self.messages == 0
-            || (self.messages < bounds.messages && self.bytes.saturating_add(bytes) <= bounds.bytes)
-    }
-
-    /// Counts messages lost after all that is here.
-    fn lose(&mut self, count: u64) {
-        match self.events.back_mut() {
-            Some(Event::Lost(lost)) => *lost += count,
-            _ => self.events.push_back(Event::Lost(count)),
-        }
-    }
-
-    /// Takes out what is too old at the front, and puts the loss there.
-    fn drop_expired(&mut self) -> u64 {
-        let mut expired = 0;
-        while let Some(Event::Item(held)) = self.events.front()
-            && held.is_expired()
-        {
-            self.messages -= 1;
-            self.bytes -= held.len();
-            self.events.pop_front();
-            expired += 1;
-        }
-        if expired > 0 {
-            self.lose_first(expired);
-        }
-        expired
-    }
-
-    /// Counts messages lost before all that is here.
-    fn lose_first(&mut self, count: u64) {
-        match self.events.front_mut() {
-            Some(Event::Lost(lost)) => *lost += count,
-            _ => self.events.push_front(Event::Lost(count)),
-        }
-    }
-
     /// Makes room for `bytes`, and counts what that costs where it is missing: in front.
-    fn drop_oldest(&mut self, bounds: &Buffer, bytes: usize) {
+    fn drop_oldest(&self, inner: &mut Inner, bytes: usize) {
         let mut lost = 0;
         let mut states = VecDeque::new();
-        while !self.fits(bounds, bytes) {
-            match self.events.pop_front() {
+        while !self.has_room(bytes) {
+            match inner.events.pop_front() {
                 Some(Event::Item(held)) => {
-                    self.messages -= 1;
-                    self.bytes -= held.len();
+                    self.added.add(usize::MAX, held.len().wrapping_neg(), Ordering::Release);
                     lost += 1;
                 }
                 Some(Event::Lost(count)) => lost += count,
@@ -257,7 +174,138 @@ impl Inner {
                 None => break,
             }
         }
-        self.lose_first(lost);
-        states.into_iter().rev().for_each(|state| self.events.push_front(state));
+        match inner.events.front_mut() {
+            Some(Event::Lost(count)) => *count += lost,
+            _ => inner.events.push_front(Event::Lost(lost)),
+        }
+        states.into_iter().rev().for_each(|state| inner.events.push_front(state));
+    }
+}
+
+impl Reader {
+    pub(crate) const fn new(mailbox: Arc<Mailbox>) -> Self {
+        Self { mailbox, events: VecDeque::new() }
+    }
+
+    /// The next event, or a wake-up when there is one.
+    pub(crate) fn read(&mut self, cx: &Context<'_>) -> Read {
+        if self.events.is_empty()
+            && let Some(end) = self.take(cx)
+        {
+            return Read { next: end, ..Read::pending() };
+        }
+        let (expired, awaited) = self.drop_expired();
+        if expired > 0 {
+            let mut lost = expired;
+            if let Some(Event::Lost(more)) = self.events.front() {
+                lost += more;
+                self.events.pop_front();
+            }
+            return Read { next: Poll::Ready(Some(Ok(Event::Lost(lost)))), awaited, expired };
+        }
+        let Some(event) = self.events.pop_front() else { return Read::pending() };
+        let awaited = match &event {
+            Event::Item(held) => self.count(held),
+            _ => false,
+        };
+        Read { next: Poll::Ready(Some(Ok(event))), awaited, expired }
+    }
+
+    /// Takes out of the mailbox what is there; what a read ends with, where that is nothing.
+    fn take(&mut self, cx: &Context<'_>) -> Option<Poll<Option<Result<Event<Held>, MemoryError>>>> {
+        let mut replaced = Wakers::default();
+        let mut inner = lock(&self.mailbox.inner);
+        let end = match (inner.events.is_empty(), inner.end) {
+            (false, _) if self.mailbox.bounds.overflow == Overflow::DropOldest => {
+                // The others may still have to make room.
+                self.events.extend(inner.events.pop_front());
+                None
+            }
+            (false, _) => {
+                mem::swap(&mut self.events, &mut inner.events);
+                None
+            }
+            (true, End::Stopped) => Some(Poll::Ready(None)),
+            (true, End::FellBehind) => Some(Poll::Ready(Some(Err(MemoryError::FellBehind)))),
+            (true, End::Open) => {
+                register(&mut inner.waker, cx, &mut replaced);
+                Some(Poll::Pending)
+            }
+        };
+        drop(inner);
+        end
+    }
+
+    /// Takes out what is too old at the front; whether a publisher waits.
+    fn drop_expired(&mut self) -> (u64, bool) {
+        let (mut expired, mut awaited) = (0, false);
+        while let Some(Event::Item(held)) = self.events.front()
+            && held.is_expired()
+        {
+            awaited |= self.count(held);
+            self.events.pop_front();
+            expired += 1;
+        }
+        (expired, awaited)
+    }
+
+    /// Counts a message as read. Whether a publisher waits for its room.
+    fn count(&self, held: &Held) -> bool {
+        let Mailbox { taken, awaited, .. } = &*self.mailbox;
+        if !self.mailbox.blocks() {
+            taken.add(1, held.len(), Ordering::Release);
+            return false;
+        }
+        taken.add(1, held.len(), Ordering::SeqCst);
+        awaited.load(Ordering::SeqCst) && awaited.swap(false, Ordering::SeqCst)
+    }
+}
+
+/// Nobody will read what is left.
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let unread = mem::take(&mut lock(&self.mailbox.inner).events);
+        drop(unread);
+    }
+}
+
+impl Read {
+    /// Nothing yet.
+    pub(crate) const fn pending() -> Self {
+        Self { next: Poll::Pending, awaited: false, expired: 0 }
+    }
+}
+
+/// An event that comes from elsewhere.
+impl From<Event<Held>> for Read {
+    fn from(event: Event<Held>) -> Self {
+        Self { next: Poll::Ready(Some(Ok(event))), ..Self::pending() }
+    }
+}
+
+impl Count {
+    /// For the one side that writes. Who sees the messages counted with `order` sees the bytes, too.
+    fn add(&self, messages: usize, bytes: usize, order: Ordering) {
+        let sum = |count: &AtomicUsize, more| count.load(Ordering::Relaxed).wrapping_add(more);
+        self.bytes.store(sum(&self.bytes, bytes), Ordering::Release);
+        self.messages.store(sum(&self.messages, messages), order);
+    }
+
+    /// What was added here and not in `taken`.
+    fn since(&self, taken: &Self) -> (usize, usize) {
+        let minus = |added: &AtomicUsize, taken: &AtomicUsize| {
+            added.load(Ordering::SeqCst).wrapping_sub(taken.load(Ordering::SeqCst))
+        };
+        (minus(&self.messages, &taken.messages), minus(&self.bytes, &taken.bytes))
+    }
+}
+
+impl Inner {
+    /// Counts a message lost after all that is here.
+    fn lose_last(&mut self) {
+        match self.events.back_mut() {
+            Some(Event::Lost(lost)) => *lost += 1,
+            _ => self.events.push_back(Event::Lost(1)),
+        }
     }
 }

@@ -6,14 +6,16 @@ use std::{
     task::{Context, Poll},
 };
 
-use sinew_core::{Address, Error, Message, Pending, Publish, Receipt, Result};
+use sinew_core::{Error, Message, Pending, Publish, Receipt, Result};
 
 use crate::{
     Memory, clock,
     connection::{Connection, Phase},
     error::MemoryError,
-    state::{Answer, Attempt},
+    offer::Offer,
+    state::{Answer, Attempt, State},
     sync::lock,
+    wait::Wakers,
 };
 
 impl Publish for Memory {
@@ -59,26 +61,21 @@ impl Connection {
         message: Message,
         must_route: bool,
     ) -> Result<Answer> {
-        let mut slot = Some(normal(message));
+        let mut offered = Offer::new(message, must_route);
         // Gives others on this thread their turn after a run of messages that met no wait.
         poll_fn(|cx| clock::poll_turn(cx).map(|turn| turn.made_progress())).await;
-        self.shared
-            .attempt(operation, |state, wakers| {
-                if self.phase() == Phase::Closed {
-                    return Attempt::Done(Err(MemoryError::Closed));
-                }
-                state.offer(&mut slot, must_route, wakers)
-            })
-            .await
+        let mut offer = |state: &mut State, wakers: &mut Wakers| {
+            if self.phase() == Phase::Closed {
+                return Attempt::Done(Err(MemoryError::Closed));
+            }
+            state.offer(&mut offered, wakers)
+        };
+        // Most publishes meet no obstacle, and need nothing of what a wait needs.
+        match self.shared.with(&mut offer) {
+            Attempt::Done(answer) => answer.map_err(|err| err.during(operation)),
+            Attempt::Wait(_) => self.shared.attempt(operation, offer).await,
+        }
     }
-}
-
-/// A subject is a subject, whoever calls it a foreign name.
-fn normal(mut message: Message) -> Message {
-    if let Address::Foreign(scope, name) = &message.address {
-        message.address = Address::from_wire(scope.clone(), name.clone());
-    }
-    message
 }
 
 /// The outcome of a publish that failed. Where nobody awaits it, `flush` tells it.

@@ -9,7 +9,7 @@ use sinew_core::{Consumption, Lifetime, Message, Pattern, Queue, Scope, Verdict}
 
 use crate::{
     clock::{self, Instant},
-    mailbox::Held,
+    held::Held,
     options::Bounds,
     sync::{Mutex, lock},
     wait::{Wakers, register},
@@ -305,7 +305,7 @@ impl Inner {
                 queued.deliveries = queued.deliveries.saturating_add(1);
                 let tag =
                     Tag { epoch: self.epoch, arrival: queued.arrival, delivery: queued.deliveries };
-                let message = queued.held.message.clone();
+                let message = queued.held.message().clone();
                 let unsettled = Unsettled { queued, member: id, connection, watching: Vec::new() };
                 self.unsettled.insert(tag.arrival, unsettled);
                 return (Take::Message(tag, message), expired);

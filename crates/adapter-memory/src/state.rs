@@ -6,10 +6,11 @@ use sinew_core::{Address, Message, Position, Queue, Receipt};
 use crate::{
     dedup::Ids,
     error::MemoryError,
+    held::Held,
     index::{Index, Route},
     intakes::{Intake, IntakeKind},
     log::Log,
-    mailbox::Held,
+    offer::Offer,
     options::MemoryOptions,
     queue::Backlog,
     reply,
@@ -111,31 +112,26 @@ impl State {
         }
     }
 
-    /// Takes the message out of `slot` and hands it to everyone who wants it, all or none: where one of them makes
+    /// Takes the message out of `offer` and hands it to everyone who wants it, all or none: where one of them makes
     /// the publisher wait, nobody gets it yet.
-    pub(crate) fn offer(
-        &mut self,
-        slot: &mut Option<Message>,
-        must_route: bool,
-        wakers: &mut Wakers,
-    ) -> Attempt<Answer> {
+    pub(crate) fn offer(&mut self, offer: &mut Offer, wakers: &mut Wakers) -> Attempt<Answer> {
         if let Some(unready) = self.unready() {
             return unready;
         }
-        let Some(message) = slot.as_ref() else { return Attempt::Done(Err(MemoryError::Closed)) };
-        let properties = message.properties();
-        if let Some(id) = properties.and_then(|it| it.id.as_deref())
+        let Some(message) = offer.held.as_ref().map(Held::message) else {
+            return Attempt::Done(Err(MemoryError::Closed));
+        };
+        if let Some(id) = id_of(message)
             && let Some(receipt) = self.ids.as_mut().and_then(|ids| ids.known(id))
         {
             self.counts.duplicates += 1;
             return Attempt::Done(Ok(Ok(receipt)));
         }
-        if let Some(wanted) = properties.and_then(|it| it.expected_position.as_ref())
+        if let Some(wanted) = &offer.end
             && let Err(err) = self.check_end(wanted)
         {
             return Attempt::Done(Ok(Err(err)));
         }
-        let must_route = must_route || properties.is_some_and(|it| it.must_route);
         let mut unremembered = Route::default();
         let route = match &message.address {
             Address::Subject(scope, subject) => {
@@ -158,24 +154,26 @@ impl State {
             }
             _ => &mut unremembered,
         };
-        if must_route && route.copies_needed() == 0 {
+        if offer.must_route && route.copies_needed() == 0 {
             return Attempt::Done(Ok(Err(MemoryError::Unroutable)));
         }
         if !route.await_room(message.payload.len()) {
             return Attempt::Wait(Obstacle::Full);
         }
         let is_logged = !matches!(message.address, Address::Reply(_));
-        let Some(message) = slot.take() else { return Attempt::Done(Err(MemoryError::Closed)) };
-        let id = self.ids.is_some().then(|| message.properties()?.id.clone()).flatten();
-        let mut held = Held::new(as_published(message));
+        let Some(mut held) = offer.held.take() else {
+            return Attempt::Done(Err(MemoryError::Closed));
+        };
         let receipt = match self.log.as_mut().filter(|_| is_logged) {
             Some(log) => Receipt::Persisted(log.append(&mut held)),
             None => Receipt::Accepted,
         };
-        deliver(route, held, wakers);
-        if let (Some(ids), Some(id)) = (&mut self.ids, id) {
-            ids.remember(&id, receipt.clone());
+        if let Some(ids) = &mut self.ids
+            && let Some(id) = id_of(held.message())
+        {
+            ids.remember(id, receipt.clone());
         }
+        deliver(route, held, wakers);
         Attempt::Done(Ok(Ok(receipt)))
     }
 
@@ -189,24 +187,8 @@ impl State {
     }
 }
 
-/// Takes out what was said to the broker, which who forwards the message must not repeat, and where a message that is
-/// forwarded was stored before.
-fn as_published(mut message: Message) -> Message {
-    if message.position().is_some() {
-        let mut fresh = Message::to(message.address.clone(), message.payload.clone());
-        fresh.headers = message.headers.clone();
-        fresh.reply_to = message.reply_to.clone();
-        if let Some(properties) = message.properties() {
-            *fresh.properties_mut() = properties.clone();
-        }
-        message = fresh;
-    }
-    if message.properties().is_some_and(|it| it.must_route || it.expected_position.is_some()) {
-        let properties = message.properties_mut();
-        properties.must_route = false;
-        properties.expected_position = None;
-    }
-    message
+fn id_of(message: &Message) -> Option<&str> {
+    message.properties()?.id.as_deref()
 }
 
 /// Hands out one copy each; the last one is the message itself.

@@ -9,8 +9,8 @@ use futures_core::Stream;
 use sinew_core::{Event, Incoming, Message, Result, Start, Subscribe, Subscription};
 
 use crate::{
-    Memory, clock, connection::Connection, intakes::Registered, log::Replayed, mailbox::Read,
-    state::Health,
+    Memory, clock, connection::Connection, held::Held, intakes::Registered, log::Replayed,
+    mailbox::Read, state::Health,
 };
 
 impl Subscribe for Memory {
@@ -38,7 +38,7 @@ impl Messages {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event<Message>>>> {
-        let read = if self.replays { self.replay(cx) } else { self.intake.mailbox.read(cx) };
+        let read = if self.replays { self.replay(cx) } else { self.intake.reader.read(cx) };
         if read.awaited || read.expired > 0 {
             self.connection.shared.with(|state, wakers| {
                 state.counts.expired += read.expired;
@@ -47,7 +47,12 @@ impl Messages {
                 }
             });
         }
-        read.next.map(|next| next.map(|event| event.map_err(|err| err.during("memory subscribe"))))
+        read.next.map(|next| {
+            next.map(|event| match event {
+                Ok(event) => Ok(event.map(Held::into_message)),
+                Err(err) => Err(err.during("memory subscribe")),
+            })
+        })
     }
 
     /// Reads the log, and the mailbox once there is no more of it. Under one lock, so that no thaw is missed.
@@ -55,10 +60,10 @@ impl Messages {
         let Self { connection, intake, replays } = self;
         connection.shared.with(|state, _| {
             if state.health == Health::Frozen {
-                return intake.mailbox.read(cx);
+                return intake.reader.read(cx);
             }
             match state.replay(intake.id) {
-                Replayed::Message(message) => Read::from(Event::Item(message)),
+                Replayed::Message(held) => Read::from(Event::Item(held)),
                 Replayed::Lost(count) => Read::from(Event::Lost(count)),
                 Replayed::Further => {
                     cx.waker().wake_by_ref();
@@ -66,7 +71,7 @@ impl Messages {
                 }
                 Replayed::End => {
                     *replays = false;
-                    intake.mailbox.read(cx)
+                    intake.reader.read(cx)
                 }
             }
         })
@@ -83,11 +88,5 @@ impl Stream for Messages {
             turn.made_progress();
         }
         next
-    }
-}
-
-impl Drop for Messages {
-    fn drop(&mut self) {
-        self.intake.mailbox.clear();
     }
 }

@@ -2,7 +2,7 @@
 use std::sync::PoisonError;
 pub(crate) use std::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicU8, Ordering},
+    atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
 };
 
 /// Locks, whatever became of the thread that held it last: nobody else's code runs under these locks, so what they
