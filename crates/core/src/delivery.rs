@@ -130,3 +130,60 @@ impl fmt::Debug for Delivery {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        panic::{AssertUnwindSafe, catch_unwind},
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+    use crate::Subject;
+
+    #[derive(Clone, Default)]
+    struct Recorder(Arc<Mutex<Vec<Verdict>>>);
+
+    impl Settle for Recorder {
+        fn settle(self: Box<Self>, verdict: Verdict) -> Pending<()> {
+            self.0.lock().unwrap().push(verdict);
+            Pending::ready(Ok(()))
+        }
+
+        fn revoked(&self) -> BoxFuture<'static, ()> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    impl Recorder {
+        fn deliver(&self) -> Delivery {
+            let message = Message::new(Subject::parse("a").unwrap(), "");
+            Delivery::new(message, Attempt::Number(1), self.clone())
+        }
+
+        fn verdicts(&self) -> Vec<Verdict> {
+            self.0.lock().unwrap().clone()
+        }
+    }
+
+    #[test]
+    fn a_delivery_is_settled_once_even_if_the_answer_is_not_awaited() {
+        let recorder = Recorder::default();
+        drop(recorder.deliver().ack());
+        drop(recorder.deliver().settle(Verdict::Discard));
+        assert_eq!(recorder.verdicts(), [Verdict::Ack, Verdict::Discard]);
+    }
+
+    #[test]
+    fn a_delivery_dropped_by_a_panic_is_requeued() {
+        let recorder = Recorder::default();
+        let delivery = recorder.deliver();
+        let handler = AssertUnwindSafe(move || {
+            let _at_work = delivery;
+            panic!("a handler fails");
+        });
+        assert!(catch_unwind(handler).is_err());
+        drop(recorder.deliver());
+        assert_eq!(recorder.verdicts(), [Verdict::Requeue, Verdict::Requeue]);
+    }
+}

@@ -140,3 +140,72 @@ impl<T> fmt::Debug for Incoming<T> {
             .finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{
+            Arc,
+            atomic::{AtomicU32, Ordering::Relaxed},
+        },
+        task::Waker,
+    };
+
+    use super::*;
+    use crate::{Error, ErrorKind};
+
+    /// Yields these events, then waits.
+    struct Script(std::vec::IntoIter<Result<Event<u8>>>);
+
+    impl Stream for Script {
+        type Item = Result<Event<u8>>;
+
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            self.0.next().map_or(Poll::Pending, |event| Poll::Ready(Some(event)))
+        }
+    }
+
+    fn scripted(events: Vec<Result<Event<u8>>>) -> (Incoming<u8>, Arc<AtomicU32>) {
+        let stops = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&stops);
+        let stop = move || {
+            counted.fetch_add(1, Relaxed);
+        };
+        (Incoming::new(Script(events.into_iter()), stop), stops)
+    }
+
+    fn poll<F: Future>(future: F) -> Poll<F::Output> {
+        std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn an_error_is_the_last_item_and_stops_the_intake() {
+        let err = Error::new(ErrorKind::Disconnected, "test");
+        let (mut incoming, stops) = scripted(vec![Err(err), Ok(Event::Item(1))]);
+        assert!(matches!(poll(incoming.next()), Poll::Ready(Some(Err(_)))));
+        assert!(matches!(poll(incoming.next()), Poll::Ready(None)));
+        drop(incoming);
+        assert_eq!(stops.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn it_is_stopped_once_by_call_or_by_drop() {
+        let (mut incoming, stops) = scripted(vec![Ok(Event::Item(1))]);
+        incoming.stop();
+        assert!(matches!(poll(incoming.next()), Poll::Ready(Some(Ok(Event::Item(1))))));
+        drop(incoming);
+        assert_eq!(stops.load(Relaxed), 1);
+
+        let (incoming, stops) = scripted(Vec::new());
+        drop(incoming);
+        assert_eq!(stops.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn the_next_item_passes_over_what_is_none() {
+        let events = vec![Ok(Event::Down), Ok(Event::Up { gap: true }), Ok(Event::Lost(2))];
+        let items = events.into_iter().chain([Ok(Event::Item(7))]).collect();
+        let (mut incoming, _) = scripted(items);
+        assert!(matches!(poll(incoming.next_item()), Poll::Ready(Some(Ok(7)))));
+    }
+}
