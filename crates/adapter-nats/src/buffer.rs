@@ -111,25 +111,22 @@ impl<T> Buffer<T> {
         }
     }
 
-    /// How many messages and bytes fit, once any do. `None` when it has ended.
+    /// How many messages and bytes fit, if any do.
+    pub(crate) fn try_room(&self) -> Option<(usize, usize)> {
+        let mut state = self.lock();
+        let messages = self.bounds.messages.saturating_sub(state.messages);
+        let bytes = self.bounds.bytes.saturating_sub(state.bytes);
+        let room = state.messages == 0 || messages > 0 && bytes > 0;
+        state.wanted = !room;
+        room.then_some((messages.max(1), bytes.max(1)))
+    }
+
+    /// Ends once there is room, or it has ended.
     ///
     /// Cancel safe.
-    pub(crate) async fn room(&self) -> Option<(usize, usize)> {
-        loop {
-            let room = self.room.notified();
-            {
-                let mut state = self.lock();
-                if !matches!(state.end, End::Open) {
-                    return None;
-                }
-                let messages = self.bounds.messages.saturating_sub(state.messages);
-                let bytes = self.bounds.bytes.saturating_sub(state.bytes);
-                if state.messages == 0 || messages > 0 && bytes > 0 {
-                    return Some((messages.max(1), bytes.max(1)));
-                }
-                state.wanted = true;
-            }
-            room.await;
+    pub(crate) async fn room(&self) {
+        while self.is_open() && self.try_room().is_none() {
+            self.room.notified().await;
         }
     }
 
@@ -351,6 +348,7 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(!waits.is_finished());
         assert_eq!(read(&mut reader).len(), 4);
-        assert!(waits.await.unwrap().is_some());
+        waits.await.unwrap();
+        assert_eq!(reader.0.try_room(), Some((4, 64 << 20)));
     }
 }

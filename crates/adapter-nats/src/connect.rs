@@ -2,7 +2,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -25,7 +25,7 @@ use crate::{
     control::Intake,
     error::Cause,
     link::{Signal, View},
-    mux::Mux,
+    mux::{Mux, Question},
     names::Names,
     options::Login,
     subscribe::Converter,
@@ -64,8 +64,6 @@ pub(crate) struct Inner {
     /// How many deliveries wait for their verdict.
     pub(crate) unsettled: watch::Sender<usize>,
     pub(crate) intakes: Mutex<Vec<Weak<dyn Intake>>>,
-    /// The first failure that nobody has been told.
-    unread: Mutex<Option<Error>>,
     /// The generation of the first publish that no flush has covered; 0 when there is none.
     unflushed: AtomicU64,
 }
@@ -175,7 +173,6 @@ impl Nats {
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
             unsettled: watch::Sender::new(0),
             intakes: Mutex::default(),
-            unread: Mutex::default(),
             unflushed: AtomicU64::new(0),
         });
         inner.handle.spawn(Inner::keep(Arc::downgrade(&inner), signal));
@@ -256,7 +253,8 @@ impl Inner {
     /// The client cannot tell when a PING was answered, so the sign is a message to ourselves. Where we may not
     /// publish it, the server's refusal is as good a sign.
     pub(crate) async fn round_trip_on(&self, generation: u64) -> Result<(), Cause> {
-        let (ticket, answer) = self.mux.once(self.answer_timeout, generation, None);
+        let (question, answer) = Question::new(self.answer_timeout, generation);
+        let ticket = self.mux.once(question);
         self.hand_over(ticket.wire(), None, bytes::Bytes::new(), None).await?;
         match answer.await {
             Ok(Ok(_)) => Ok(()),
@@ -264,15 +262,6 @@ impl Inner {
             Ok(Err(cause)) => Err(cause),
             Err(_) => Err(Cause::closed()),
         }
-    }
-
-    /// Tells the failure to the next flush, unless an earlier one waits for it.
-    pub(crate) fn fail_unread(&self, err: Error) {
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(err);
-    }
-
-    fn take_unread(&self) -> Option<Error> {
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Notes that something left that no answer will come for.
@@ -296,7 +285,7 @@ impl Inner {
         for _ in 0..8 {
             tokio::task::yield_now().await;
         }
-        if let Some(err) = self.take_unread() {
+        if let Some(err) = self.mux.take_unread() {
             return Err(err);
         }
         answered.map_err(failed)?;

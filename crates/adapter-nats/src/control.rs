@@ -2,7 +2,7 @@
 use std::sync::{Arc, PoisonError, Weak};
 
 use sinew_core::{Buffer as Bounds, Error, Incoming};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     buffer::{Buffer, Reader},
@@ -63,6 +63,23 @@ impl<T: Send + 'static> Intake for Control<T> {
     fn end(&self) {
         self.buffer.end(None);
         self.stop.notify_one();
+    }
+}
+
+/// One delivery that waits for its verdict, as the drain counts it.
+#[derive(Debug)]
+pub(crate) struct Unsettled(watch::Sender<usize>);
+
+impl Unsettled {
+    pub(crate) fn new(count: &watch::Sender<usize>) -> Self {
+        count.send_modify(|count| *count += 1);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
     }
 }
 

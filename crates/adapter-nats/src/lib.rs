@@ -6,6 +6,7 @@ mod connect;
 mod control;
 mod error;
 mod headers;
+mod jetstream;
 mod link;
 mod mux;
 mod names;
@@ -17,4 +18,5 @@ mod tls;
 
 pub use async_nats;
 pub use connect::Nats;
+pub use jetstream::{JetStream, JetStreamOptions};
 pub use options::NatsOptions;

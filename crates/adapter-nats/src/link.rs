@@ -189,7 +189,7 @@ impl Inner {
         match Violation::parse(text) {
             Some(Violation::Publish(subject)) if self.mux.refused(subject) => {}
             Some(Violation::Publish(subject)) => {
-                self.fail_unread(denied("nats publish", subject, Sent::Yes));
+                self.mux.keep_unread(denied("nats publish", subject, Sent::Yes));
             }
             Some(Violation::Subscription(subject)) => {
                 for intake in self.intakes() {

@@ -11,13 +11,15 @@ use std::{
 
 use async_nats::{Message as WireMessage, StatusCode, Subject as Wire, Subscriber};
 use futures_core::Stream;
-use sinew_core::{ErrorKind, Event, Message, Sent};
+use sinew_core::{Error, ErrorKind, Event, Message, Receipt, Result, Sent};
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{OwnedSemaphorePermit, oneshot, watch},
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use crate::{buffer::Buffer, error::Cause, link::View, subscribe::Converter};
+use crate::{
+    buffer::Buffer, control::Unsettled, error::Cause, jetstream, link::View, subscribe::Converter,
+};
 
 /// How often overdue answers are given up: deadlines are kept to this.
 const SWEEP: Duration = Duration::from_millis(100);
@@ -31,6 +33,8 @@ pub(crate) struct Mux {
     prefix: String,
     next: AtomicU64,
     slots: Mutex<HashMap<u64, Slot>>,
+    /// The first failure that nobody has been told.
+    unread: Mutex<Option<Error>>,
 }
 
 /// One answer, or why it does not come.
@@ -38,19 +42,74 @@ pub(crate) type Answer = Result<WireMessage, Cause>;
 
 #[derive(Debug)]
 enum Slot {
-    Once {
-        answer: oneshot::Sender<Answer>,
-        deadline: Instant,
-        generation: u64,
-        about: Option<Wire>,
-    },
+    Once(Question),
     Many(Arc<Buffer<Message>>),
+}
+
+/// What one answer is awaited for.
+#[derive(Debug)]
+pub(crate) struct Question {
+    asker: Asker,
+    deadline: Instant,
+    generation: u64,
+    /// The subject that the server may refuse.
+    about: Option<Wire>,
+    /// Let go of when the answer is there, or given up.
+    unsettled: Option<Unsettled>,
+}
+
+#[derive(Debug)]
+enum Asker {
+    Any(oneshot::Sender<Answer>),
+    /// Wants to know where a message was stored, and holds a place among those that wait for it.
+    Stored(oneshot::Sender<Result<Receipt>>, Arc<str>, OwnedSemaphorePermit),
+}
+
+impl Question {
+    /// Wants an answer within `within`, on the connection of `generation`.
+    pub(crate) fn new(within: Duration, generation: u64) -> (Self, oneshot::Receiver<Answer>) {
+        let (answer, outcome) = oneshot::channel();
+        (Self::of(Asker::Any(answer), within, generation), outcome)
+    }
+
+    /// Wants to know where in `stream` a message was stored.
+    pub(crate) fn stored(
+        within: Duration,
+        generation: u64,
+        stream: Arc<str>,
+        place: OwnedSemaphorePermit,
+    ) -> (Self, oneshot::Receiver<Result<Receipt>>) {
+        let (answer, outcome) = oneshot::channel();
+        (Self::of(Asker::Stored(answer, stream, place), within, generation), outcome)
+    }
+
+    fn of(asker: Asker, within: Duration, generation: u64) -> Self {
+        let deadline = Instant::now() + within;
+        Self { asker, deadline, generation, about: None, unsettled: None }
+    }
+
+    /// It is about `subject`: if the server refuses that, that is the answer.
+    pub(crate) fn about(mut self, subject: Wire) -> Self {
+        self.about = Some(subject);
+        self
+    }
+
+    /// Holds `unsettled` until it is answered.
+    pub(crate) fn holding(mut self, unsettled: Unsettled) -> Self {
+        self.unsettled = Some(unsettled);
+        self
+    }
 }
 
 impl Mux {
     pub(crate) fn new(inbox: String) -> Arc<Self> {
         let prefix = format!("{inbox}.");
-        Arc::new(Self { prefix, next: AtomicU64::new(1), slots: Mutex::default() })
+        Arc::new(Self {
+            prefix,
+            next: AtomicU64::new(1),
+            slots: Mutex::default(),
+            unread: Mutex::default(),
+        })
     }
 
     /// What the connection subscribes to for it.
@@ -58,22 +117,19 @@ impl Mux {
         format!("{}*", self.prefix)
     }
 
-    /// Opens an address for one answer, to come within `within` on the connection of `generation`. It is `about` a
-    /// subject, where the server can refuse that one.
-    pub(crate) fn once(
-        &self,
-        within: Duration,
-        generation: u64,
-        about: Option<Wire>,
-    ) -> (Ticket<'_>, oneshot::Receiver<Answer>) {
-        let (answer, outcome) = oneshot::channel();
-        let slot = Slot::Once { answer, deadline: Instant::now() + within, generation, about };
-        (self.open(slot), outcome)
+    /// Opens an address for one answer.
+    pub(crate) fn once(&self, question: Question) -> Ticket<'_> {
+        self.open(Slot::Once(question))
     }
 
     /// Opens an address for any number of answers, until it is closed.
     pub(crate) fn many(&self, answers: Arc<Buffer<Message>>) -> Ticket<'_> {
         self.open(Slot::Many(answers))
+    }
+
+    /// An address that nobody waits at.
+    pub(crate) fn nowhere(&self) -> Wire {
+        Wire::from(format!("{}0", self.prefix))
     }
 
     fn open(&self, slot: Slot) -> Ticket<'_> {
@@ -97,8 +153,13 @@ impl Mux {
         let token = self.token(subject).or_else(|| {
             slots.iter().filter(|(_, slot)| slot.is_about(subject)).map(|(token, _)| *token).min()
         });
-        match token.and_then(|token| slots.remove(&token)) {
-            Some(Slot::Once { answer, .. }) => answer.send(Err(Cause::denied_publish())).is_ok(),
+        let slot = token.and_then(|token| slots.remove(&token));
+        drop(slots);
+        match slot {
+            Some(Slot::Once(question)) => {
+                self.answer(question, Err(Cause::denied_publish()));
+                true
+            }
             _ => false,
         }
     }
@@ -111,10 +172,11 @@ impl Mux {
         let Some(token) = self.token(&message.subject) else { return };
         let mut slots = self.lock();
         match slots.get(&token) {
-            Some(Slot::Once { .. }) => {
-                if let Some(Slot::Once { answer, .. }) = slots.remove(&token) {
-                    // Whoever asked may have gone away meanwhile.
-                    let _ = answer.send(judge(message));
+            Some(Slot::Once(_)) => {
+                let slot = slots.remove(&token);
+                drop(slots);
+                if let Some(Slot::Once(question)) = slot {
+                    self.answer(question, judge(message));
                 }
             }
             Some(Slot::Many(answers)) => {
@@ -136,18 +198,48 @@ impl Mux {
     fn sweep(&self, view: View) {
         let now = Instant::now();
         let overdue = |slot: &Slot| match slot {
-            Slot::Once { deadline, .. } if *deadline <= now => Some(Cause::late()),
-            Slot::Once { generation, .. } if view.is_past(*generation) => Some(Cause::broke()),
+            Slot::Once(it) if it.deadline <= now => Some(Cause::late()),
+            Slot::Once(it) if view.is_past(it.generation) => Some(Cause::broke()),
             _ => None,
         };
         let mut slots = self.lock();
         let given_up: Vec<_> =
             slots.iter().filter_map(|(token, slot)| Some((*token, overdue(slot)?))).collect();
-        for (token, cause) in given_up {
-            if let Some(Slot::Once { answer, .. }) = slots.remove(&token) {
-                let _ = answer.send(Err(cause));
+        let given_up: Vec<_> = given_up
+            .into_iter()
+            .filter_map(|(token, cause)| Some((slots.remove(&token)?, cause)))
+            .collect();
+        drop(slots);
+        for (slot, cause) in given_up {
+            if let Slot::Once(question) = slot {
+                self.answer(question, Err(cause));
             }
         }
+    }
+
+    /// Tells whoever asked; a failure that nobody hears is kept for the next flush.
+    fn answer(&self, question: Question, answer: Answer) {
+        let Question { asker, about, .. } = question;
+        match asker {
+            // Whoever asked may have gone away meanwhile.
+            Asker::Any(asker) => drop(asker.send(answer)),
+            Asker::Stored(asker, stream, _place) => {
+                let subject = about.as_deref().unwrap_or_default();
+                if let Err(Err(err)) = asker.send(jetstream::receipt(answer, &stream, subject)) {
+                    self.keep_unread(err);
+                }
+            }
+        }
+    }
+
+    /// Keeps the failure for the next flush, unless an earlier one waits for it.
+    pub(crate) fn keep_unread(&self, err: Error) {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(err);
+    }
+
+    /// The first failure that nobody has been told.
+    pub(crate) fn take_unread(&self) -> Option<Error> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     fn tell(&self, event: &Event<Message>) {
@@ -159,9 +251,10 @@ impl Mux {
     }
 
     fn end(&self) {
-        for (_, slot) in self.lock().drain() {
+        let slots = std::mem::take(&mut *self.lock());
+        for slot in slots.into_values() {
             match slot {
-                Slot::Once { answer, .. } => drop(answer.send(Err(Cause::closed()))),
+                Slot::Once(question) => self.answer(question, Err(Cause::closed())),
                 Slot::Many(answers) => answers.end(None),
             }
         }
@@ -208,7 +301,10 @@ impl Mux {
 
 impl Slot {
     fn is_about(&self, subject: &str) -> bool {
-        matches!(self, Self::Once { about: Some(about), .. } if about.as_str() == subject)
+        match self {
+            Self::Once(Question { about: Some(about), .. }) => about.as_str() == subject,
+            _ => false,
+        }
     }
 }
 

@@ -118,6 +118,13 @@ impl Filters {
         self.grouped = true;
     }
 
+    /// The subjects in an order of their own, to compare.
+    pub(crate) fn sorted(&self) -> Vec<String> {
+        let mut sorted = self.subjects.clone();
+        sorted.sort_unstable();
+        sorted
+    }
+
     /// Whether any filter wants `name`.
     pub(crate) fn wants(&self, name: &str) -> bool {
         self.shows(name, 0) && self.subjects.iter().any(|filter| matches(filter, name))

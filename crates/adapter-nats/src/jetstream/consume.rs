@@ -1,0 +1,192 @@
+//! Consuming a queue: a durable consumer, asked for as much as there is room for.
+use std::sync::Arc;
+
+use async_nats::{Message as WireMessage, jetstream::consumer::Config};
+use bytes::Bytes;
+use sinew_core::{
+    Attempt, Buffer as Bounds, Consume, Consumption, Delivery, Error, ErrorKind, Incoming,
+    Overflow, Position, Result, encode_name,
+};
+use tokio::sync::{
+    Notify,
+    mpsc::{self, Sender},
+};
+
+use super::{
+    JetStream, check,
+    pull::{Place, Pull},
+    run::{Runner, Source},
+    settle::{Command, Lease, Leases, Settlements, Settler, lease_length},
+};
+use crate::{
+    control::{Control, Intake, Unsettled},
+    error::Cause,
+    names::Filters,
+    subscribe::Converter,
+};
+
+impl Consume for JetStream {
+    async fn consume(&self, wanted: Consumption) -> Result<Incoming<Delivery>> {
+        let Self { nats, stream } = self;
+        let inner = &nats.inner;
+        stream.capabilities.check_consumption(&wanted)?;
+        let name = encode_name(wanted.queue.as_str()).into_owned();
+        let failed =
+            |cause: Cause| Error::from(cause.during(Member::OPERATION).on(wanted.queue.as_str()));
+        inner.check_open().map_err(failed)?;
+        let filters =
+            inner.names.filters(wanted.scope.as_ref(), &wanted.patterns).map_err(failed)?;
+        let config = check::queue(&name, &wanted, &filters, &stream.options).map_err(failed)?;
+        let prefetch = usize::from(wanted.prefetch.max(1));
+        let (room, commands) = mpsc::channel(prefetch);
+        let bounds = Bounds::default()
+            .with_messages(prefetch)
+            .with_bytes(usize::MAX)
+            .with_overflow(Overflow::Block);
+        let control = Control::new(bounds, Vec::new());
+        let mut member = Member {
+            js: self.clone(),
+            name,
+            config,
+            converter: Converter::new(filters.clone()),
+            filters,
+            prefetch,
+            room,
+            leases: Arc::default(),
+            freed: Arc::default(),
+            control: Arc::clone(&control),
+        };
+        let (view, seen) = (inner.view.subscribe(), *inner.view.borrow());
+        let (pull, _) = member.join().await.map_err(failed)?;
+        let settlements = Settlements {
+            commands,
+            leases: Arc::clone(&member.leases),
+            inner: Arc::clone(inner),
+            view: inner.view.subscribe(),
+            ack_wait: stream.options.ack_wait,
+            freed: Arc::clone(&member.freed),
+        };
+        let runner = Runner {
+            source: member,
+            control: Arc::clone(&control),
+            inner: Arc::clone(inner),
+            view,
+            seen,
+            running: Unsettled::new(&inner.unsettled),
+        };
+        let intake: Arc<dyn Intake> = Arc::clone(&control) as _;
+        inner.register(Arc::downgrade(&intake));
+        inner.handle.spawn(settlements.run());
+        inner.handle.spawn(runner.run(pull));
+        Ok(control.incoming())
+    }
+}
+
+/// One member of a queue.
+struct Member {
+    js: JetStream,
+    name: String,
+    config: Config,
+    filters: Filters,
+    converter: Converter,
+    prefetch: usize,
+    /// Room for the verdicts of what was delivered: hence the bound of it.
+    room: Sender<Command>,
+    leases: Arc<Leases>,
+    freed: Arc<Notify>,
+    control: Arc<Control<Delivery>>,
+}
+
+impl Member {
+    /// Makes the consumer, or checks the one that is there. Says whether it was made.
+    async fn declare(&self) -> Result<bool, Cause> {
+        let Self { js: JetStream { nats, stream }, name, config, .. } = self;
+        let find = || stream.api.consumer_info(&nats.inner, &stream.name, name);
+        let (found, made) = match find().await {
+            Ok(info) => (info, false),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => {
+                match stream.api.create_consumer(&nats.inner, &stream.name, name, config).await {
+                    Ok(info) => (info, true),
+                    // Another member was quicker, and may have asked for something else.
+                    Err(cause) if cause.kind() == ErrorKind::Conflict => (find().await?, false),
+                    Err(cause) => return Err(cause),
+                }
+            }
+            Err(cause) => return Err(cause),
+        };
+        check::compare(config, &found.config, made)?;
+        Ok(made)
+    }
+
+    /// Settles without anyone having seen it.
+    async fn settle(&self, message: WireMessage, verdict: &'static [u8]) {
+        if let Some(to) = message.reply {
+            // Unsettled, it is delivered again.
+            let _ = self.js.nats.inner.hand_over(to, None, Bytes::from_static(verdict), None).await;
+        }
+    }
+}
+
+impl Source for Member {
+    type Item = Delivery;
+    const OPERATION: &'static str = "nats jetstream consume";
+    const WAITS: bool = true;
+
+    async fn join(&mut self) -> Result<(Pull, bool), Cause> {
+        let made = self.declare().await?;
+        if made {
+            self.leases.revoke_all();
+        }
+        let JetStream { nats, stream } = &self.js;
+        let pull = Pull::new(&nats.inner, stream.api.next(&stream.name, &self.name)).await?;
+        Ok((pull, made))
+    }
+
+    /// Unless there is little room, and some is on its way.
+    async fn ask(&mut self, pull: &mut Pull) -> Result<(), Cause> {
+        let free = self.room.capacity().saturating_sub(pull.asked());
+        if free == 0 || pull.asked() > 0 && free < self.prefetch / 2 {
+            return Ok(());
+        }
+        pull.ask(&self.js.nats.inner, free, None).await
+    }
+
+    async fn room(&self) {
+        self.freed.notified().await;
+    }
+
+    async fn take(&mut self, message: WireMessage, place: Place) -> bool {
+        if !self.filters.wants(&message.subject) {
+            // The filters reach further than the patterns: nobody wants it.
+            self.settle(message, b"+ACK").await;
+            return true;
+        }
+        let (Ok(room), Some(to)) = (self.room.clone().try_reserve_owned(), message.reply.clone())
+        else {
+            // More came than was asked for: an ask that we gave up was answered after all.
+            self.settle(message, b"-NAK").await;
+            return true;
+        };
+        let JetStream { nats, stream } = &self.js;
+        let lease = Lease::new(to, lease_length(stream.options.ack_wait));
+        self.leases.add(&lease);
+        let settler = Settler {
+            room,
+            lease,
+            unsettled: Unsettled::new(&nats.inner.unsettled),
+            inner: Arc::clone(&nats.inner),
+        };
+        let size = message.payload.len();
+        let mut message = self
+            .converter
+            .convert(message)
+            .with_position(Position::new(Arc::clone(&stream.name), place.stream));
+        // It is where the server takes the verdict.
+        message.reply_to = None;
+        let delivery = Delivery::new(message, Attempt::Number(place.attempt), settler);
+        self.control.buffer.extend([(delivery, size)]);
+        true
+    }
+
+    async fn leave(&mut self) {}
+}

@@ -1,0 +1,201 @@
+//! Reading a stream from any position, without acks and without losing the place.
+use std::sync::Arc;
+
+use async_nats::{Message as WireMessage, jetstream::consumer::DeliverPolicy};
+use sinew_core::{
+    Error, Incoming, Message, Overflow, Position, Result, Start, Subscribe, Subscription,
+};
+
+use super::{
+    JetStream, check,
+    pull::{Place, Pull},
+    run::{Runner, Source},
+};
+use crate::{
+    control::{Control, Intake, Unsettled},
+    error::Cause,
+    names::Filters,
+    subscribe::Converter,
+};
+
+/// How many messages a reader that does not wait for room asks for at once.
+const BATCH: usize = 1024;
+
+impl Subscribe for JetStream {
+    async fn subscribe(&self, wanted: Subscription) -> Result<Incoming<Message>> {
+        let Self { nats, stream } = self;
+        let inner = &nats.inner;
+        stream.capabilities.check_subscription(&wanted)?;
+        let failed = |cause: Cause| Error::from(cause.during(Reader::OPERATION));
+        inner.check_open().map_err(failed)?;
+        let filters =
+            inner.names.filters(wanted.scope.as_ref(), &wanted.patterns).map_err(failed)?;
+        let start = check::deliver(&wanted.start, &stream.name).map_err(failed)?;
+        let control = Control::new(wanted.buffer, Vec::new());
+        let mut reader = Reader {
+            js: self.clone(),
+            converter: Converter::new(filters.clone()),
+            filters,
+            control: Arc::clone(&control),
+            blocks: wanted.buffer.overflow == Overflow::Block,
+            start: Some(start),
+            consumer: String::new(),
+            last: 0,
+            expected: 1,
+            oversize: false,
+            starved: false,
+        };
+        let (view, seen) = (inner.view.subscribe(), *inner.view.borrow());
+        let (pull, _) = reader.join().await.map_err(failed)?;
+        let missing = reader.missing(&wanted.start).await.map_err(failed)?;
+        if missing > 0 {
+            control.buffer.lose(missing);
+        }
+        let runner = Runner {
+            source: reader,
+            control: Arc::clone(&control),
+            inner: Arc::clone(inner),
+            view,
+            seen,
+            running: Unsettled::new(&inner.unsettled),
+        };
+        let intake: Arc<dyn Intake> = Arc::clone(&control) as _;
+        inner.register(Arc::downgrade(&intake));
+        inner.handle.spawn(runner.run(pull));
+        Ok(control.incoming())
+    }
+}
+
+/// A reader of its own place in the stream.
+struct Reader {
+    js: JetStream,
+    filters: Filters,
+    converter: Converter,
+    control: Arc<Control<Message>>,
+    /// Asks only for what there is room for.
+    blocks: bool,
+    /// Where to start, until it has.
+    start: Option<DeliverPolicy>,
+    /// The server's name of the consumer of now.
+    consumer: String,
+    /// The number of the last message that came, or that was there before the first.
+    last: u64,
+    /// The consumer's number of the next delivery.
+    expected: u64,
+    /// The next message does not fit into what is left.
+    oversize: bool,
+    /// There was no room at the last ask.
+    starved: bool,
+}
+
+impl Reader {
+    /// How many of the messages that a reader resumes at are gone.
+    async fn missing(&self, start: &Start) -> Result<u64, Cause> {
+        let JetStream { nats, stream } = &self.js;
+        let first_wanted = match start {
+            Start::At(position) => position.offset,
+            Start::After(position) => position.offset.saturating_add(1),
+            _ => return Ok(0),
+        };
+        let state = stream.api.stream_info(&nats.inner, &stream.name).await?.state;
+        Ok(state.first_sequence.saturating_sub(first_wanted.max(1)))
+    }
+
+    /// Where to go on, and whether that leaves a gap.
+    async fn resume(&mut self) -> Result<(DeliverPolicy, bool), Cause> {
+        let JetStream { nats, stream } = &self.js;
+        let state = stream.api.stream_info(&nats.inner, &stream.name).await?.state;
+        if state.last_sequence < self.last {
+            // It was made anew, and counts from 1 again.
+            self.last = 0;
+            return Ok((DeliverPolicy::All, true));
+        }
+        let next = self.last.saturating_add(1);
+        Ok((check::at(next), state.first_sequence > next))
+    }
+}
+
+impl Source for Reader {
+    type Item = Message;
+    const OPERATION: &'static str = "nats jetstream subscribe";
+    const WAITS: bool = false;
+
+    async fn join(&mut self) -> Result<(Pull, bool), Cause> {
+        let (policy, gap) = match self.start {
+            Some(start) => (start, false),
+            None => self.resume().await?,
+        };
+        let JetStream { nats, stream } = &self.js;
+        let inner = &nats.inner;
+        let unique = inner.client.new_inbox();
+        let name = format!("sinew-{}", unique.rsplit('.').next().unwrap_or_default());
+        let mut config = check::reader(policy, &self.filters);
+        config.name = Some(name.clone());
+        let info = stream.api.create_consumer(inner, &stream.name, &name, &config).await?;
+        check::compare(&config, &info.config, true)?;
+        let pull = Pull::new(inner, stream.api.next(&stream.name, &name)).await?;
+        if self.start.take().is_some() {
+            self.last = info.delivered.stream_sequence;
+        }
+        self.consumer = name;
+        self.expected = 1;
+        Ok((pull, gap))
+    }
+
+    async fn ask(&mut self, pull: &mut Pull) -> Result<(), Cause> {
+        let inner = &self.js.nats.inner;
+        if !self.blocks {
+            return match pull.asked() {
+                asked if asked > BATCH / 2 => Ok(()),
+                _ => pull.ask(inner, BATCH, None).await,
+            };
+        }
+        if pull.asked() > 0 {
+            return Ok(());
+        }
+        let Some((messages, bytes)) = self.control.buffer.try_room() else {
+            self.starved = true;
+            return Ok(());
+        };
+        if std::mem::take(&mut self.oversize) {
+            return pull.ask(inner, 1, None).await;
+        }
+        pull.ask(inner, messages.min(BATCH), Some(bytes)).await
+    }
+
+    async fn room(&self) {
+        if !self.starved {
+            std::future::pending::<()>().await;
+        }
+        self.control.buffer.room().await;
+    }
+
+    async fn take(&mut self, message: WireMessage, place: Place) -> bool {
+        self.starved = false;
+        if place.consumer != self.expected {
+            return false;
+        }
+        self.expected += 1;
+        self.last = place.stream;
+        if self.filters.wants(&message.subject) {
+            let size = message.payload.len();
+            let mut message = self
+                .converter
+                .convert(message)
+                .with_position(Position::new(Arc::clone(&self.js.stream.name), place.stream));
+            message.reply_to = None;
+            self.control.buffer.extend([(message, size)]);
+        }
+        true
+    }
+
+    fn too_large(&mut self) {
+        self.oversize = true;
+    }
+
+    /// The server would forget the consumer by itself, but later.
+    async fn leave(&mut self) {
+        let JetStream { nats, stream } = &self.js;
+        stream.api.forget_consumer(&nats.inner, &stream.name, &self.consumer).await;
+    }
+}
