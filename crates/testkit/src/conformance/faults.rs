@@ -305,10 +305,11 @@ async fn a_frozen_broker_delays_and_loses_nothing(cx: &Context) -> Outcome {
     cx.fault(Fault::Thaw).await?;
     sending.await.map_err(|died| Failure::new(died.to_string()))?.during("through a freeze")?;
     cx.send_all(&publisher, &subject, numbered("after", 20)).await?;
-    for intake in &mut intakes {
-        let promised = ["before", "frozen", "after"].into_iter().flat_map(|it| numbered(it, 20));
-        intake.exactly(cx, promised).await?;
-    }
+    cx.each_exactly(
+        &mut intakes,
+        ["before", "frozen", "after"].into_iter().flat_map(|it| numbered(it, 20)),
+    )
+    .await?;
     Ok(())
 }
 

@@ -103,9 +103,7 @@ async fn each_subscriber_gets_a_copy(cx: &Context) -> Outcome {
         intakes.push(Intake::Copies(incoming));
     }
     cx.send_all(&near.publisher()?, &subject, numbered("m", 50)).await?;
-    for intake in &mut intakes {
-        intake.exactly(cx, numbered("m", 50)).await?;
-    }
+    cx.each_exactly(&mut intakes, numbered("m", 50)).await?;
     Ok(())
 }
 
@@ -115,9 +113,7 @@ async fn a_new_intake_sees_no_past(cx: &Context) -> Outcome {
     cx.send_all(&publisher, &subject, numbered("past", 10)).await?;
     let mut intakes = cx.intakes_of(&backend, &subject).await?;
     cx.send_all(&publisher, &subject, numbered("new", 10)).await?;
-    for intake in &mut intakes {
-        intake.exactly(cx, numbered("new", 10)).await?;
-    }
+    cx.each_exactly(&mut intakes, numbered("new", 10)).await?;
     Ok(())
 }
 
@@ -172,9 +168,7 @@ async fn intakes_that_end_at_once_disturb_no_other(cx: &Context) -> Outcome {
     }
     cx.send_all(&publisher, &subject, numbered("m", 50)).await?;
     while tasks.join_next().await.is_some() {}
-    for intake in &mut staying {
-        intake.exactly(cx, numbered("m", 50)).await?;
-    }
+    cx.each_exactly(&mut staying, numbered("m", 50)).await?;
     Ok(())
 }
 

@@ -100,12 +100,8 @@ async fn dropping_a_clone_closes_no_other(cx: &Context) -> Outcome {
     drop(backend);
     cx.send_all(&publisher, &subject, numbered("m", 20)).await?;
     cx.send_all(&publisher.clone(), &cx.subject("others")?, numbered("o", 20)).await?;
-    for (prefix, intakes) in [("m", &mut intakes), ("o", &mut others)] {
-        for intake in intakes {
-            intake.exactly(cx, numbered(prefix, 20)).await?;
-        }
-    }
-    Ok(())
+    cx.each_exactly(&mut intakes, numbered("m", 20)).await?;
+    cx.each_exactly(&mut others, numbered("o", 20)).await
 }
 
 async fn closing_twice_is_closing_once(cx: &Context) -> Outcome {
@@ -182,10 +178,7 @@ async fn a_drain_delivers_what_was_handed_over(cx: &Context) -> Outcome {
         leaving.link().drain(cx.pace().patience).await.during("drain")?;
     }
     cx.answers(pendings).await.during("handed over before a drain")?;
-    for intake in &mut intakes {
-        let promised = (0..10).flat_map(|by| numbered(format!("by-{by}"), 100));
-        intake.exactly(cx, promised).await?;
-    }
+    cx.each_exactly(&mut intakes, (0..10).flat_map(|by| numbered(format!("by-{by}"), 100))).await?;
     Ok(())
 }
 
@@ -244,12 +237,10 @@ async fn a_drain_waits_for_a_slow_handler(cx: &Context) -> Outcome {
     while let Some(event) = cx.soon("the end of the intake", queue.next()).await? {
         drop(event);
     }
-    for intake in &mut seen {
-        intake.exactly(cx, numbered("m", 4)).await?;
-    }
+    cx.each_exactly(&mut seen, numbered("m", 4)).await?;
     let again = cx.consume(&far, work.wanted.clone()).await?;
     let rest = (4..8).map(|number| format!("m-{number}"));
-    Intake::Queue(again).exactly(cx, rest).await.during("what no handler had").map(drop)
+    Intake::Queue(again).exactly(cx, rest).await.during("what no handler had")
 }
 
 async fn a_drain_that_runs_out_of_time_says_so(cx: &Context) -> Outcome {
@@ -265,7 +256,7 @@ async fn a_drain_that_runs_out_of_time_says_so(cx: &Context) -> Outcome {
     }
     let far = cx.connect().await?;
     let again = cx.consume(&far, work.wanted.clone()).await?;
-    Intake::Queue(again).exactly(cx, numbered("m", 1)).await.map(drop)
+    Intake::Queue(again).exactly(cx, numbered("m", 1)).await
 }
 
 async fn a_settlement_after_the_close_fails(cx: &Context) -> Outcome {
@@ -281,7 +272,7 @@ async fn a_settlement_after_the_close_fails(cx: &Context) -> Outcome {
     }
     let far = cx.connect().await?;
     let again = cx.consume(&far, work.wanted.clone()).await?;
-    Intake::Queue(again).exactly(cx, numbered("m", 2)).await.map(drop)
+    Intake::Queue(again).exactly(cx, numbered("m", 2)).await
 }
 
 async fn a_dropped_drain_goes_on(cx: &Context) -> Outcome {

@@ -39,10 +39,10 @@ async fn each_new_intake_sees_the_whole_log(cx: &Context) -> Outcome {
     let log = Log::open(cx).await?;
     for round in 1..=3 {
         log.publish(numbered(format!("round-{round}"), 10)).await?;
-        for mut intake in log.intakes(Start::Earliest, round).await? {
-            let whole = (1..=round).flat_map(|round| numbered(format!("round-{round}"), 10));
-            log.sees(&mut intake, whole).await?;
-        }
+        let whole = (1..=round).flat_map(|round| numbered(format!("round-{round}"), 10)).collect();
+        let mut opened = Vec::new();
+        log.open_at(Start::Earliest, whole, &mut opened).await?;
+        log.sees(opened).await?;
     }
     Ok(())
 }
@@ -50,29 +50,22 @@ async fn each_new_intake_sees_the_whole_log(cx: &Context) -> Outcome {
 async fn an_intake_starts_with_the_latest_message(cx: &Context) -> Outcome {
     let log = Log::open(cx).await?;
     log.publish(numbered("m", 5)).await?;
-    let mut intakes = log.intakes(Start::Latest, 0).await?;
+    let mut opened = Vec::new();
+    log.open_at(Start::Latest, ["m-4", "new"].map(str::to_owned).into(), &mut opened).await?;
     log.publish(["new".to_owned()]).await?;
-    for intake in &mut intakes {
-        log.sees(intake, ["m-4", "new"].map(str::to_owned)).await?;
-    }
-    Ok(())
+    log.sees(opened).await
 }
 
 async fn an_intake_starts_at_and_after_a_position(cx: &Context) -> Outcome {
     let log = Log::open(cx).await?;
     let positions = log.publish(numbered("m", 10)).await?;
-    for (number, position) in (0..10).zip(&positions) {
-        if number % 3 != 0 {
-            continue;
-        }
-        for mut intake in log.intakes(Start::At(position.clone()), number).await? {
-            log.sees(&mut intake, numbered("m", 10).skip(number as usize)).await?;
-        }
-        for mut intake in log.intakes(Start::After(position.clone()), 100 + number).await? {
-            log.sees(&mut intake, numbered("m", 10).skip(number as usize + 1)).await?;
-        }
+    let mut opened = Vec::new();
+    for (number, position) in positions.into_iter().enumerate().step_by(3) {
+        let from = |first| numbered("m", 10).skip(first).collect();
+        log.open_at(Start::At(position.clone()), from(number), &mut opened).await?;
+        log.open_at(Start::After(position), from(number + 1), &mut opened).await?;
     }
-    Ok(())
+    log.sees(opened).await
 }
 
 async fn a_position_of_another_log_is_refused(cx: &Context) -> Outcome {
@@ -104,10 +97,9 @@ async fn an_intake_starts_at_a_time(cx: &Context) -> Outcome {
     let time = SystemTime::now();
     tokio::time::sleep(APART).await;
     log.publish(numbered("after", 5)).await?;
-    for mut intake in log.intakes(Start::Time(time), 0).await? {
-        log.sees(&mut intake, numbered("after", 5)).await?;
-    }
-    Ok(())
+    let mut opened = Vec::new();
+    log.open_at(Start::Time(time), numbered("after", 5).collect(), &mut opened).await?;
+    log.sees(opened).await
 }
 
 async fn a_start_that_the_backend_has_not_is_refused(cx: &Context) -> Outcome {
@@ -136,7 +128,7 @@ async fn a_start_that_the_backend_has_not_is_refused(cx: &Context) -> Outcome {
 
 async fn a_message_says_where_it_is_stored(cx: &Context) -> Outcome {
     let log = Log::open(cx).await?;
-    let mut intakes = log.intakes(Start::New, 0).await?;
+    let mut intakes = cx.intakes_of(&log.backend, &log.subject).await?;
     let positions = log.publish(numbered("m", 5)).await?;
     for intake in &mut intakes {
         for position in &positions {
@@ -241,31 +233,36 @@ impl<'a> Log<'a> {
         Ok(positions)
     }
 
-    /// One intake of each kind that starts there; `number` keeps queues apart.
-    async fn intakes(&self, start: Start, number: u32) -> Outcome<Vec<Intake>> {
+    /// One intake of each kind that starts there, each with what it promises.
+    async fn open_at(
+        &self,
+        start: Start,
+        promised: Vec<String>,
+        opened: &mut Vec<(Intake, Vec<String>)>,
+    ) -> Outcome {
         let Self { cx, backend, subject, .. } = self;
-        let mut intakes = Vec::new();
         if when::subscribes(cx.capabilities()) {
             let wanted = cx.subscription(subject).with_start(start.clone());
-            intakes.push(Intake::Copies(cx.subscribe(backend, wanted).await?));
+            let incoming = cx.subscribe(backend, wanted).await?;
+            opened.push((Intake::Copies(incoming), promised.clone()));
         }
         if when::consumes(cx.capabilities()) {
-            let wanted = cx.consumption(&format!("log {number}"), subject)?.with_start(start);
-            intakes.push(Intake::Queue(cx.consume(backend, wanted).await?));
+            let wanted = cx.consumption(&cx.next_queue(), subject)?.with_start(start);
+            opened.push((Intake::Queue(cx.consume(backend, wanted).await?), promised));
         }
-        Ok(intakes)
+        Ok(())
     }
 
-    /// The intake yields exactly these, in this order.
-    async fn sees(
-        &self,
-        intake: &mut Intake,
-        promised: impl IntoIterator<Item = String>,
-    ) -> Outcome {
-        for promised in promised {
-            let seen = intake.message(self.cx, &promised).await?;
-            ensure_eq("the next", text(&seen), promised)?;
+    /// Each intake yields exactly what it promises, in this order.
+    async fn sees(&self, opened: Vec<(Intake, Vec<String>)>) -> Outcome {
+        let mut read = Vec::new();
+        for (mut intake, promised) in opened {
+            for promised in promised {
+                let seen = intake.message(self.cx, &promised).await?;
+                ensure_eq("the next", text(&seen), promised)?;
+            }
+            read.push(intake);
         }
-        intake.silence(self.cx, "after the whole log").await
+        self.cx.no_more(&mut read).await
     }
 }

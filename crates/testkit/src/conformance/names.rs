@@ -5,10 +5,10 @@ use sinew_core::{
 };
 
 use super::{
-    Context, During, Outcome,
+    Context, Outcome,
     behaviour::behaviours,
     ensure_eq,
-    support::{Intake, message, text, unsupported},
+    support::{Intake, Tally, message, text, unsupported},
     when,
 };
 
@@ -108,10 +108,9 @@ async fn scopes_stay_apart(cx: &Context) -> Outcome {
             let seen = intake.message(cx, &what).await?;
             ensure_eq(&what, text(&seen), index.to_string())?;
             ensure_eq("its address", &seen.address, &address)?;
-            intake.silence(cx, format!("after {what}")).await?;
         }
     }
-    Ok(())
+    cx.no_more(opened.iter_mut().flat_map(|(_, _, intakes)| intakes)).await
 }
 
 async fn wildcards_stay_in_their_scope(cx: &Context) -> Outcome {
@@ -130,13 +129,12 @@ async fn wildcards_stay_in_their_scope(cx: &Context) -> Outcome {
         let address = Address::Subject(scope.cloned(), subject.clone());
         cx.send(&publisher, Message::to(address, label.to_owned())).await?;
     }
-    for (scope, intakes) in &mut opened {
+    cx.exactly(opened.iter_mut().flat_map(|(scope, intakes)| {
         let label = scope.map_or("none", Scope::as_str);
-        for intake in intakes {
-            intake.exactly(cx, [label.to_owned()]).await.during(format_args!("scope {label}"))?;
-        }
-    }
-    Ok(())
+        let tally = Tally::new([label.to_owned()]).named(label);
+        intakes.iter_mut().map(move |intake| (intake, tally.clone()))
+    }))
+    .await
 }
 
 const FOREIGN: [&[u8]; 4] = [b"", b"a..b", b"a b", b"\xff\0"];

@@ -1,6 +1,4 @@
 //! Patterns: what an intake wants arrives, once, and nothing else does.
-use std::collections::BTreeSet;
-
 use sinew_core::{
     Address, AnyBackend, Consume, Message, Names, Pattern, Subject, Subscribe, Wildcards,
 };
@@ -8,8 +6,7 @@ use sinew_core::{
 use super::{
     Context, Outcome,
     behaviour::behaviours,
-    ensure,
-    support::{Intake, text, unsupported},
+    support::{Intake, Tally, unsupported},
     when,
 };
 
@@ -64,27 +61,11 @@ async fn matches_exactly(
     for subject in &subjects {
         cx.send(&publisher, Message::new(subject.clone(), subject.to_string())).await?;
     }
-    for (pattern, intake) in &mut opened {
+    cx.exactly(opened.iter_mut().map(|(pattern, intake)| {
         let wanted = subjects.iter().filter(|subject| pattern.matches(subject));
-        let mut left: BTreeSet<String> = wanted.map(Subject::to_string).collect();
-        while let Some(one) = left.first() {
-            let what = format!("{one}, which {pattern} wants,");
-            let name = text(&intake.message(cx, what).await?);
-            ensure(left.remove(&name), || {
-                format!("{pattern} does not want {name}, or it came twice")
-            })?;
-        }
-    }
-    // All intakes had their time; what is there now is too much.
-    tokio::time::sleep(cx.pace().quiet).await;
-    for (pattern, intake) in &mut opened {
-        let more = intake.message(cx, "more");
-        if let Ok(more) = tokio::time::timeout(GLANCE, more).await {
-            let name = text(&more?);
-            ensure(false, || format!("{pattern} does not want {name}, or it came twice"))?;
-        }
-    }
-    Ok(())
+        (intake, Tally::new(wanted.map(Subject::to_string)).named(&*pattern))
+    }))
+    .await
 }
 
 async fn a_message_that_several_patterns_match_arrives_once(cx: &Context) -> Outcome {
@@ -101,9 +82,7 @@ async fn a_message_that_several_patterns_match_arrives_once(cx: &Context) -> Out
         promised.push(rest.to_owned());
         cx.send(&publisher, Message::new(subject, rest)).await?;
     }
-    for intake in &mut intakes {
-        intake.exactly(cx, promised.clone()).await?;
-    }
+    cx.each_exactly(&mut intakes, promised.clone()).await?;
     Ok(())
 }
 
@@ -115,10 +94,7 @@ async fn several_patterns_want_what_any_of_them_matches(cx: &Context) -> Outcome
     for rest in ["s.x.1", "s.y", "s.z.1.2", "s.x", "s.y.1", "s.z", "s.q"] {
         cx.send(&publisher, Message::new(cx.subject(rest)?, rest)).await?;
     }
-    for intake in &mut intakes {
-        let promised = ["s.x.1", "s.y", "s.z.1.2"].map(str::to_owned);
-        intake.exactly(cx, promised).await?;
-    }
+    cx.each_exactly(&mut intakes, ["s.x.1", "s.y", "s.z.1.2"].map(str::to_owned)).await?;
     Ok(())
 }
 
@@ -132,10 +108,7 @@ async fn a_prefix_wants_the_bytes_it_starts_with(cx: &Context) -> Outcome {
     }
     let foreign = [start.as_bytes(), b"..\xff\0"].concat();
     cx.send(&publisher, Message::to(Address::Foreign(None, foreign.into()), "binary")).await?;
-    for intake in &mut intakes {
-        let promised = ["pre", "prefix", "pre.a", "binary"].map(str::to_owned);
-        intake.exactly(cx, promised).await?;
-    }
+    cx.each_exactly(&mut intakes, ["pre", "prefix", "pre.a", "binary"].map(str::to_owned)).await?;
     Ok(())
 }
 
@@ -197,6 +170,3 @@ fn texts(tokens: &[&str], length: usize) -> Vec<String> {
     }
     all
 }
-
-/// Long enough to look whether something is there.
-const GLANCE: std::time::Duration = std::time::Duration::from_millis(2);

@@ -116,9 +116,7 @@ async fn a_second_message_of_one_id_is_dropped(cx: &Context) -> Outcome {
             cx.send(&publisher, message(&subject, text.clone())?.with_id(id)).await?;
         }
     }
-    for intake in &mut intakes {
-        intake.exactly(cx, numbered("m", 10)).await?;
-    }
+    cx.each_exactly(&mut intakes, numbered("m", 10)).await?;
     Ok(())
 }
 
@@ -130,9 +128,7 @@ async fn messages_of_one_id_all_arrive(cx: &Context) -> Outcome {
     for text in numbered("m", 10) {
         cx.send(&publisher, message(&subject, text)?.with_id("one")).await?;
     }
-    for intake in &mut intakes {
-        intake.exactly(cx, numbered("m", 10)).await?;
-    }
+    cx.each_exactly(&mut intakes, numbered("m", 10)).await?;
     Ok(())
 }
 

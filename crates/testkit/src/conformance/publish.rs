@@ -10,7 +10,7 @@ use super::{
     Context, During, Failure, Outcome,
     behaviour::behaviours,
     ensure, ensure_eq,
-    support::{message, numbered},
+    support::{Tally, message, numbered},
     when,
 };
 
@@ -63,9 +63,7 @@ async fn messages_arrive_once(cx: &Context) -> Outcome {
     let subject = cx.subject("once")?;
     let mut intakes = cx.intakes_of(&backend, &subject).await?;
     cx.send_all(&backend.publisher()?, &subject, numbered("m", 100)).await?;
-    for intake in &mut intakes {
-        intake.exactly(cx, numbered("m", 100)).await?;
-    }
+    cx.each_exactly(&mut intakes, numbered("m", 100)).await?;
     Ok(())
 }
 
@@ -81,9 +79,7 @@ async fn a_dropped_outcome_withdraws_nothing(cx: &Context) -> Outcome {
     let subject = cx.subject("dropped")?;
     let mut intakes = cx.intakes_of(&backend, &subject).await?;
     drop(cx.hand_over(&backend.publisher()?, &subject, numbered("m", 50)).await?);
-    for intake in &mut intakes {
-        intake.exactly(cx, numbered("m", 50)).await?;
-    }
+    cx.each_exactly(&mut intakes, numbered("m", 50)).await?;
     Ok(())
 }
 
@@ -109,9 +105,7 @@ async fn a_publish_reaches_other_connections(cx: &Context) -> Outcome {
     let subject = cx.subject("far")?;
     let mut intakes = cx.intakes_of(&far, &subject).await?;
     cx.send_all(&near.publisher()?, &subject, numbered("m", 50)).await?;
-    for intake in &mut intakes {
-        intake.exactly(cx, numbered("m", 50)).await?;
-    }
+    cx.each_exactly(&mut intakes, numbered("m", 50)).await?;
     Ok(())
 }
 
@@ -124,7 +118,7 @@ async fn many_publishers_reach_many_intakes(cx: &Context) -> Outcome {
             let (cx, backend) = (cx.clone(), backend.clone());
             tasks.spawn(async move {
                 let promised = (0..20).flat_map(|by| numbered(format!("by-{by}"), 50));
-                let seen = intake.exactly(&cx, promised).await.map(drop);
+                let seen = intake.exactly(&cx, promised).await;
                 drop(backend);
                 seen
             });
@@ -158,13 +152,11 @@ async fn subjects_stay_apart(cx: &Context) -> Outcome {
         pendings.extend(cx.hand_over(&publisher, subject, texts).await?);
     }
     cx.answers(pendings).await?;
-    for (topic, subject, intakes) in &mut opened {
-        for intake in intakes {
-            let texts = numbered(format!("topic-{topic}"), 20);
-            intake.exactly(cx, texts).await.during(&*subject)?;
-        }
-    }
-    Ok(())
+    cx.exactly(opened.iter_mut().flat_map(|(topic, subject, intakes)| {
+        let tally = Tally::new(numbered(format!("topic-{topic}"), 20)).named(&*subject);
+        intakes.iter_mut().map(move |intake| (intake, tally.clone()))
+    }))
+    .await
 }
 
 /// Case, punctuation, text beyond ASCII and length are part of a name.
@@ -188,8 +180,7 @@ async fn unusual_subjects_stay_apart(cx: &Context) -> Outcome {
             let seen = intake.message(cx, &subject).await?;
             ensure_eq("the subject", seen.subject(), Some(&*subject))?;
             ensure_eq("the payload", seen.payload.as_ref(), subject.as_bytes())?;
-            intake.silence(cx, &subject).await?;
         }
     }
-    Ok(())
+    cx.no_more(opened.iter_mut().flat_map(|(_, intakes)| intakes)).await
 }

@@ -69,7 +69,7 @@ async fn each_queue_gets_a_copy(cx: &Context) -> Outcome {
     let second = cx.consume(&one.backend, second).await?;
     one.publish(50).await?;
     one.share(first.into(), 50).await?;
-    Intake::Queue(second).exactly(cx, numbered("m", 50)).await.map(drop)
+    Intake::Queue(second).exactly(cx, numbered("m", 50)).await
 }
 
 async fn queues_of_similar_names_stay_apart(cx: &Context) -> Outcome {
@@ -88,9 +88,7 @@ async fn queues_of_similar_names_stay_apart(cx: &Context) -> Outcome {
         queues.push(Intake::Queue(cx.consume(&work.backend, wanted).await.during(name)?));
     }
     work.publish(10).await?;
-    for queue in &mut queues {
-        queue.exactly(cx, numbered("m", 10)).await?;
-    }
+    cx.each_exactly(&mut queues, numbered("m", 10)).await?;
     Ok(())
 }
 
@@ -116,7 +114,7 @@ async fn a_full_consumer_loses_nothing(cx: &Context) -> Outcome {
     let work = Work::open(cx, "full").await?;
     let queue = cx.consume(&work.backend, work.wanted.clone().with_prefetch(2)).await?;
     work.publish(2000).await?;
-    Intake::Queue(queue).exactly(cx, numbered("m", 2000)).await.map(drop)
+    Intake::Queue(queue).exactly(cx, numbered("m", 2000)).await
 }
 
 async fn what_a_dropped_consumer_held_goes_to_others(cx: &Context) -> Outcome {
@@ -142,7 +140,7 @@ async fn a_queue_survives_its_consumer(cx: &Context) -> Outcome {
     drop(cx.consume(&leaving, work.wanted.clone()).await?);
     sinew_core::Link::drain(&leaving.link(), cx.pace().patience).await.during("drain")?;
     work.publish(20).await?;
-    Intake::Queue(work.consume().await?).exactly(cx, numbered("m", 20)).await.map(drop)
+    Intake::Queue(work.consume().await?).exactly(cx, numbered("m", 20)).await
 }
 
 async fn nothing_is_lost_across_reopening(cx: &Context) -> Outcome {
@@ -201,7 +199,7 @@ async fn a_queue_of_another_lifetime_is_a_conflict(cx: &Context) -> Outcome {
     refused("a queue that is there with another lifetime", opened, &[ErrorKind::Conflict])?;
     // The first is none the worse for it.
     work.publish(5).await?;
-    Intake::Queue(kept).exactly(cx, numbered("m", 5)).await.map(drop)
+    Intake::Queue(kept).exactly(cx, numbered("m", 5)).await
 }
 
 async fn an_exclusive_queue_takes_one_consumer(cx: &Context) -> Outcome {
@@ -228,7 +226,7 @@ async fn an_exclusive_queue_takes_one_consumer(cx: &Context) -> Outcome {
     });
     let next = next.await?.during("consume after the first is gone")?;
     work.publish(5).await?;
-    Intake::Queue(next).exactly(cx, numbered("m", 5)).await.map(drop)
+    Intake::Queue(next).exactly(cx, numbered("m", 5)).await
 }
 
 async fn a_kind_of_queue_that_the_backend_has_not_is_refused(cx: &Context) -> Outcome {

@@ -88,7 +88,7 @@ async fn a_requeued_delivery_comes_back(cx: &Context) -> Outcome {
         cx.soon("the answer", delivery.settle(verdict)).await??;
     }
     let promised = ["m-3", "m-7"].map(str::to_owned);
-    Intake::Queue(queue).exactly(cx, promised).await.map(drop)
+    Intake::Queue(queue).exactly(cx, promised).await
 }
 
 async fn many_requeues_lose_nothing(cx: &Context) -> Outcome {
@@ -105,7 +105,7 @@ async fn many_requeues_lose_nothing(cx: &Context) -> Outcome {
     // What two of them hold, the third gets.
     let [first, second, third] = queues;
     drop((first, second));
-    Intake::Queue(third).exactly(cx, numbered("m", 50)).await.map(drop)
+    Intake::Queue(third).exactly(cx, numbered("m", 50)).await
 }
 
 async fn a_dropped_delivery_comes_back(cx: &Context) -> Outcome {
@@ -113,7 +113,7 @@ async fn a_dropped_delivery_comes_back(cx: &Context) -> Outcome {
     let mut queue = work.consume().await?;
     work.publish(10).await?;
     drop(work.take(&mut queue, 10).await?);
-    Intake::Queue(queue).exactly(cx, numbered("m", 10)).await.map(drop)
+    Intake::Queue(queue).exactly(cx, numbered("m", 10)).await
 }
 
 async fn a_panicking_handler_loses_nothing(cx: &Context) -> Outcome {
@@ -158,7 +158,7 @@ async fn what_was_not_acked_comes_back_to_the_next_consumer(cx: &Context) -> Out
     work.publish(10).await?;
     drop(work.take(&mut queue, 10).await?);
     drop(queue);
-    Intake::Queue(work.consume().await?).exactly(cx, numbered("m", 10)).await.map(drop)
+    Intake::Queue(work.consume().await?).exactly(cx, numbered("m", 10)).await
 }
 
 async fn a_discarded_delivery_never_comes_back(cx: &Context) -> Outcome {
@@ -187,7 +187,7 @@ async fn deliveries_are_settled_in_any_order(cx: &Context) -> Outcome {
     }
     drop((queue, held));
     let promised = ["m-1", "m-4"].map(str::to_owned);
-    Intake::Queue(work.consume().await?).exactly(cx, promised).await.map(drop)
+    Intake::Queue(work.consume().await?).exactly(cx, promised).await
 }
 
 async fn an_ack_covers_the_contiguous_prefix(cx: &Context) -> Outcome {
@@ -201,7 +201,7 @@ async fn an_ack_covers_the_contiguous_prefix(cx: &Context) -> Outcome {
     }
     drop(queue);
     let promised = (2..6).map(|number| format!("m-{number}"));
-    Intake::Queue(work.consume().await?).exactly(cx, promised).await.map(drop)
+    Intake::Queue(work.consume().await?).exactly(cx, promised).await
 }
 
 async fn attempts_are_counted(cx: &Context) -> Outcome {
@@ -289,7 +289,7 @@ async fn a_longer_delay_than_the_longest_is_refused(cx: &Context) -> Outcome {
         refused("too long a delay", answer, &[ErrorKind::Unsupported])?;
     }
     // It is requeued instead.
-    Intake::Queue(queue).exactly(cx, numbered("m", 1)).await.map(drop)
+    Intake::Queue(queue).exactly(cx, numbered("m", 1)).await
 }
 
 async fn a_verdict_that_the_backend_has_not_is_refused(cx: &Context) -> Outcome {

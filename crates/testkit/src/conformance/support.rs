@@ -2,23 +2,28 @@
 use std::{
     collections::BTreeMap,
     fmt::{Debug, Display},
+    future::poll_fn,
+    pin::pin,
+    task::Poll,
     time::Duration,
 };
 
 use bytes::Bytes;
 use sinew_core::{
-    AnyBackend, AnyPublisher, Buffer, Consume, Consumption, Delivery, Error, ErrorKind, Event,
-    Incoming, Lifetime, Message, Overflow, Pattern, Pending, Publish, PublishExt, QueueKind,
+    AnyBackend, AnyPublisher, BoxFuture, Buffer, Consume, Consumption, Delivery, Error, ErrorKind,
+    Event, Incoming, Lifetime, Message, Overflow, Pattern, Pending, Publish, PublishExt, QueueKind,
     Receipt, Registration, Scope, Sent, Subject, Subscribe, Subscription, ToSubject,
 };
 use tokio::time::{sleep, timeout};
 
 use super::{Context, During, Failure, Outcome, ensure, ensure_eq, when};
 
-/// An unsettled intake, or a settled one that acks what it takes: for promises that both make.
+/// An unsettled intake, all members of a group, or a settled intake that acks what it takes: for promises that all
+/// of them make.
 #[derive(Debug)]
 pub(super) enum Intake {
     Copies(Incoming<Message>),
+    Group(Vec<Incoming<Message>>),
     Queue(Incoming<Delivery>),
 }
 
@@ -31,6 +36,10 @@ impl Intake {
     ) -> Outcome<Message> {
         match self {
             Self::Copies(incoming) => cx.item(incoming, what).await,
+            Self::Group(members) => match cx.soon(&what, any(members)).await? {
+                Some(Ok(Event::Item(message))) => Ok(message),
+                other => Err(Failure::new(format!("{what} was to come, {other:?} came"))),
+            },
             Self::Queue(incoming) => {
                 let delivery = cx.item(incoming, &what).await?;
                 let message = delivery.message.clone();
@@ -40,61 +49,51 @@ impl Intake {
         }
     }
 
-    /// Fails if anything comes within the quiet time.
-    pub(super) async fn silence(
-        &mut self,
-        cx: &Context,
-        what: impl Display + Send + Sync,
-    ) -> Outcome {
-        match self {
-            Self::Copies(incoming) => cx.silence(incoming, what).await,
-            Self::Queue(incoming) => cx.silence(incoming, what).await,
-        }
-    }
-
-    /// Takes messages until each of `promised` payloads has come, then a quiet time longer; each must come once, in
-    /// whatever order, and nothing else. Returns them in their order of arrival.
+    /// The intake yields each of `promised` payloads once, in whatever order, and nothing else.
     pub(super) async fn exactly(
         &mut self,
         cx: &Context,
         promised: impl IntoIterator<Item = String>,
-    ) -> Outcome<Vec<String>> {
-        let mut tally = Tally::new(promised);
-        while !tally.is_complete() {
-            let left = tally.missing();
-            let message = self.message(cx, format!("one of {left:?}")).await?;
-            tally.count(&message);
-        }
-        // What is delivered twice comes after.
-        while let Ok(more) = timeout(cx.pace().quiet, self.message(cx, "more")).await {
-            tally.count(&more?);
-        }
-        tally.verdict()?;
-        Ok(tally.arrived)
+    ) -> Outcome {
+        cx.exactly([(self, Tally::new(promised))]).await
     }
 }
 
+/// What the first member to have something has.
+async fn any<T>(members: &mut [Incoming<T>]) -> Option<Result<Event<T>, Error>> {
+    poll_fn(|cx| {
+        let mut ready = members.iter_mut().map(|member| pin!(member.next()).poll(cx));
+        ready.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    })
+    .await
+}
+
 /// How often each payload came.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
+    name: Option<String>,
     counts: BTreeMap<String, u32>,
     foreign: Vec<String>,
-    pub(super) arrived: Vec<String>,
 }
 
 impl Tally {
     pub(super) fn new(promised: impl IntoIterator<Item = String>) -> Self {
         let counts = promised.into_iter().map(|text| (text, 0)).collect();
-        Self { counts, foreign: Vec::new(), arrived: Vec::new() }
+        Self { name: None, counts, foreign: Vec::new() }
+    }
+
+    /// Says in its verdict whose count it is.
+    pub(super) fn named(mut self, name: impl Display) -> Self {
+        self.name = Some(name.to_string());
+        self
     }
 
     pub(super) fn count(&mut self, message: &Message) {
         let text = text(message);
         match self.counts.get_mut(&text) {
             Some(count) => *count += 1,
-            None => self.foreign.push(text.clone()),
+            None => self.foreign.push(text),
         }
-        self.arrived.push(text);
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -113,17 +112,62 @@ impl Tally {
 
     /// Fails unless each came once and nothing else did.
     pub(super) fn verdict(&self) -> Outcome {
+        let name = self.name.as_deref().unwrap_or("the intake");
         let missing = self.missing();
-        ensure(missing.is_empty(), || format!("never came: {missing:?} and perhaps more"))?;
+        ensure(missing.is_empty(), || format!("to {name} never came {missing:?}"))?;
         let twice: Vec<_> = self.counts.iter().filter(|(_, count)| **count > 1).take(5).collect();
-        ensure(twice.is_empty(), || format!("came more than once: {twice:?} and perhaps more"))?;
-        ensure(self.foreign.is_empty(), || {
-            format!("was not to come: {:?}", self.foreign.iter().take(5).collect::<Vec<_>>())
+        ensure(twice.is_empty(), || format!("to {name} came more than once {twice:?}"))?;
+        let foreign: Vec<_> = self.foreign.iter().take(5).collect();
+        ensure(foreign.is_empty(), || {
+            format!("to {name} came {foreign:?}, which it was not to get")
         })
     }
 }
 
 impl Context {
+    /// Each of `intakes` yields each of `promised` payloads once, in whatever order, and nothing else.
+    pub(super) fn each_exactly<'a>(
+        &'a self,
+        intakes: &'a mut [Intake],
+        promised: impl IntoIterator<Item = String>,
+    ) -> BoxFuture<'a, Outcome> {
+        let tally = Tally::new(promised);
+        self.exactly(intakes.iter_mut().map(|intake| (intake, tally.clone())))
+    }
+
+    /// After a quiet time, nothing more has come to any of `intakes`.
+    pub(super) fn no_more<'a>(
+        &'a self,
+        intakes: impl IntoIterator<Item = &'a mut Intake>,
+    ) -> BoxFuture<'a, Outcome> {
+        self.exactly(intakes.into_iter().map(|intake| (intake, Tally::default())))
+    }
+
+    /// Each intake yields what its tally promises, once, in whatever order, and nothing else: neither before nor, as
+    /// what is delivered twice does, within a quiet time after.
+    pub(super) fn exactly<'a>(
+        &'a self,
+        promised: impl IntoIterator<Item = (&'a mut Intake, Tally)>,
+    ) -> BoxFuture<'a, Outcome> {
+        let mut promised: Vec<_> = promised.into_iter().collect();
+        Box::pin(async move {
+            for (intake, tally) in &mut promised {
+                while !tally.is_complete() {
+                    let what = format!("one of {:?} for {:?}", tally.missing(), tally.name);
+                    tally.count(&intake.message(self, what).await?);
+                }
+            }
+            sleep(self.pace().quiet).await;
+            for (intake, tally) in &mut promised {
+                while let Ok(more) = timeout(GLANCE, intake.message(self, "more")).await {
+                    tally.count(&more?);
+                }
+                tally.verdict()?;
+            }
+            Ok(())
+        })
+    }
+
     /// What `future` ends with; fails when patience does not last.
     pub(super) async fn soon<T>(
         &self,
@@ -189,7 +233,7 @@ impl Context {
         &self,
         incoming: &mut Incoming<T>,
         what: impl Display + Send + Sync,
-        wanted: impl Fn(&Event<T>) -> bool + Send,
+        wanted: impl Fn(&Event<T>) -> bool + Send + Sync,
     ) -> Outcome<Event<T>> {
         self.soon(&what, async {
             loop {
@@ -402,5 +446,8 @@ pub(super) fn unsupported<T: Debug>(
     })?;
     ensure(err.detail().is_some(), || format!("{what}: the refusal is to say what to do: {told}"))
 }
+
+/// Long enough to look whether something is there.
+const GLANCE: Duration = Duration::from_millis(2);
 
 const RETRY: Duration = Duration::from_millis(20);
