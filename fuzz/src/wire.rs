@@ -20,14 +20,13 @@ pub(crate) fn beat(data: &[u8]) {
 /// Nothing that can be written shows a password, be it parsed or refused.
 pub(crate) fn url(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Err(err) = BrokerUrl::parse(text) {
-        assert!(text.len() < 16 || !err.to_string().contains(text), "{err}");
-    }
     let (before, after) = text.split_once('\n').unwrap_or(("ann", text));
-    let written = format!("nats://{before}:s3cret-of-url@{after}");
-    let shown = match BrokerUrl::parse(&written) {
+    let shown = match BrokerUrl::parse(&format!("nats://{before}:s3cret-of-url@{after}")) {
         Ok(url) => format!("{url} {url:?}"),
         Err(err) => format!("{err} {err:?}"),
     };
     assert!(!shown.contains("s3cret-of-url"), "{shown}");
+    if let Err(err) = BrokerUrl::parse(&format!("{text}s3cret-of-url")) {
+        assert!(!format!("{err} {err:?}").contains("s3cret-of-url"), "{err}");
+    }
 }
