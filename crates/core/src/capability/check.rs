@@ -1,8 +1,8 @@
 //! Checks: whole messages, intakes and verdicts held against what a backend promises, before anything is sent.
 use crate::{
     Address, Buffer, Capabilities, Confirm, Consumption, Error, ErrorKind, Groups, HeaderCarriage,
-    Lifetime, Message, Names, Need, Pattern, PatternKind, QueueKind, Registration, Requeue, Result,
-    Scope, Scopes, Settlement, Start, StartPoint, Subscription, Verdict,
+    Lifetime, Message, Names, Need, Pattern, PatternKind, QueueKind, Registration, Requests,
+    Requeue, Result, Scope, Scopes, Settlement, Start, StartPoint, Subscription, Verdict,
 };
 
 impl Capabilities {
@@ -10,7 +10,7 @@ impl Capabilities {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`] or [`ErrorKind::TooLarge`].
+    /// [`ErrorKind::Unsupported`] or [`ErrorKind::TooLarge`]; [`ErrorKind::InvalidOptions`] for a priority above 9.
     pub fn check_message(&self, message: &Message) -> Result<()> {
         self.require(Need::Confirm(Confirm::Buffered), "publish through another backend")?;
         self.require(
@@ -28,7 +28,14 @@ impl Capabilities {
         if let Address::Foreign(..) = message.address {
             self.require(Need::Names(Names::Any), "publish under a subject")?;
         }
+        if message.reply_to.is_some() || matches!(message.address, Address::Reply(_)) {
+            self.require(Need::Request(Requests::Replies), "answer under an agreed subject")?;
+        }
         let Some(properties) = message.properties() else { return Ok(()) };
+        if properties.priority.is_some_and(|priority| priority > 9) {
+            return Err(Error::new(ErrorKind::InvalidOptions, self.backend)
+                .with_detail("a priority is 0 (last) to 9 (first)"));
+        }
         properties.set().try_for_each(|it| {
             self.require(Need::Property(it), "leave it unset, or put it into the payload")
         })
@@ -147,7 +154,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{QueueKinds, Subject, Value};
+    use crate::{QueueKinds, ReplyTo, Subject, Value};
 
     #[test]
     fn a_message_is_refused_for_what_would_be_dropped() {
@@ -157,6 +164,9 @@ mod tests {
         let refused = [
             (plain.clone().with_header("a", 1).unwrap(), ErrorKind::Unsupported),
             (plain.clone().with_priority(1), ErrorKind::Unsupported),
+            (plain.clone().with_priority(10), ErrorKind::InvalidOptions),
+            (plain.clone().with_reply_to(ReplyTo::new("r")), ErrorKind::Unsupported),
+            (Message::to(Address::Reply(ReplyTo::new("r")), ""), ErrorKind::Unsupported),
             (plain.clone().with_scope(Scope::parse("s").unwrap()), ErrorKind::Unsupported),
             (Message::to(Address::Foreign(None, "".into()), ""), ErrorKind::Unsupported),
             (Message::new(Subject::parse("a").unwrap(), "12345"), ErrorKind::TooLarge),
