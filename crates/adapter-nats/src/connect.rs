@@ -38,6 +38,9 @@ const CLIENT_CAPACITY: usize = 1 << 18;
 /// How many stored publishes may wait for their answer at once.
 pub(crate) const IN_FLIGHT: u32 = 4096;
 
+/// How long the last messages may take to leave when the last handle is gone.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// Core NATS over one connection: publish, subscribe, request.
 ///
 /// Cloning shares the connection. It ends with [`Link::drain`](sinew_core::Link::drain), or when the last clone and
@@ -311,8 +314,11 @@ impl Inner {
 }
 
 impl Drop for Inner {
+    /// What was handed over still leaves: without a flush the client would end with it in its hands.
     fn drop(&mut self) {
         self.signal.close();
+        let client = self.client.clone();
+        self.handle.spawn(async move { timeout(FAREWELL, client.flush()).await });
     }
 }
 

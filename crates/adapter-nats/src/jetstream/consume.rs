@@ -5,7 +5,7 @@ use async_nats::{Message as WireMessage, jetstream::consumer::Config};
 use bytes::Bytes;
 use sinew_core::{
     Attempt, Buffer as Bounds, Consume, Consumption, Delivery, Error, ErrorKind, Incoming,
-    Overflow, Position, Result, encode_name,
+    Overflow, Position, Queue, Result, encode_name,
 };
 use tokio::sync::{
     Notify,
@@ -30,7 +30,7 @@ impl Consume for JetStream {
         let Self { nats, stream } = self;
         let inner = &nats.inner;
         stream.capabilities.check_consumption(&wanted)?;
-        let name = encode_name(wanted.queue.as_str()).into_owned();
+        let name = consumer_name(&wanted.queue);
         let failed =
             |cause: Cause| Error::from(cause.during(Member::OPERATION).on(wanted.queue.as_str()));
         inner.check_open().map_err(failed)?;
@@ -80,6 +80,11 @@ impl Consume for JetStream {
         inner.handle.spawn(runner.run(pull));
         Ok(control.incoming())
     }
+}
+
+/// The server makes a format string of a consumer's name, so `%` would spoil every ack; `=` is as free.
+fn consumer_name(queue: &Queue) -> String {
+    encode_name(queue.as_str()).replace('%', "=")
 }
 
 /// One member of a queue.
