@@ -2,7 +2,7 @@
 use std::{
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use async_nats::jetstream::Error as ApiError;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use sinew_core::{
     Address, Error, ErrorKind, Message, Pending, Position, Publish, Receipt, Result, Sent,
 };
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::{JetStream, api, check};
 use crate::{
@@ -70,9 +70,13 @@ impl Future for Stored {
     type Output = Result<Receipt>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let receipt = std::task::ready!(Pin::new(&mut self.receipt).poll(cx));
+        // What is there is there, even for a task that has used up its turn.
+        let receipt = match self.receipt.try_recv() {
+            Err(TryRecvError::Empty) => ready!(Pin::new(&mut self.receipt).poll(cx)).ok(),
+            receipt => receipt.ok(),
+        };
         self.read = true;
-        Poll::Ready(receipt.unwrap_or_else(|_| Err(Cause::closed().during(OPERATION).into())))
+        Poll::Ready(receipt.unwrap_or_else(|| Err(Cause::closed().during(OPERATION).into())))
     }
 }
 

@@ -150,6 +150,7 @@ impl Source for Reader {
                 _ => pull.ask(inner, BATCH, None).await,
             };
         }
+        self.starved = false;
         if pull.asked() > 0 {
             return Ok(());
         }
@@ -171,7 +172,6 @@ impl Source for Reader {
     }
 
     async fn take(&mut self, message: WireMessage, place: Place) -> bool {
-        self.starved = false;
         if place.consumer != self.expected {
             return false;
         }
