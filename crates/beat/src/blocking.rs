@@ -17,11 +17,10 @@ use crate::{Beat, Heart, HeartOptions, Process, Pulse};
 /// A [`Heart`] for code without an async runtime: the same beats, rules and errors, in blocking calls.
 ///
 /// It owns one thread with a runtime of its own, which ends once the heart is dropped and its last call is over. Each
-/// call ends within [`HeartOptions::with_timeout`] and a second. Cloning is not needed to share it: every call takes
-/// `&self`.
+/// call ends within [`HeartOptions::with_timeout`] and a second. Every call takes `&self`, so an `Arc` shares it.
 ///
 /// ```
-/// use sinew_beat::{BlockingHeart, HeartOptions, Pulse};
+/// use sinew_beat::{BlockingHeart, Pulse};
 /// use sinew_core::{Message, publish_fn};
 ///
 /// let print = publish_fn(|message: Message| {
@@ -151,8 +150,8 @@ impl BlockingHeart {
     ///
     /// # Errors
     ///
-    /// As [`Heart::send`]; [`ErrorKind::InsideRuntime`] on a thread of an async runtime, which it would stall;
-    /// [`ErrorKind::Overloaded`] when 64 callers wait already; [`ErrorKind::Closed`] when the publisher panicked.
+    /// As [`Heart::send`]; [`ErrorKind::InsideRuntime`] on a thread of a tokio runtime, which it would stall, those of
+    /// `spawn_blocking` included; [`ErrorKind::Overloaded`] when 64 callers wait already; [`ErrorKind::Closed`] when the publisher panicked.
     pub fn send(&self, beat: Beat) -> Result<Pulse> {
         self.call(Say::Any(beat))
     }

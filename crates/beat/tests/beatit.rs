@@ -3,7 +3,9 @@ use std::{env, fmt::Display, process::Stdio, time::Duration};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use sinew_adapter_nats::NatsOptions;
-use sinew_beat::{Beat, Heart, HeartOptions, MonitorEvent, Pulse, State, Watch, WatchOptions};
+use sinew_beat::{
+    Beat, Heart, HeartOptions, MonitorEvent, MonitorOptions, Pulse, State, Watch, WatchOptions,
+};
 use sinew_core::{Error, ErrorKind, Result};
 use sinew_testkit::harness::{
     find_python,
@@ -30,6 +32,7 @@ fn main() {
             "a_rust_heart_is_read_as_beatit_s_own_byte_for_byte",
             a_rust_heart_is_read_as_beatit_s_own_byte_for_byte,
         ),
+        trial("a_server_that_dies_blinds_the_watch", a_server_that_dies_blinds_the_watch),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit()
 }
@@ -150,11 +153,15 @@ async fn numbers_are_printed_as_python_prints_them() -> Result<()> {
     Ok(())
 }
 
+async fn next(watch: &mut Watch) -> Result<MonitorEvent> {
+    watch.next().await.ok_or_else(|| failed("the watch has ended"))?
+}
+
 /// The states of `process`, up to the last of these.
 async fn states_until(watch: &mut Watch, process: &str, last: State) -> Result<Vec<State>> {
     let mut states = Vec::new();
     while states.last() != Some(&last) {
-        match watch.next().await.ok_or_else(|| failed("the watch has ended"))?? {
+        match next(watch).await? {
             MonitorEvent::Transition(it) if it.process.as_str() == process => states.push(it.to),
             MonitorEvent::Transition(_) => {}
             other => return Err(failed(format!("unexpected: {other:?}"))),
@@ -187,7 +194,7 @@ async fn a_beatit_heart_that_vanishes_is_down() -> Result<()> {
     let calls = ["play", &server.url(), "a", "beat/1e999", "wait/1.1", "beat/0.1"];
     Python::start(&calls)?.finish().await?;
     // beatit sends that as `beat/inf`, which promises nothing: it is told, and is no beat.
-    let first = watch.next().await.ok_or_else(|| failed("the watch has ended"))??;
+    let first = next(&mut watch).await?;
     assert!(matches!(first, MonitorEvent::Malformed { .. }), "{first:?}");
     let states = states_until(&mut watch, "a", State::Down).await?;
     assert_eq!(states, [State::Up, State::Late, State::Down]);
@@ -216,20 +223,43 @@ async fn a_rust_heart_is_read_as_beatit_s_own_byte_for_byte() -> Result<()> {
         let nats = NatsOptions::new(server.url()).connect().await?;
         let options = HeartOptions::default().with_warmup(Duration::from_secs(30));
         let heart: Heart<_> = options.build(nats, process)?;
-        let mut pulses = vec![
-            heart.start().await?,
-            heart.send(Beat::Start { warmup: Duration::from_millis(500) }).await?,
-        ];
-        pulses.extend([heart.beat().await?, heart.beat().await?]);
-        pulses.extend([heart.degraded().await?, heart.degraded().await?]);
-        pulses.extend([heart.stop().await?, heart.stop().await?]);
-        use Pulse::{Sent, Suppressed};
-        assert_eq!(pulses, [Sent, Sent, Sent, Suppressed, Sent, Suppressed, Sent, Sent]);
+        heart.start().await?;
+        heart.send(Beat::Start { warmup: Duration::from_millis(500) }).await?;
+        assert_eq!([heart.beat().await?, heart.beat().await?], [Pulse::Sent, Pulse::Suppressed]);
+        let degraded = [heart.degraded().await?, heart.degraded().await?];
+        assert_eq!(degraded, [Pulse::Sent, Pulse::Suppressed]);
+        assert_eq!([heart.stop().await?, heart.stop().await?], [Pulse::Sent; 2]);
         Ok(())
     })
     .await?;
 
     assert_eq!(original.len(), sent);
     assert_eq!(ours, original);
+    Ok(())
+}
+
+async fn a_server_that_dies_blinds_the_watch() -> Result<()> {
+    let server = NatsServerOptions::new().start().await?;
+    let nats = NatsOptions::new(server.url()).connect().await?;
+    let patience = MonitorOptions::default().with_grace(Duration::from_secs(2));
+    let mut watch = Watch::start(&nats, WatchOptions::default().with_monitor(patience)).await?;
+    // Down after 2 s of silence, which the server's absence is not.
+    let heart = Heart::new(nats.clone(), "a")?;
+    heart.send(Beat::Beat { period: Duration::ZERO }).await?;
+    states_until(&mut watch, "a", State::Up).await?;
+    server.kill()?;
+    let blind = next(&mut watch).await?;
+    let MonitorEvent::Blind { .. } = blind else { return Err(failed(format!("{blind:?}"))) };
+    // Nothing is told for longer than any deadline of `a`.
+    let quiet = timeout(Duration::from_secs(3), watch.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    server.restart().await?;
+    let sighted = next(&mut watch).await?;
+    let MonitorEvent::Sighted { at: sighted, .. } = sighted else {
+        return Err(failed(format!("{sighted:?}")));
+    };
+    states_until(&mut watch, "a", State::Down).await?;
+    let down = watch.table().process("a").ok_or_else(|| failed("not known"))?;
+    assert_eq!(down.since.since(sighted), Duration::from_secs(2));
     Ok(())
 }

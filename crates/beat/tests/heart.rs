@@ -130,6 +130,32 @@ async fn a_stuck_broker_is_a_timeout_that_says_whether_it_was_sent() -> Result<(
 }
 
 #[tokio::test(start_paused = true)]
+async fn stop_alone_is_flushed_and_waits_no_longer_than_its_deadline() -> Result<()> {
+    /// Takes everything, and never comes to the end of it.
+    struct Endless;
+    impl Backend for Endless {
+        fn capabilities(&self) -> Capabilities {
+            Capabilities::new("endless").with_confirm(Confirm::Buffered)
+        }
+    }
+    impl Publish for Endless {
+        async fn publish(&self, _: Message) -> Result<Pending<Receipt>> {
+            Ok(Pending::ready(Ok(Receipt::Buffered)))
+        }
+        async fn flush(&self) -> Result<()> {
+            std::future::pending().await
+        }
+    }
+    let heart = Heart::new(Endless, "a")?;
+    let start = tokio::time::Instant::now();
+    heart.start().await?;
+    heart.beat().await?;
+    assert_eq!(heart.stop().await.map_err(|err| err.kind()), Err(ErrorKind::Timeout));
+    assert_eq!(start.elapsed(), Duration::from_secs(5));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dropped_call_does_not_count_as_sent() -> Result<()> {
     let heart = Heart::new(Stuck { takes: true }, "a")?;
     let second = Duration::from_millis(100);

@@ -168,7 +168,7 @@ async fn dropping_the_watch_ends_its_task_and_its_intake() -> Result<()> {
     say(&script, "a", "beat/5");
     pass(seconds(1)).await;
     drop(watch);
-    script.closed().await;
+    assert!(timeout(seconds(1), script.closed()).await.is_ok());
     assert!(backend.stopped.load(Ordering::SeqCst));
     assert_eq!(table.processes().len(), 1);
     Ok(())
