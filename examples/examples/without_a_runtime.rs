@@ -14,7 +14,7 @@ fn main() -> Result<()> {
         connection.subscribe(Subscription::new(Pattern::parse("sensors.*")?), SOON)?;
 
     let sensor = connection.clone();
-    let sensor = thread::spawn(move || {
+    let sensor = thread::spawn(move || -> Result<()> {
         for degrees in ["21.5", "21.7", "21.6"] {
             let message = Message::new(Subject::parse("sensors.attic")?, degrees);
             sensor.publish(message, SOON)?;

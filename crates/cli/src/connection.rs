@@ -1,5 +1,5 @@
 //! Which broker to talk to, how to get in, and what to say when that fails.
-use std::{env, error::Error as StdError, path::PathBuf};
+use std::{env, error::Error as StdError, fs, path::PathBuf};
 
 use clap::Args;
 use sinew_connect::ConnectOptions;
@@ -10,13 +10,15 @@ use crate::exit::{Failure, Status, plain};
 /// Where a broker is looked for when nobody says.
 const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 
+const URL_HELP: &str = "Broker: nats://[USER:PASSWORD@]HOST[:PORT], nats+js://HOST/STREAM, memory: \
+    [env: SINEW_URL] [default: nats://127.0.0.1:4222]";
+
 /// Which broker to talk to.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct ConnectionArgs {
-    /// Broker: nats://[USER:PASSWORD@]HOST[:PORT], nats+js://HOST/STREAM, memory: [env: SINEW_URL] [default:
-    /// nats://127.0.0.1:4222]
-    #[arg(long, value_name = "URL")]
+    /// Which broker: its address
+    #[arg(long, value_name = "URL", help = URL_HELP)]
     url: Option<String>,
     /// Require TLS
     #[arg(long)]
@@ -68,13 +70,20 @@ impl ConnectionArgs {
 
     /// Whether nothing was said.
     pub(crate) fn is_empty(&self) -> bool {
-        let files =
-            [&self.tls_ca, &self.tls_cert, &self.password_file, &self.token_file, &self.creds];
-        self.url.is_none() && !self.tls && files.iter().all(|it| it.is_none())
+        self.url.is_none() && !self.tls && self.files().next().is_none()
+    }
+
+    /// The files that it names.
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let Self { tls_ca, tls_cert, tls_key, password_file, token_file, creds, .. } = self;
+        [tls_ca, tls_cert, tls_key, password_file, token_file, creds].into_iter().flatten()
     }
 
     /// The options of the connection.
     pub(crate) fn options(self) -> Result<ConnectOptions, Failure> {
+        self.files().try_for_each(|path| {
+            fs::File::open(path).map(drop).map_err(|err| Failure::file("read", path.display(), err))
+        })?;
         let from_env = || env::var("SINEW_URL").ok().filter(|url| !url.is_empty());
         let url = self.url.or_else(from_env);
         let mut options = ConnectOptions::new(url.as_deref().unwrap_or(DEFAULT_URL))?
@@ -110,6 +119,14 @@ pub(crate) async fn connect(options: ConnectOptions) -> Result<AnyBackend, Failu
 fn refusal(url: &str, scheme: &str, err: Error) -> Failure {
     let why = why(&err);
     let message = match err.kind() {
+        // The causes of a failed handshake are texts of the TLS library; what to do about all of them is the same.
+        ErrorKind::Unreachable
+            if ["certificate", "tls"].iter().any(|it| why.to_lowercase().contains(it)) =>
+        {
+            format!(
+                "cannot trust or be trusted by {url}: {why}; check --tls-ca, --tls-cert and --tls-key"
+            )
+        }
         ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Disconnected => {
             let server = if scheme.starts_with("nats") { "nats-server" } else { "the broker" };
             format!(

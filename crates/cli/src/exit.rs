@@ -143,8 +143,9 @@ impl From<Error> for Failure {
     fn from(err: Error) -> Self {
         let status = Status::of(err.kind());
         let mut message = err.to_string();
-        // Without advice of its own, the nearest cause says more than the kind alone.
-        if err.detail().is_none()
+        // Without advice of its own, the nearest cause says more than the kind alone; and an option that is refused
+        // is mended by who knows why.
+        if (err.detail().is_none() || err.kind() == ErrorKind::InvalidOptions)
             && let Some(source) = err.source()
         {
             message = format!("{message}: {}", plain(source));

@@ -40,6 +40,7 @@ impl Door {
     }
 
     /// The cargo feature that builds its adapter.
+    #[cfg(any(test, not(all(feature = "memory", feature = "nats"))))]
     const fn feature(self) -> &'static str {
         match self {
             Self::Memory => "memory",
@@ -62,6 +63,7 @@ impl Door {
     }
 
     /// The refusal of a door that this build lacks.
+    #[cfg(any(test, not(all(feature = "memory", feature = "nats"))))]
     pub(crate) fn absent(self) -> Error {
         Error::new(ErrorKind::Unsupported, "connect").with_subject(self.scheme()).with_detail(
             format!("this build lacks it; build sinew-connect with feature `{}`", self.feature()),

@@ -16,8 +16,8 @@ pub(crate) async fn connect_jetstream(options: &ConnectOptions) -> Result<AnyBac
     if stream.is_empty() {
         return Err(refuse(options, "it names no stream: write nats+js://HOST[:PORT]/STREAM"));
     }
-    let jetstream = JetStreamOptions::new(translate(options)?, stream);
-    Ok(jetstream.connect().await?.into_any())
+    let jetstream = JetStreamOptions::new(stream).connect(translate(options)?).await?;
+    Ok(jetstream.into_any())
 }
 
 fn translate(options: &ConnectOptions) -> Result<NatsOptions> {
@@ -59,4 +59,36 @@ fn refuse(options: &ConnectOptions, detail: &'static str) -> Error {
     Error::new(ErrorKind::InvalidOptions, "nats connect")
         .with_subject(options.url().to_string())
         .with_detail(detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use sinew_core::ErrorKind;
+
+    use super::*;
+
+    fn refused(url: &str) -> Error {
+        translate(&ConnectOptions::new(url).unwrap()).map(drop).unwrap_err()
+    }
+
+    #[test]
+    fn an_address_without_a_host_is_refused() {
+        for url in ["nats:", "nats://", "nats+js:///ORDERS"] {
+            assert_eq!(refused(url).kind(), ErrorKind::InvalidOptions, "{url}");
+        }
+    }
+
+    #[test]
+    fn certificates_without_tls_are_refused() {
+        let err = refused("nats://h?tls=false&tls_ca=/ca.pem");
+        assert!(err.to_string().contains("turned off"), "{err}");
+    }
+
+    #[test]
+    fn what_the_address_says_reaches_the_adapter_without_being_shown() {
+        let options = ConnectOptions::new("nats://ann:hush@a:1,b:2?name=billing").unwrap();
+        let shown = format!("{:?}", translate(&options).unwrap());
+        assert!(shown.contains("a:1") && shown.contains("b:2"), "{shown}");
+        assert!(shown.contains("billing") && !shown.contains("hush"), "{shown}");
+    }
 }

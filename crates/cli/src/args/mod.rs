@@ -24,21 +24,23 @@ const EXAMPLES: &[Example] = &[
     version,
     after_help = section(EXAMPLES),
     arg_required_else_help = true,
+    disable_help_flag = true,
     disable_help_subcommand = true,
     subcommand_value_name = "COMMAND",
     max_term_width = 100
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
-    pub(crate) verbosity: Verbosity,
-    #[command(flatten)]
     pub(crate) connection: ConnectionArgs,
+    #[command(flatten)]
+    pub(crate) verbosity: Verbosity,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
 /// How much is told on standard error.
 #[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Output")]
 pub(crate) struct Verbosity {
     /// Tell more on standard error: causes of errors (-v), everything (-vv)
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
@@ -46,6 +48,9 @@ pub(crate) struct Verbosity {
     /// Tell errors only
     #[arg(short, long, global = true)]
     quiet: bool,
+    /// Print help
+    #[arg(short, long, global = true, action = ArgAction::HelpShort)]
+    help: Option<bool>,
 }
 
 impl Verbosity {
@@ -61,6 +66,7 @@ impl Verbosity {
 
 /// One object per line instead of text for people.
 #[derive(Args, Clone, Copy, Debug)]
+#[command(next_help_heading = "Output")]
 pub(crate) struct Format {
     /// Print one JSON object per line
     #[arg(long)]

@@ -22,7 +22,7 @@ fn examples() -> Vec<Example> {
 fn words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let (mut word, mut quoted) = (String::new(), false);
-    for c in line.chars() {
+    for c in line.replace("\\\n", " ").chars() {
         match c {
             '\'' => quoted = !quoted,
             ' ' if !quoted => words.extend((!word.is_empty()).then(|| std::mem::take(&mut word))),
@@ -61,6 +61,14 @@ fn every_command_has_two_examples_in_its_help() {
             assert!(examples >= 2, "{} has {examples} examples", command.get_name());
         }
         open.extend(command.get_subcommands().cloned());
+    }
+}
+
+#[test]
+fn no_terminal_of_80_columns_breaks_an_example() {
+    for (what, line) in examples() {
+        let lines = line.lines().map(str::len).chain([what.len() + 2]);
+        assert!(lines.into_iter().all(|length| length <= 76), "{what}: {line}");
     }
 }
 

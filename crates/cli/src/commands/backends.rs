@@ -61,7 +61,7 @@ fn rows(it: &Capabilities) -> [(&'static str, String); 20] {
         ("queues", it.queues.to_string()),
         ("requests", it.request.to_string()),
         ("properties", it.properties.to_string()),
-        ("when a reader is slow", it.overflow.to_string()),
+        ("for a slow reader", it.overflow.to_string()),
         ("largest payload", it.max_payload.map_or_else(|| "the broker's".to_owned(), bytes)),
     ]
 }
@@ -106,7 +106,7 @@ fn row(text: &mut String, name: &str, values: &[String]) {
     let cells: Vec<_> = values.iter().map(|value| wrapped(value, COLUMN)).collect();
     let height = cells.iter().map(Vec::len).max().unwrap_or(1);
     for line in 0..height {
-        let mut row = format!("{:21}", if line == 0 { name } else { "" });
+        let mut row = format!("{:20}", if line == 0 { name } else { "" });
         for cell in &cells {
             let part = cell.get(line).map_or("", String::as_str);
             row.push_str(&format!("  {part:COLUMN$}"));

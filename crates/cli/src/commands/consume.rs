@@ -14,7 +14,7 @@ use super::{
 use crate::{
     args::Format,
     connection::ConnectionArgs,
-    examples::{Example, section},
+    examples::{Example, section_with_note},
     exit::{Failure, Outcome},
     interrupt::{Ending, Stop},
     json::Received,
@@ -24,12 +24,12 @@ use crate::{
 
 pub(crate) const EXAMPLES: &[Example] = &[
     (
-        "print and acknowledge one delivery; the stream ORDERS takes orders.> (nats stream add ORDERS)",
-        "sinew consume billing --bind 'orders.*' --url nats+js://127.0.0.1:4222/ORDERS --count 1 --for 10s",
+        "one delivery, printed and acknowledged; the stream ORDERS holds orders.>",
+        "sinew consume billing --bind 'orders.*' --count 1 --for 10s \\\n    --url nats+js://127.0.0.1:4222/ORDERS",
     ),
     (
-        "run a command for each; what fails comes back after 5 s",
-        "sinew consume billing --bind 'orders.*' --exec 'wc -c' --retry-after 5s --url nats+js://127.0.0.1:4222/ORDERS --for 10s",
+        "a command for each; what fails comes again after five seconds",
+        "sinew consume billing --bind 'orders.*' --exec 'wc -c' --retry-after 5s \\\n    --url nats+js://127.0.0.1:4222/ORDERS --for 10s",
     ),
     (
         "see how it waits, without a broker",
@@ -37,9 +37,12 @@ pub(crate) const EXAMPLES: &[Example] = &[
     ),
 ];
 
-/// Take deliveries from a queue, and settle each: acknowledged once printed, or by its command's exit status
+const NOTE: &str = "A delivery is acknowledged once it is printed; with --exec, once its command has ended with \
+    status 0. The command finds SINEW_SUBJECT, SINEW_ATTEMPT and SINEW_POSITION in its environment.";
+
+/// Take deliveries from a queue, and settle each by what became of it
 #[derive(Args, Debug)]
-#[command(after_help = section(EXAMPLES))]
+#[command(after_help = section_with_note(NOTE, EXAMPLES))]
 pub(crate) struct Consume {
     /// The queue; made if it is not there
     #[arg(value_name = "QUEUE")]
@@ -56,8 +59,7 @@ pub(crate) struct Consume {
     /// Where a queue that is made starts: new, first, last, a number in the URL's stream, LOG@NUMBER, a time
     #[arg(long, value_name = "WHERE", default_value = "new")]
     from: StartAt,
-    /// Run this by `sh -c` for each delivery, its payload on standard input, and settle by the exit status: 0
-    /// acknowledges. SINEW_SUBJECT, SINEW_ATTEMPT and SINEW_POSITION are set
+    /// Run this by `sh -c` for each delivery, its payload on standard input, and settle by its exit status
     #[arg(long, value_name = "CMD")]
     exec: Option<String>,
     /// What becomes of a delivery whose command fails

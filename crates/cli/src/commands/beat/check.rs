@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::{
     args::Format,
     connection::ConnectionArgs,
-    examples::{Example, section},
+    examples::{Example, section_with_note},
     exit::{Failure, Health, Outcome, Status},
     json::Time,
     output::printable,
@@ -23,18 +23,17 @@ pub(crate) const EXAMPLES: &[Example] = &[
     ("one that beats once a minute, for a program", "sinew beat check backup --wait 65s --json"),
 ];
 
+const NOTE: &str = "Exit status: 0 up or starting, 1 degraded or late, 2 down or stopped, 3 unknown: nothing was heard \
+    of it in time, or the broker cannot be reached. Heartbeats are not stored: the first one heard is the answer.";
+
 /// Tell whether one process lives: a status line, and the exit status of a Nagios plugin
-///
-/// 0: up, or starting. 1: degraded or late. 2: down or stopped. 3: unknown, as when nothing was heard of it in time,
-/// or the broker cannot be reached.
 #[derive(Args, Debug)]
-#[command(after_help = section(EXAMPLES))]
+#[command(after_help = section_with_note(NOTE, EXAMPLES))]
 pub(crate) struct Check {
     /// Its name
     #[arg(value_name = "PROCESS")]
     process: Process,
-    /// How long to listen for it; give it more than the period that it promises. Heartbeats are not stored: the
-    /// first one heard is the answer. The default is two periods of a heart that says nothing else
+    /// How long to listen for it; more than the period it promises (the default suits one of 5s)
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_positive)]
     wait: Duration,
     #[command(flatten)]

@@ -10,7 +10,7 @@ use super::{Report, table::Table};
 use crate::{
     args::Format,
     connection::ConnectionArgs,
-    examples::{Example, section},
+    examples::{Example, section_with_note},
     exit::{Failure, Outcome, Status},
     interrupt::{Ending, Stop},
     session::Session,
@@ -25,18 +25,18 @@ pub(crate) const EXAMPLES: &[Example] = &[
     ),
 ];
 
+const NOTE: &str = "A process is late once it broke its promise by a second, and down after three promises and a \
+    second. While the broker is gone nobody is judged.";
+
 /// Tell who lives, and each change of it; a live table on a terminal
-///
-/// A process is late once it broke its promise by a second, and down after three promises and a second. While the
-/// broker is gone nobody is judged.
 #[derive(Args, Debug)]
-#[command(after_help = section(EXAMPLES))]
+#[command(after_help = section_with_note(NOTE, EXAMPLES))]
 pub(crate) struct Watch {
     /// Whom to watch: a process's name, in which `*` stands for a word and a last `>` for all that follow
     #[arg(value_name = "PATTERN")]
     pattern: Option<String>,
-    /// A process that should be there; down when it is not heard of within a minute, and exit status 1 when it is
-    /// not alive once the watch ends. May be given more than once
+    /// A process that should be there: down when not heard of within a minute; exit status 1 unless it is alive in
+    /// the end. May be given more than once
     #[arg(long, value_name = "PROCESS")]
     expect: Vec<Process>,
     #[command(flatten)]

@@ -23,7 +23,7 @@ use self::{
 use super::beat::{Report, painted, tally};
 use crate::{
     args::Format,
-    examples::{Example, section},
+    examples::{Example, section_with_note},
     exit::{Failure, Outcome, Status},
     interrupt::Stop,
     json::Time,
@@ -36,13 +36,13 @@ pub(crate) const EXAMPLES: &[Example] = &[
     ("ten of them, as lines that another program can read", "sinew demo --for 10s --json"),
 ];
 
+const NOTE: &str = "A dozen simulated services run in this process. Their hearts are real, and so is the monitor that \
+    watches them over the broker inside this process: it knows nothing but what it hears. Each beat promises the next \
+    one within a second; who is silent for two is late, who is silent for four is down.";
+
 /// Watch a small fleet live, degrade and die; needs no broker
-///
-/// A dozen simulated services run in this process. Their hearts are real, and so is the monitor that watches them
-/// over the broker inside this process: it knows nothing but what it hears. Each beat promises the next one within a
-/// second; who is silent for two is late, who is silent for four is down.
 #[derive(Args, Debug)]
-#[command(after_help = section(EXAMPLES))]
+#[command(after_help = section_with_note(NOTE, EXAMPLES))]
 pub(crate) struct Demo {
     /// How long
     #[arg(long = "for", value_name = "DURATION", default_value = "20s", value_parser = parse_positive)]
@@ -243,7 +243,7 @@ impl Audience {
         }
         let states = tally(processes.iter().map(|it| it.state));
         output.line(format_args!(
-            "\n{} beats heard, {} changes of state told. In the end: {states}.",
+            "\n{} beats heard, {} changes of state told.\nIn the end: {states}.",
             counts.beats, self.story.transitions
         ))?;
         output.line("With a nats-server: sinew beat watch, and beside it sinew beat send NAME")

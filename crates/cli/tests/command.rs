@@ -1,0 +1,375 @@
+//! The command as scripts see it: exit statuses, one-line errors, JSON lines, pipes, signals. No broker needed.
+#![cfg(unix)]
+
+mod common;
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader, Write},
+    net::TcpListener,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use common::{DEADLINE, Result, Running, examples, run, run_with, sinew};
+use serde_json::json;
+
+/// An address where nobody listens.
+fn nobody() -> Result<String> {
+    Ok(format!("nats://127.0.0.1:{}", TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()))
+}
+
+#[test]
+fn usage_errors_are_one_line_and_exit_64() -> Result<()> {
+    for args in [
+        &["pub"][..],
+        &["pub", "a b", "x"],
+        &["pub", "a", "x", "--every", "5"],
+        &["sub", "a.*b"],
+        &["nosuch"],
+        &["demo", "--for", "soon"],
+        &["demo", "--url", "memory:"],
+        &["--url", "memory:", "demo"],
+        &["pub", "--url", "nonsense", "a", "x"],
+        &["pub", "--url", "amqp://h", "a", "x"],
+        &["pub", "--url", "nats://h/STREAM", "a", "x"],
+        &["pub", "--url", "nats+js://h", "a", "x"],
+        &["pub", "--url", "memory:", "--tls", "a", "x"],
+        &["sub", "--url", "memory:", "--from", "7", "a"],
+        &["beat", "send", "--url", "memory:", "a", "--every", "500ms"],
+        &["beat", "send", "--url", "memory:", "a", "--every", "5s", "--period", "1s"],
+        &["beat", "send", "--url", "memory:", "a..b"],
+        &["beat", "check", "--url", "memory:", "a.*"],
+        &[
+            "consume",
+            "--url",
+            "memory:",
+            "q",
+            "--bind",
+            "a",
+            "--exec",
+            "true",
+            "--on-error",
+            "discard",
+            "--retry-after",
+            "1s",
+        ],
+    ] {
+        let ran = run(args)?.expect(64)?;
+        assert!(ran.stdout.is_empty(), "{args:?}: {ran:?}");
+        assert_eq!(ran.stderr.lines().count(), 1, "{args:?}: {ran:?}");
+        assert!(ran.stderr.starts_with("error: "), "{args:?}: {ran:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() -> Result<()> {
+    for args in [&["--help"][..], &["--version"], &["beat", "--help"], &["pub", "-h"]] {
+        let ran = run(args)?.expect(0)?;
+        assert!(!ran.stdout.is_empty() && ran.stderr.is_empty(), "{ran:?}");
+    }
+    let bare = run(&[])?.expect(64)?;
+    assert!(bare.stdout.is_empty() && bare.stderr.contains("Usage:"), "{bare:?}");
+    Ok(())
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_one_clear_line_and_69() -> Result<()> {
+    let url = nobody()?;
+    for args in [
+        &["pub", "a", "x"][..],
+        &["sub", "a"],
+        &["consume", "q", "--bind", "a"],
+        &["request", "a", "x"],
+        &["beat", "send", "a"],
+        &["beat", "watch"],
+    ] {
+        let ran = run(&[args, &["--url", &url]].concat())?.expect(69)?;
+        assert_eq!(
+            ran.stderr,
+            format!(
+                "error: cannot reach {url}: connection refused; is nats-server running? \
+                 try: sinew demo (needs no broker)\n"
+            ),
+            "{args:?}"
+        );
+        assert!(ran.stdout.is_empty(), "{ran:?}");
+    }
+    let verbose = run(&["-v", "pub", "a", "x", "--url", &url])?.expect(69)?;
+    assert!(verbose.stderr.contains("because: "), "{verbose:?}");
+    Ok(())
+}
+
+#[test]
+fn the_url_may_stand_in_the_environment() -> Result<()> {
+    let url = nobody()?;
+    let from_env = |args: &[&str]| -> Result<_> {
+        let mut command = sinew(args);
+        command.env("SINEW_URL", &url);
+        run_with(command, b"")
+    };
+    assert!(from_env(&["pub", "a", "x"])?.expect(69)?.stderr.contains(&url));
+    from_env(&["pub", "a", "x", "--url", "memory:"])?.expect(0)?;
+    from_env(&["--url", "memory:", "pub", "a", "x"])?.expect(0)?;
+    from_env(&["backends"])?.expect(0)?;
+    Ok(())
+}
+
+#[test]
+fn a_check_without_a_broker_is_unknown() -> Result<()> {
+    let ran = run(&["beat", "check", "billing", "--url", &nobody()?])?.expect(3)?;
+    assert!(ran.text().starts_with("UNKNOWN: billing: cannot reach nats://"), "{ran:?}");
+    assert_eq!(ran.text().lines().count(), 1);
+    let silent = ["beat", "check", "billing", "--url", "memory:", "--wait", "50ms", "--json"];
+    let object = run(&silent)?.expect(3)?.objects()?.remove(0);
+    assert_eq!((&object["process"], &object["state"]), (&json!("billing"), &json!("unknown")));
+    Ok(())
+}
+
+#[test]
+fn a_receipt_is_told_as_a_line_or_an_object() -> Result<()> {
+    let ran = run(&["pub", "--url", "memory:", "a.b", "x"])?.expect(0)?;
+    assert!(ran.text().starts_with("a.b: "), "{ran:?}");
+    assert!(ran.stderr.is_empty(), "{ran:?}");
+    let args = ["pub", "--url", "memory:", "a.b", "{n}", "--count", "3", "--json"];
+    let objects = run(&args)?.expect(0)?.objects()?;
+    assert_eq!(objects.len(), 3);
+    for object in objects {
+        assert_eq!(object["subject"], "a.b");
+        let receipt = object["receipt"].as_str();
+        assert!(matches!(receipt, Some("buffered" | "accepted" | "persisted")), "{object}");
+        assert_eq!(object.get("position").is_some(), receipt == Some("persisted"), "{object}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_74_and_an_endless_pipe_65() -> Result<()> {
+    let ran = run(&["pub", "--url", "memory:", "a", "@/no/such/file"])?.expect(74)?;
+    assert!(ran.stderr.contains("/no/such/file"), "{ran:?}");
+    let zeros = std::fs::File::open("/dev/zero")?;
+    let mut command = sinew(&["pub", "--url", "memory:", "a"]);
+    command.stdin(zeros);
+    let ran = run_with(command, b"")?.expect(65)?;
+    assert_eq!(ran.stderr.lines().count(), 1, "{ran:?}");
+    Ok(())
+}
+
+#[test]
+fn nobody_to_answer_is_1_and_time_over_75() -> Result<()> {
+    let ran = run(&["request", "--url", "memory:", "nobody", "x"])?.expect(1)?;
+    assert!(ran.stderr.contains("no responders"), "{ran:?}");
+    run(&["sub", "--url", "memory:", "a", "--count", "1", "--for", "50ms"])?.expect(75)?;
+    run(&["sub", "--url", "memory:", "a", "--for", "50ms"])?.expect(0)?;
+    run(&["consume", "--url", "memory:", "q", "--bind", "a", "--for", "50ms"])?.expect(0)?;
+    run(&["beat", "watch", "--url", "memory:", "--for", "50ms"])?.expect(0)?;
+    run(&["beat", "watch", "--url", "memory:", "--for", "50ms", "--expect", "a"])?.expect(1)?;
+    Ok(())
+}
+
+#[test]
+fn an_interrupt_drains_and_is_130_before_the_goal() -> Result<()> {
+    for (signal, goal, status) in [
+        ("-INT", &["--count", "1"][..], 130),
+        ("-TERM", &["--for", "1h"], 130),
+        ("-INT", &[], 0),
+        ("-TERM", &[], 0),
+    ] {
+        let mut running =
+            Running::start(sinew(&[&["sub", "--url", "memory:", "a"][..], goal].concat()))?;
+        running.until_remark("listening")?;
+        running.signal(signal)?;
+        running.finish()?.expect(status)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_interrupt_ends_a_heart_with_a_stop() -> Result<()> {
+    let mut running = Running::start(sinew(&["beat", "send", "--url", "memory:", "a", "--json"]))?;
+    running.until_line(&["\"sent\":\"beat/5\""])?;
+    running.signal("-INT")?;
+    let sent = running.finish()?.expect(0)?.objects()?;
+    let sent: Vec<_> = sent.iter().map(|it| it["sent"].as_str().unwrap()).collect();
+    assert_eq!(sent, ["start/60", "beat/5", "stop"]);
+    Ok(())
+}
+
+#[test]
+fn waiting_for_standard_input_can_be_interrupted() -> Result<()> {
+    let mut command = sinew(&["pub", "--url", "memory:", "a", "-", "-vv"]);
+    command.stdin(Stdio::piped());
+    let running = Running::start(command)?;
+    // It may be told before it listens to signals; then the default ends it, which is an end, too.
+    running.signal("-INT")?;
+    let began = Instant::now();
+    let ran = running.finish()?;
+    assert!(matches!(ran.status, Some(130) | None), "{ran:?}");
+    assert!(began.elapsed() < DEADLINE);
+    Ok(())
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() -> Result<()> {
+    for args in [&["demo", "--for", "1h"][..], &["demo", "--for", "1h", "--json"]] {
+        let mut child = sinew(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().ok_or("no stdout")?).read_line(&mut line)?;
+        let output = child.wait_with_output()?;
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
+        assert!(output.stderr.is_empty(), "{args:?}: {output:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_a_broker_publishes_in_one_process_arrives_there() -> Result<()> {
+    // The memory broker lives as long as the process: `demo` is what can be seen of it from outside.
+    let ran = run(&["demo", "--for", "5500ms", "--json"])?.expect(0)?;
+    let objects = ran.objects()?;
+    assert!(ran.stderr.is_empty(), "{ran:?}");
+    let of = |process: &str| -> Vec<&str> {
+        let its = objects.iter().filter(|it| it["process"] == process);
+        its.filter_map(|it| it["to"].as_str()).collect()
+    };
+    assert_eq!(of("auth"), ["starting", "up"]);
+    assert_eq!(of("billing"), ["starting", "up", "degraded"]);
+    assert_eq!(of("inventory"), ["starting", "up", "late"]);
+    let killed = objects.iter().find(|it| it["happened"] == "kill").ok_or("nobody was killed")?;
+    assert_eq!(killed["service"], "inventory");
+    let summary = &objects.last().ok_or("no summary")?["summary"];
+    assert_eq!(summary["states"]["inventory"], "late");
+    assert_eq!(summary["states"].as_object().map(serde_json::Map::len), Some(12));
+    for object in objects.iter().filter(|it| it.get("to").is_some()) {
+        for key in ["time", "process", "from", "to", "at", "reason"] {
+            assert!(object.get(key).is_some(), "{object}");
+        }
+        let time = object["time"].as_str().ok_or("no time")?;
+        assert!(time.len() == 27 && time.ends_with('Z'), "{time}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_demo_in_a_pipe_is_plain_lines_with_a_summary() -> Result<()> {
+    let ran = run(&["demo", "--for", "3500ms"])?.expect(0)?;
+    assert!(!ran.stdout.contains(&0x1b), "{}", ran.text());
+    assert!(ran.text().contains("is killed") && ran.text().contains("beats heard"), "{ran:?}");
+    assert!(ran.text().lines().all(|line| line.chars().count() <= 80), "{}", ran.text());
+    Ok(())
+}
+
+#[test]
+fn no_secret_is_ever_printed() -> Result<()> {
+    let host = nobody()?.trim_start_matches("nats://").to_owned();
+    let urls = [
+        format!("nats://ann:hush@{host}"),
+        format!("nats://hush@{host}"),
+        format!("nats+js://ann:hush@{host}/S"),
+        format!("nats://ann:hu%73h@{host}"),
+        "amqp://ann:hush@h".to_owned(),
+        "nats://ann:hush@".to_owned(),
+        "nats://ann:hush/x@h".to_owned(),
+        "nats://ann:hush?x@h".to_owned(),
+        "nats://ann:hush#x@h".to_owned(),
+        "nats//ann:hush@h".to_owned(),
+        "nats://ann:hush@h:port".to_owned(),
+        "nats://ann:hush@h?password=hush".to_owned(),
+        "memory://ann:hush@h".to_owned(),
+    ];
+    for url in &urls {
+        for args in [
+            &["-vv", "pub", "a", "x", "--url", url][..],
+            &["-vv", "beat", "watch", "--url", url],
+            &["-vv", "beat", "check", "a", "--wait", "50ms", "--url", url],
+        ] {
+            let ran = run(args)?;
+            assert!(!format!("{}{}", ran.text(), ran.stderr).contains("hush"), "{args:?}: {ran:?}");
+            assert_ne!(ran.status, Some(0));
+        }
+        let mut command = sinew(&["-vv", "sub", "a"]);
+        command.env("SINEW_URL", url);
+        assert!(!run_with(command, b"")?.stderr.contains("hush"), "{url}");
+        let mut command = sinew(&["sub", "--help"]);
+        command.env("SINEW_URL", url);
+        assert!(!run_with(command, b"")?.text().contains("hush"), "{url}");
+    }
+    // Where a URL stands in the wrong place, the usage error does not repeat it.
+    let url = &urls[0];
+    for args in [&["pub", url, "x"][..], &["pub", "a", "b", url], &[url], &["demo", url]] {
+        let ran = run(args)?;
+        assert!(!ran.stderr.contains("hush"), "{ran:?}");
+        assert!(matches!(ran.status, Some(64 | 69)), "{ran:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_secret_in_a_file_is_not_repeated_either() -> Result<()> {
+    let path = std::env::temp_dir().join(format!("sinew-hush-{}", std::process::id()));
+    std::fs::File::create(&path)?.write_all(b"hush\n")?;
+    let (file, url) = (path.display().to_string(), nobody()?);
+    for login in [
+        &["--user", "ann", "--password-file", &file][..],
+        &["--token-file", &file],
+        &["--creds", &file],
+    ] {
+        let ran = run(&[&["-vv", "pub", "a", "x", "--url", &url], login].concat())?;
+        let told = format!("{}{}", ran.text(), ran.stderr.replace(&file, ""));
+        assert!(!told.contains("hush"), "{ran:?}");
+        assert!(matches!(ran.status, Some(64 | 69)), "{ran:?}");
+    }
+    std::fs::remove_file(path)?;
+    Ok(())
+}
+
+#[test]
+fn backends_are_a_table_or_objects() -> Result<()> {
+    let table = run(&["backends"])?.expect(0)?.text();
+    assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    let objects = run(&["backends", "--json"])?.expect(0)?.objects()?;
+    let names: BTreeSet<_> = objects.iter().filter_map(|it| it["backend"].as_str()).collect();
+    assert!(names.contains("memory") && names.contains("nats"), "{names:?}");
+    let markdown = run(&["backends", "--markdown"])?.expect(0)?.text();
+    assert_eq!(markdown.lines().next().map(|it| it.matches('|').count()), Some(objects.len() + 2));
+    Ok(())
+}
+
+#[test]
+fn completions_and_manual_pages_are_written() -> Result<()> {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(run(&["completions", shell])?.expect(0)?.text().contains("consume"), "{shell}");
+    }
+    let dir = std::env::temp_dir().join(format!("sinew-man-{}", std::process::id()));
+    run(&["man", &dir.display().to_string()])?.expect(0)?;
+    for page in ["sinew.1", "sinew-pub.1", "sinew-beat-watch.1"] {
+        assert!(dir.join(page).is_file(), "{page}");
+    }
+    std::fs::remove_dir_all(dir)?;
+    Ok(())
+}
+
+#[test]
+fn examples_that_need_no_broker_work_when_pasted() -> Result<()> {
+    let examples = examples()?;
+    assert!(examples.len() > 20, "{examples:#?}");
+    let bin = std::path::Path::new(env!("CARGO_BIN_EXE_sinew")).parent().ok_or("no folder")?;
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH")?);
+    let alone = |line: &&String| {
+        ["memory:", "sinew demo", "sinew backends", "sinew completions bash"]
+            .iter()
+            .any(|it| line.contains(it))
+    };
+    let mut ran = 0;
+    for line in examples.iter().filter(alone) {
+        let line = line.replace("sinew demo --for 10s", "sinew demo --for 1s");
+        let line = if line == "sinew demo" { "sinew demo --for 1s".to_owned() } else { line };
+        let mut command = Command::new("bash");
+        command.args(["-c", &line]).env("PATH", &path).env_remove("SINEW_URL").stdin(Stdio::null());
+        run_with(command, b"")?.expect(0).map_err(|err| format!("{line}: {err}"))?;
+        ran += 1;
+    }
+    assert!(ran >= 6, "only {ran}");
+    Ok(())
+}
