@@ -86,6 +86,20 @@ impl<T> Buffer<T> {
         wake(state);
     }
 
+    /// Lets go of the items that are held, uncounted: they come again.
+    pub(crate) fn discard(&self) {
+        let mut state = self.lock();
+        let events = std::mem::take(&mut state.events);
+        let (items, others) =
+            events.into_iter().partition(|(event, _)| matches!(event, Event::Item(_)));
+        state.events = others;
+        state.messages = 0;
+        state.bytes = 0;
+        drop(state);
+        // Outside of the lock, as it is a delivery's end.
+        drop::<VecDeque<_>>(items);
+    }
+
     /// Counts messages that were lost on the way here.
     pub(crate) fn lose(&self, count: u64) {
         let mut state = self.lock();

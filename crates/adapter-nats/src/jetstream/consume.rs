@@ -135,7 +135,7 @@ impl Member {
 impl Source for Member {
     type Item = Delivery;
     const OPERATION: &'static str = "nats jetstream consume";
-    const WAITS: bool = true;
+    const SETTLED: bool = true;
 
     async fn join(&mut self) -> Result<(Pull, bool), Cause> {
         let made = self.declare().await?;

@@ -46,9 +46,12 @@ pub(crate) trait Source: Send + 'static {
     /// The next message is larger than what was asked for.
     fn too_large(&mut self) {}
 
-    /// Says goodbye. Whether to wait first for what is on its way: it would be held back from others.
+    /// Says goodbye.
     fn leave(&mut self) -> impl Future<Output = ()> + Send;
-    const WAITS: bool;
+
+    /// Whether messages are settled: then those on their way are waited for, as others would get them only late, and
+    /// those held are let go of with the link, as they come again.
+    const SETTLED: bool;
 }
 
 /// Runs a source until it is stopped, or cannot go on.
@@ -106,6 +109,9 @@ impl<S: Source> Runner<S> {
             return Turn::End(None);
         }
         if self.seen.up && (!now.up || now.generation != self.seen.generation) {
+            if S::SETTLED {
+                self.control.buffer.discard();
+            }
             self.control.buffer.tell(Event::Down);
             self.seen.up = false;
         }
@@ -164,7 +170,7 @@ impl<S: Source> Runner<S> {
 
     /// What is on its way still comes: nobody else gets it before the wait for its ack is over.
     async fn finish(mut self, mut pull: Pull, failure: Option<Cause>) {
-        while S::WAITS && pull.asked() > 0 && self.inner.connection().0 {
+        while S::SETTLED && pull.asked() > 0 && self.inner.connection().0 {
             match timeout(QUIET, pull.hear()).await {
                 Ok(Heard::Message(message, place)) => {
                     self.source.take(message, place).await;

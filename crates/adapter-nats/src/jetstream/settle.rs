@@ -26,14 +26,14 @@ use crate::{
 
 const OPERATION: &str = "nats jetstream settle";
 const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
+const REQUEUE: Bytes = Bytes::from_static(b"-NAK");
 
 /// One verdict on its way to the server.
 #[derive(Debug)]
 pub(crate) struct Command {
-    pub(crate) to: Wire,
     pub(crate) payload: Bytes,
-    pub(crate) reply: Option<Wire>,
-    pub(crate) lease: Option<Arc<Lease>>,
+    pub(crate) reply: Wire,
+    pub(crate) lease: Arc<Lease>,
 }
 
 /// How long a delivery is ours, by our own clock.
@@ -72,18 +72,21 @@ impl Lease {
         !std::mem::replace(&mut state.over, true) && state.until > Instant::now()
     }
 
-    /// Whether a verdict that waits for the link may still be sent.
-    fn is_current(&self) -> bool {
-        let state = self.lock();
-        !state.taken_back && state.until > Instant::now()
-    }
-
-    pub(crate) fn revoke(&self) {
+    /// Takes the delivery back, unless it is settled.
+    fn revoke(&self) -> bool {
         let mut state = self.lock();
-        state.over = true;
+        if std::mem::replace(&mut state.over, true) {
+            return false;
+        }
         state.taken_back = true;
         drop(state);
         self.revoked.notify_waiters();
+        true
+    }
+
+    /// Whether the server may still hold it for us.
+    fn is_held(&self) -> bool {
+        self.lock().until > Instant::now()
     }
 
     async fn over(self: Arc<Self>) {
@@ -115,13 +118,10 @@ impl Leases {
         leases.push(Arc::downgrade(lease));
     }
 
-    /// The queue is gone, and with it every delivery.
-    pub(crate) fn revoke_all(&self) {
-        for lease in std::mem::take(&mut *self.lock()) {
-            if let Some(lease) = lease.upgrade() {
-                lease.revoke();
-            }
-        }
+    /// The link or the queue is gone, and with it every delivery that is not settled. Gives them.
+    pub(crate) fn revoke_all(&self) -> Vec<Arc<Lease>> {
+        let leases = std::mem::take(&mut *self.lock());
+        leases.iter().filter_map(Weak::upgrade).filter(|lease| lease.revoke()).collect()
     }
 
     /// Takes back what has run out, and gives what is due for renewal.
@@ -163,8 +163,8 @@ impl Settle for Settler {
         let Self { room, lease, unsettled, inner } = *self;
         let payload = match verdict {
             Verdict::Ack => Bytes::from_static(b"+ACK"),
-            Verdict::Requeue => Bytes::from_static(b"-NAK"),
-            Verdict::RequeueAfter(delay) if delay.is_zero() => Bytes::from_static(b"-NAK"),
+            Verdict::Requeue => REQUEUE,
+            Verdict::RequeueAfter(delay) if delay.is_zero() => REQUEUE,
             Verdict::RequeueAfter(delay) => {
                 // The server counts nanoseconds in 64 bits with a sign: 292 years.
                 let nanos = i64::try_from(delay.as_nanos()).unwrap_or(i64::MAX);
@@ -178,10 +178,9 @@ impl Settle for Settler {
         }
         let (question, answer) = Question::new(inner.answer_timeout, inner.generation());
         let ticket = inner.mux.once(question.holding(unsettled));
-        let reply = Some(ticket.wire());
+        let reply = ticket.wire();
         ticket.keep();
-        let to = lease.to.clone();
-        room.send(Command { to, payload, reply, lease: Some(lease) });
+        room.send(Command { payload, reply, lease });
         Pending::later(confirmed(answer))
     }
 
@@ -230,6 +229,8 @@ impl Settlements {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut waiting: Option<Command> = None;
         let mut renewal: Option<Renewal> = None;
+        let mut lost = Vec::new();
+        let mut seen = *self.view.borrow_and_update();
         loop {
             tokio::select! {
                 biased;
@@ -245,8 +246,15 @@ impl Settlements {
                     if changed.is_err() || view.is_closed() {
                         break;
                     }
-                    if let (true, Some(command)) = (view.up, waiting.take()) {
-                        waiting = self.send(command).await;
+                    if seen.up && (!view.up || view.generation != seen.generation) {
+                        lost = self.leases.revoke_all();
+                    }
+                    seen = view;
+                    if view.up {
+                        self.give_back(std::mem::take(&mut lost)).await;
+                        if let Some(command) = waiting.take() {
+                            waiting = self.send(command).await;
+                        }
                     }
                 }
                 extended = renewed(&mut renewal) => {
@@ -270,14 +278,23 @@ impl Settlements {
 
     /// Sends a verdict; gives it back where it must wait for the link.
     async fn send(&self, command: Command) -> Option<Command> {
-        if command.lease.as_ref().is_some_and(|lease| !lease.is_current()) {
+        if !command.lease.is_held() {
             return None;
         }
-        let Command { to, payload, reply, .. } = &command;
-        match self.inner.hand_over(to.clone(), None, payload.clone(), reply.clone()).await {
+        let Command { payload, reply, lease } = &command;
+        let (to, reply) = (lease.to.clone(), Some(reply.clone()));
+        match self.inner.hand_over(to, None, payload.clone(), reply).await {
             Err(cause) if cause.kind() == ErrorKind::Disconnected => Some(command),
             // Whoever settled is told by the answer that does not come.
             _ => None,
+        }
+    }
+
+    /// What the link took from us goes to others now, not when the server has waited for us in vain.
+    async fn give_back(&self, lost: Vec<Arc<Lease>>) {
+        for lease in lost.iter().filter(|lease| lease.is_held()) {
+            // Where it cannot be sent, the server waits after all.
+            let _ = self.inner.hand_over(lease.to.clone(), None, REQUEUE, None).await;
         }
     }
 

@@ -118,7 +118,7 @@ impl Reader {
 impl Source for Reader {
     type Item = Message;
     const OPERATION: &'static str = "nats jetstream subscribe";
-    const WAITS: bool = false;
+    const SETTLED: bool = false;
 
     async fn join(&mut self) -> Result<(Pull, bool), Cause> {
         let (policy, gap) = match self.start {
