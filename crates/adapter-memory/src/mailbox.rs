@@ -65,9 +65,11 @@ pub(crate) struct Reader {
     events: VecDeque<Event<Held>>,
 }
 
+type Next = Poll<Option<Result<Event<Held>, MemoryError>>>;
+
 /// What a reader finds.
 pub(crate) struct Read {
-    pub(crate) next: Poll<Option<Result<Event<Held>, MemoryError>>>,
+    pub(crate) next: Next,
     /// A publisher was waiting for the room that this read has made: tell the broker.
     pub(crate) awaited: bool,
     /// This many were too old, and are told as lost.
@@ -212,7 +214,7 @@ impl Reader {
     }
 
     /// Takes out of the mailbox what is there; what a read ends with, where that is nothing.
-    fn take(&mut self, cx: &Context<'_>) -> Option<Poll<Option<Result<Event<Held>, MemoryError>>>> {
+    fn take(&mut self, cx: &Context<'_>) -> Option<Next> {
         let mut replaced = Wakers::default();
         let mut inner = lock(&self.mailbox.inner);
         let end = match (inner.events.is_empty(), inner.end) {

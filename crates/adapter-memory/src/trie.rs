@@ -15,8 +15,6 @@ use sinew_core::{Pattern, PatternKind, PatternToken, Subject};
 #[derive(Debug, Default)]
 pub(crate) struct Trie {
     root: Node,
-    /// Of `#` alone, which wants names that are no subject, too.
-    everything: Vec<u64>,
     exact: HashMap<Bytes, Vec<u64>>,
     prefixes: BTreeMap<usize, HashMap<Bytes, Vec<u64>>>,
 }
@@ -47,7 +45,6 @@ impl Trie {
                 .entry(prefix.clone())
                 .or_default()
                 .push(id),
-            PatternKind::Tokens("#") => self.everything.push(id),
             _ => self.root.insert(tokens(pattern), id),
         }
     }
@@ -64,21 +61,17 @@ impl Trie {
                     }
                 }
             }
-            PatternKind::Tokens("#") => forget(&mut self.everything, id),
             _ => self.root.remove(tokens(pattern), id),
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.root.is_empty()
-            && self.everything.is_empty()
-            && self.exact.is_empty()
-            && self.prefixes.is_empty()
+        self.root.is_empty() && self.exact.is_empty() && self.prefixes.is_empty()
     }
 
     /// The ids whose patterns want `subject`, each once, in the order of the ids.
     pub(crate) fn matching(&self, subject: &Subject) -> Vec<u64> {
-        let mut ids = self.everything.clone();
+        let mut ids = Vec::new();
         self.root.collect(subject.tokens(), &mut ids);
         self.collect_prefixes(subject.as_bytes(), &mut ids);
         sorted(ids)
@@ -87,7 +80,8 @@ impl Trie {
     /// The same for a name that is no subject.
     pub(crate) fn matching_foreign(&self, name: &[u8]) -> Vec<u64> {
         let mut ids = self.exact.get(name).cloned().unwrap_or_default();
-        ids.extend(&self.everything);
+        // `#` alone wants all there is.
+        ids.extend(self.root.any.iter().flat_map(|any| &any.ends));
         self.collect_prefixes(name, &mut ids);
         sorted(ids)
     }
@@ -224,4 +218,83 @@ fn sorted(mut ids: Vec<u64>) -> Vec<u64> {
     ids.sort_unstable();
     ids.dedup();
     ids
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sinew_core::Address;
+
+    use super::*;
+
+    fn token() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec!["a", "b", "ab", "c"])
+    }
+
+    fn subject() -> impl Strategy<Value = Subject> {
+        prop::collection::vec(token(), 1..6)
+            .prop_map(|tokens| Subject::from_tokens(tokens).unwrap())
+    }
+
+    fn pattern() -> impl Strategy<Value = Pattern> {
+        let tokens =
+            prop::collection::vec(prop_oneof![3 => token(), 1 => Just("*"), 1 => Just("#")], 1..6);
+        prop_oneof![
+            8 => (tokens, any::<bool>()).prop_map(|(mut tokens, has_tail)| {
+                if has_tail {
+                    tokens.push(">");
+                }
+                Pattern::parse(&tokens.join(".")).unwrap()
+            }),
+            1 => prop::collection::vec(prop::sample::select(b"ab.\0".to_vec()), 0..4)
+                .prop_map(Pattern::prefix),
+            1 => foreign().prop_map(Pattern::exact),
+        ]
+    }
+
+    fn foreign() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(prop::sample::select(b"ab.\0".to_vec()), 0..4)
+            .prop_filter("a subject", |name| {
+                std::str::from_utf8(name).is_ok_and(|text| Subject::parse(text).is_err())
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn it_finds_what_each_pattern_by_itself_wants(
+            patterns in prop::collection::vec(pattern(), 0..40),
+            gone in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
+            subject in subject(),
+            name in foreign(),
+        ) {
+            let mut trie = Trie::default();
+            let mut wanted: BTreeMap<u64, Pattern> = (0..).zip(patterns).collect();
+            wanted.iter().for_each(|(id, pattern)| trie.insert(pattern, *id));
+            for index in gone {
+                if let Some(id) = wanted.keys().nth(index.index(wanted.len().max(1))).copied() {
+                    trie.remove(&wanted.remove(&id).unwrap(), id);
+                }
+            }
+            let naive = |address: &Address| -> Vec<u64> {
+                let matching = wanted.iter().filter(|(_, it)| it.matches_address(address));
+                matching.map(|(id, _)| *id).collect()
+            };
+            let foreign = Address::Foreign(None, Bytes::from(name.clone()));
+            prop_assert_eq!(trie.matching_foreign(&name), naive(&foreign));
+            let address = Address::Subject(None, subject.clone());
+            prop_assert_eq!(trie.matching(&subject), naive(&address));
+            wanted.iter().for_each(|(id, pattern)| trie.remove(pattern, *id));
+            prop_assert!(trie.is_empty(), "{:?} is left", trie);
+        }
+    }
+
+    #[test]
+    fn a_pattern_of_many_hashes_is_no_slower_than_its_length() {
+        let mut trie = Trie::default();
+        let hostile = ["#", "a"].repeat(63).join(".");
+        trie.insert(&Pattern::parse(&hostile).unwrap(), 1);
+        let subject = Subject::parse(&["a"; 127].join(".")).unwrap();
+        assert_eq!(trie.matching(&subject), [1]);
+        assert_eq!(trie.matching(&Subject::parse("b").unwrap()), []);
+    }
 }
