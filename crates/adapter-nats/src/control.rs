@@ -15,6 +15,8 @@ pub(crate) trait Intake: Send + Sync {
     fn filters(&self) -> &[String];
     /// Takes in no more; what was received is still yielded.
     fn stop(&self);
+    /// Messages were lost before they came here, if they were meant for it.
+    fn lose(&self, count: u64);
     /// Ends it with `err`.
     fn fail(&self, err: Error);
     /// Ends it now.
@@ -53,6 +55,13 @@ impl<T: Send + 'static> Intake for Control<T> {
 
     fn stop(&self) {
         self.stop.notify_one();
+    }
+
+    fn lose(&self, count: u64) {
+        // An intake of JetStream notices by itself, and asks again.
+        if !self.filters.is_empty() {
+            self.buffer.lose(count);
+        }
     }
 
     fn fail(&self, err: Error) {

@@ -2,7 +2,7 @@
 use std::{
     sync::{
         Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -76,6 +76,8 @@ pub(crate) struct Signal {
     changed: Notify,
     closed: AtomicBool,
     refusals: Mutex<Vec<String>>,
+    /// How many messages the client had no room for.
+    dropped: AtomicU64,
 }
 
 impl Signal {
@@ -99,7 +101,7 @@ impl Signal {
                 }
             }
             ClientEvent::SlowConsumer(_) => {
-                tracing::warn!("the client dropped a message before it could be counted");
+                self.dropped.fetch_add(1, Ordering::Relaxed);
             }
             _ => {}
         }
@@ -159,6 +161,11 @@ impl Inner {
     async fn look(&self, signal: &Signal) {
         for text in signal.take_refusals() {
             self.refuse(&text);
+        }
+        let dropped = signal.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            // The client does not say whose they were.
+            self.intakes().iter().for_each(|intake| intake.lose(dropped));
         }
         let seen = *self.view.borrow();
         let (connected, generation) = self.connection();

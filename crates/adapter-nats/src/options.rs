@@ -199,10 +199,10 @@ impl NatsOptions {
         let mut addresses = Vec::with_capacity(self.servers.len());
         for server in &self.servers {
             let mut url = parse(server)?;
-            if let Some(found) = take_login(&mut url) {
-                if matches!(login, Login::Anonymous) {
-                    login = found;
-                }
+            if let Some(found) = take_login(&mut url)
+                && matches!(login, Login::Anonymous)
+            {
+                login = found;
             }
             addresses.push(
                 async_nats::ServerAddr::from_url(url)

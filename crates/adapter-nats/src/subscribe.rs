@@ -52,10 +52,10 @@ impl Converter {
     }
 
     fn address(&mut self, name: Wire) -> Address {
-        if let Some((last, address)) = &self.last {
-            if *last == name {
-                return address.clone();
-            }
+        if let Some((last, address)) = &self.last
+            && *last == name
+        {
+            return address.clone();
         }
         let address = match &self.filters {
             Some(filters) => filters.address(&name),

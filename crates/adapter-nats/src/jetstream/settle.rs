@@ -258,11 +258,9 @@ impl Settlements {
                     }
                 }
                 extended = renewed(&mut renewal) => {
-                    if let Some(Renewal { sent, leases, .. }) = renewal.take() {
-                        if extended {
-                            let until = sent + lease_length(self.ack_wait);
-                            leases.iter().for_each(|lease| lease.lock().until = until);
-                        }
+                    if let Some(Renewal { sent, leases, .. }) = renewal.take() && extended {
+                        let until = sent + lease_length(self.ack_wait);
+                        leases.iter().for_each(|lease| lease.lock().until = until);
                     }
                 }
                 _ = tick.tick() => {
