@@ -13,6 +13,7 @@ use tokio::{
 };
 
 use crate::{
+    commands::exec::end_running,
     exit::{Failure, Status},
     time::parse_duration,
 };
@@ -29,6 +30,11 @@ pub(crate) struct Ending {
 }
 
 impl Ending {
+    /// When `--for` is over, counted from now.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.within.map(|within| Instant::now() + within)
+    }
+
     /// Whether `done` are as many as were asked for.
     pub(crate) fn reached(&self, done: u64) -> bool {
         self.count.is_some_and(|count| done >= count)
@@ -73,6 +79,7 @@ impl Interrupt {
             tell.send_replace(true);
             signals.next().await;
             restore_cursor();
+            end_running();
             process::exit(Status::Interrupted.code().into());
         });
         Ok(Self(told))

@@ -23,10 +23,8 @@ impl Live {
 
     /// How many lines there is room for.
     pub(crate) fn rows(&self) -> usize {
-        let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok();
-        let rows = size.map(|size| usize::from(size.ws_row)).filter(|rows| *rows > 0);
         // The cursor stands on a line of its own below.
-        rows.unwrap_or(24).saturating_sub(1)
+        height().filter(|rows| *rows > 0).unwrap_or(24).saturating_sub(1)
     }
 
     /// Draws `lines` where the last picture was.
@@ -35,6 +33,16 @@ impl Live {
         self.drawn = lines.len();
         Ok(())
     }
+}
+
+#[cfg(unix)]
+fn height() -> Option<usize> {
+    rustix::termios::tcgetwinsize(std::io::stdout()).ok().map(|size| size.ws_row.into())
+}
+
+#[cfg(not(unix))]
+fn height() -> Option<usize> {
+    None
 }
 
 fn frame(drawn: usize, lines: &[String]) -> String {

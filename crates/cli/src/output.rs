@@ -1,6 +1,6 @@
 //! Where results and remarks go: results to standard output, the rest to standard error.
 use std::{
-    fmt,
+    env, fmt,
     io::{self, IsTerminal, Write},
 };
 
@@ -40,7 +40,9 @@ impl Output {
     pub(crate) fn new(json: bool, chatter: Chatter) -> Self {
         let stdout = io::stdout();
         let colour = !json && AutoStream::choice(&stdout) != ColorChoice::Never;
-        Self { json, chatter, terminal: !json && stdout.is_terminal(), colour }
+        // What cannot move its cursor gets lines, too.
+        let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Self { json, chatter, terminal: !json && !dumb && stdout.is_terminal(), colour }
     }
 
     /// Whether people look at standard output as it is written.
@@ -76,6 +78,13 @@ impl Output {
     pub(crate) fn remark(self, text: impl fmt::Display) {
         if self.chatter != Chatter::Quiet {
             say(&format!("sinew: {text}"));
+        }
+    }
+
+    /// A remark for who asks for more, with `-v`.
+    pub(crate) fn detail(self, text: impl fmt::Display) {
+        if matches!(self.chatter, Chatter::Verbose | Chatter::Debug) {
+            self.remark(text);
         }
     }
 

@@ -43,10 +43,11 @@ impl Session {
         self.interrupt.unless(connect(options)).await
     }
 
-    /// Ends the connection; what could not be finished in time is remarked upon.
+    /// Ends the connection. What a command published or settled it has seen through before, so that a drain which
+    /// fails, as with a broker that is gone, loses nothing.
     pub(crate) async fn drain(&self, backend: &AnyBackend) {
         if let Err(err) = backend.link().drain(DRAIN).await {
-            self.output.remark(err);
+            self.output.detail(err);
         }
     }
 }

@@ -73,6 +73,13 @@ fn no_terminal_of_80_columns_breaks_an_example() {
 }
 
 #[test]
+fn a_help_text_can_say_what_clap_takes_for_a_line_end() {
+    let err = Cli::try_parse_from(["sinew", "pub", "--help"]).unwrap_err();
+    let help = err.render().to_string();
+    assert!(help.contains("'tick {n}' --count 10") && help.contains("N times; {n} in"), "{help}");
+}
+
+#[test]
 fn connection_options_may_stand_before_or_after_the_command() {
     for line in [
         "sinew --url memory: pub a b",

@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use sinew_core::{
     Consume as _, Consumption, Delivery, Event, Incoming, Lifetime, Pattern, Queue, Verdict,
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     exec::{self, Ran},
@@ -19,7 +19,7 @@ use crate::{
     interrupt::{Ending, Stop},
     json::Received,
     session::{DRAIN, Session},
-    time::parse_duration,
+    time::{parse_duration, written},
 };
 
 pub(crate) const EXAMPLES: &[Example] = &[
@@ -38,7 +38,8 @@ pub(crate) const EXAMPLES: &[Example] = &[
 ];
 
 const NOTE: &str = "A delivery is acknowledged once it is printed; with --exec, once its command has ended with \
-    status 0. The command finds SINEW_SUBJECT, SINEW_ATTEMPT and SINEW_POSITION in its environment.";
+    status 0. The command finds SINEW_SUBJECT, SINEW_ATTEMPT and SINEW_POSITION in its environment; an interrupt, or \
+    the end of --for, leaves it 30 s.";
 
 /// Take deliveries from a queue, and settle each by what became of it
 #[derive(Args, Debug)]
@@ -92,7 +93,11 @@ struct Work {
     exec: Option<String>,
     on_failure: Verdict,
     shape: Shape,
+    deadline: Option<Instant>,
 }
+
+/// How long a command may go on once its consumer should end.
+const GRACE: Duration = Duration::from_secs(30);
 
 impl Consume {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
@@ -123,28 +128,30 @@ impl Consume {
         let consuming = async { Ok(consumer.consume(wanted).await?) };
         let mut incoming = session.interrupt.unless(consuming).await?;
         session.output.remark("consuming");
-        let work = Work { exec, on_failure, shape };
-        let (stop, settled) = work.through(session, &mut incoming, ending).await?;
+        let work = Work { exec, on_failure, shape, deadline: ending.deadline() };
+        let worked = work.through(session, &mut incoming, ending).await;
+        // What nobody has begun with goes back to the queue, however this ends.
+        drop(incoming);
         session.drain(&backend).await;
+        let (stop, settled) = worked?;
         Ok(ending.status(stop, settled))
     }
 }
 
 impl Work {
-    /// Works until the end. Once it is near, deliveries that nobody has begun with go back to the queue.
+    /// Works until the end.
     async fn through(
         &self,
         session: &Session,
         incoming: &mut Incoming<Delivery>,
         ending: Ending,
     ) -> Result<(Stop, u64), Failure> {
-        let deadline = ending.within.map(|within| Instant::now() + within);
         let mut settled = 0;
         let mut stop = Stop::Ended;
         while !ending.reached(settled) {
             let event = tokio::select! {
                 biased;
-                why = session.interrupt.or_deadline(deadline) => {
+                why = session.interrupt.or_deadline(self.deadline) => {
                     stop = why;
                     break;
                 }
@@ -159,7 +166,6 @@ impl Work {
                 Some(other) => remark(session.output, &other),
             }
         }
-        incoming.stop();
         Ok((stop, settled))
     }
 
@@ -170,7 +176,7 @@ impl Work {
                 self.shape.print(session.output, object, &delivery.message)?;
                 Verdict::Ack
             }
-            Some(command) => match exec::run(command, &delivery).await? {
+            Some(command) => match self.run(session, command, &delivery).await? {
                 Ran::Well => Verdict::Ack,
                 Ran::Badly(why) => {
                     let name = &delivery.message.address;
@@ -192,6 +198,25 @@ impl Work {
             Err(_) => {
                 session.output.remark("the broker does not answer; a delivery may come again");
                 Ok(())
+            }
+        }
+    }
+    /// Runs the command; once the consumer should end, for the time of grace at most.
+    async fn run(
+        &self,
+        session: &Session,
+        command: &str,
+        delivery: &Delivery,
+    ) -> Result<Ran, Failure> {
+        let out_of_grace = async {
+            session.interrupt.or_deadline(self.deadline).await;
+            sleep(GRACE).await;
+        };
+        tokio::select! {
+            biased;
+            ran = exec::run(command, delivery) => ran,
+            () = out_of_grace => {
+                Ok(Ran::Badly(format!("was ended {} after its consumer should have", written(GRACE))))
             }
         }
     }

@@ -1,5 +1,9 @@
 //! Runs a command for one delivery.
-use std::{io, process::Stdio};
+use std::{
+    io,
+    process::{ExitStatus, Stdio},
+    sync::atomic::{AtomicI32, Ordering},
+};
 
 use bytes::Bytes;
 use sinew_core::{Attempt, Delivery};
@@ -39,17 +43,15 @@ pub(crate) async fn run(command: &str, delivery: &Delivery) -> Result<Ran, Failu
         Some(position) => shell.env("SINEW_POSITION", position.to_string()),
         None => shell.env_remove("SINEW_POSITION"),
     };
-    let mut child = shell
+    let child = shell
         .spawn()
         .map_err(|err| Failure::new(Status::Fault, "cannot run sh").with_source(err))?;
+    let mut group = Group::of(child);
     let payload = delivery.message.payload.clone();
     let ran = tokio::select! {
         biased;
-        ran = feed(&mut child, payload) => ran,
-        () = delivery.revoked() => {
-            end(&mut child).await;
-            return Ok(Ran::Revoked);
-        }
+        ran = feed(&mut group.child, payload) => ran,
+        () = delivery.revoked() => return Ok(Ran::Revoked),
     };
     ran.map_err(|err| Failure::new(Status::Fault, "cannot run the command").with_source(err))
 }
@@ -72,21 +74,55 @@ async fn feed(child: &mut Child, payload: Bytes) -> io::Result<Ran> {
     Ok(if status.success() { Ran::Well } else { Ran::Badly(describe(status)) })
 }
 
-fn describe(status: std::process::ExitStatus) -> String {
+fn describe(status: ExitStatus) -> String {
     match status.code() {
         Some(code) => format!("ended with status {code}"),
         None => format!("was ended: {status}"),
     }
 }
 
-/// Ends the command and what it started.
-async fn end(child: &mut Child) {
-    #[cfg(unix)]
-    if let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok())
-        && let Some(group) = rustix::process::Pid::from_raw(pid)
-    {
-        // It may have ended by itself just now.
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-    }
-    let _ = child.kill().await;
+/// The command and what it started. Dropped before the command has ended, it ends them all; so does an end in a
+/// hurry.
+struct Group {
+    child: Child,
 }
+
+impl Group {
+    fn of(child: Child) -> Self {
+        let this = Self { child };
+        RUNNING.store(this.id(), Ordering::Relaxed);
+        this
+    }
+
+    /// The process group's id, which is the shell's own; 0 once that has ended.
+    fn id(&self) -> i32 {
+        self.child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        RUNNING.store(0, Ordering::Relaxed);
+        end(self.id());
+    }
+}
+
+/// The process group that runs; there is one at a time, or none, which is 0.
+static RUNNING: AtomicI32 = AtomicI32::new(0);
+
+/// Ends the command that runs, if one does.
+pub(crate) fn end_running() {
+    end(RUNNING.swap(0, Ordering::Relaxed));
+}
+
+#[cfg(unix)]
+fn end(group: i32) {
+    use rustix::process::{Pid, Signal, kill_process_group};
+    // 0 is none, as `Pid` has it; else it may have ended by itself just now.
+    if let Some(group) = Pid::from_raw(group) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+}
+
+#[cfg(not(unix))]
+fn end(_: i32) {}

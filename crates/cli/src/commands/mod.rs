@@ -4,7 +4,7 @@ pub(crate) mod beat;
 pub(crate) mod completions;
 pub(crate) mod consume;
 pub(crate) mod demo;
-mod exec;
+pub(crate) mod exec;
 pub(crate) mod man;
 pub(crate) mod publish;
 pub(crate) mod request;

@@ -3,13 +3,13 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 use clap::Args;
-use sinew_core::{Message, Pending, Publish as _, Receipt, Subject, Value};
+use sinew_core::{AnyPublisher, Message, Pending, Publish as _, Receipt, Subject, Value};
 use tokio::time::Instant;
 
 use crate::{
     args::Format,
     connection::ConnectionArgs,
-    examples::{Example, section},
+    examples::{Example, NUMBER, section},
     exit::{Failure, Outcome, Status},
     interrupt::Stop,
     json::Published,
@@ -45,8 +45,8 @@ pub(crate) struct Publish {
     /// Add a header; may be given more than once
     #[arg(short = 'H', long = "header", value_name = "K=V", value_parser = parse_header)]
     headers: Vec<(String, String)>,
-    /// Publish it N times; {n} in the payload is the number, from 1 on
-    #[arg(long, value_name = "N")]
+    /// How many times
+    #[arg(long, value_name = "N", help = format!("Publish it N times; {NUMBER} in the payload is the number, from 1 on"))]
     count: Option<u64>,
     /// Wait so long between two: 500ms, 2s
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
@@ -60,36 +60,59 @@ pub(crate) struct Publish {
 impl Publish {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let payload = read(session, self.payload).await?;
-        let message = with_headers(Message::new(self.subject.clone(), ""), self.headers)?;
+        let message = with_headers(Message::new(self.subject.clone(), payload), self.headers)?;
         let backend = session.connect(self.connection).await?;
         let publisher = backend.publisher()?;
-        let mut receipts = Receipts::new(session.output, self.subject.clone());
-        let mut stop = Stop::Ended;
+        let mut receipts = Receipts::new(session.output, self.subject);
+        let times = Times { count: self.count, every: self.every };
+        let sent = times.publish(session, &publisher, &message, &mut receipts).await;
+        // What was handed over before a failure is seen through all the same.
+        let told = receipts.finish().await;
+        let flushed = publisher.flush().await;
+        session.drain(&backend).await;
+        let stop = sent?;
+        told?;
+        flushed?;
+        Ok(if stop == Stop::Interrupted { Status::Interrupted } else { Status::Done })
+    }
+}
+
+/// How many, and how far apart.
+struct Times {
+    count: Option<u64>,
+    every: Option<Duration>,
+}
+
+impl Times {
+    async fn publish(
+        &self,
+        session: &Session,
+        publisher: &AnyPublisher,
+        message: &Message,
+        receipts: &mut Receipts,
+    ) -> Result<Stop, Failure> {
         for n in 1..=self.count.unwrap_or(1) {
-            if n > 1 {
-                let next = self.every.map(|every| Instant::now() + every);
-                stop = match next {
-                    Some(next) => session.interrupt.or_deadline(Some(next)).await,
-                    None if session.interrupt.is_set() => Stop::Interrupted,
-                    None => Stop::Ended,
-                };
-                if stop == Stop::Interrupted {
-                    break;
-                }
-            }
-            let payload =
-                if self.count.is_some() { numbered(&payload, n) } else { payload.clone() };
             let mut message = message.clone();
-            message.payload = payload;
+            if self.count.is_some() {
+                message.payload = numbered(&message.payload, n);
+            }
+            if n > 1 && self.pause(session).await == Stop::Interrupted {
+                return Ok(Stop::Interrupted);
+            }
             receipts.add(publisher.publish(message).await?).await?;
             if self.every.is_some() {
                 receipts.finish().await?;
             }
         }
-        receipts.finish().await?;
-        publisher.flush().await?;
-        session.drain(&backend).await;
-        Ok(if stop == Stop::Interrupted { Status::Interrupted } else { Status::Done })
+        Ok(Stop::Ended)
+    }
+
+    async fn pause(&self, session: &Session) -> Stop {
+        match self.every {
+            Some(every) => session.interrupt.or_deadline(Some(Instant::now() + every)).await,
+            None if session.interrupt.is_set() => Stop::Interrupted,
+            None => Stop::Ended,
+        }
     }
 }
 

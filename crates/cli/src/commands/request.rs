@@ -86,10 +86,11 @@ impl Request {
         };
         let stop = tokio::select! {
             biased;
-            done = listen => done.map(|()| Stop::Ended)?,
-            why = session.interrupt.or_deadline(Some(deadline)) => why,
+            done = listen => done.map(|()| Stop::Ended),
+            why = session.interrupt.or_deadline(Some(deadline)) => Ok(why),
         };
         session.drain(&backend).await;
+        let stop = stop?;
         let (subject, wanted) = (&self.subject, self.replies);
         match stop {
             Stop::Interrupted => Ok(Status::Interrupted),

@@ -9,7 +9,7 @@ use clap::{
 use sinew_core::{
     Event, Incoming, Message, Pattern, Position, Queue, Start, Subscribe as _, Subscription, Value,
 };
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::{
     args::Format,
@@ -88,8 +88,9 @@ impl Subscribe {
         let subscribing = async { Ok(subscriber.subscribe(wanted).await?) };
         let mut incoming = session.interrupt.unless(subscribing).await?;
         session.output.remark("listening");
-        let (stop, heard) = hear(session, &mut incoming, ending, &shape).await?;
+        let heard = hear(session, &mut incoming, ending, &shape).await;
         session.drain(&backend).await;
+        let (stop, heard) = heard?;
         Ok(ending.status(stop, heard))
     }
 }
@@ -101,7 +102,7 @@ async fn hear(
     ending: Ending,
     shape: &Shape,
 ) -> Result<(Stop, u64), Failure> {
-    let deadline = ending.within.map(|within| Instant::now() + within);
+    let deadline = ending.deadline();
     let mut heard = 0;
     let mut stop = None;
     while !ending.reached(heard) {

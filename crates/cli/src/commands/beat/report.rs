@@ -3,7 +3,7 @@ use clap::builder::styling::Style;
 use serde::Serialize;
 use sinew_beat::{Clock, MonitorEvent, Transition};
 
-use super::painted;
+use super::{painted, table::shortened};
 use crate::{
     exit::Failure,
     json::Time,
@@ -59,7 +59,7 @@ impl Report {
                 Some(line) => self.output.object(&line),
                 None => Ok(()),
             },
-            _ => self.output.line(self.line(event)),
+            _ => self.output.line(self.line(event, usize::MAX)),
         }
     }
 
@@ -92,15 +92,15 @@ impl Report {
         Some(MonitorLine { time: Time::now(), monitor, at, count, name, reason })
     }
 
-    /// One event as a line for people: when it began, who, what.
-    pub(crate) fn line(self, event: &MonitorEvent) -> String {
+    /// One event as a line for people: when it began, who (in at most `width` characters), what.
+    pub(crate) fn line(self, event: &MonitorEvent, width: usize) -> String {
         let dimmed = |text: String| self.output.paint(Style::new().dimmed(), text);
         let time = dimmed(clock(self.clock.wall(event.at())));
         let MonitorEvent::Transition(it) = event else {
             return format!("{time} {}", dimmed(format!("monitor: {}", remark(event))));
         };
         let from = it.from.map_or("", |state| state.as_str());
-        let name = printable(it.process.as_str());
+        let name = shortened(&printable(it.process.as_str()), width);
         let to = painted(self.output, it.to, 9);
         format!("{time} {name:20} {from:>9} -> {to} {}", dimmed(format!("({})", it.reason)))
     }
@@ -114,7 +114,8 @@ fn remark(event: &MonitorEvent) -> String {
         }
         MonitorEvent::Gap { lost, .. } => format!("{lost} messages were lost on their way in"),
         MonitorEvent::Malformed { name, reason, count, .. } => {
-            format!("{}: {count} times no beat: {reason}", printable(name))
+            let times = if *count > 1 { format!(", {count} times") } else { String::new() };
+            format!("{}: no beat{times}: {reason}", printable(name))
         }
         MonitorEvent::Refused { process, count, .. } => {
             format!(

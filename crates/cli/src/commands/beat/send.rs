@@ -85,7 +85,7 @@ impl Send {
         let options = HeartOptions::default().with_warmup(self.warmup).with_period(period);
         let heart = options.build(backend.publisher()?, self.process.as_str())?;
         let beat = if self.degraded { Beat::Degraded { period } } else { Beat::Beat { period } };
-        let deadline = self.ending.within.map(|within| Instant::now() + within);
+        let deadline = self.ending.deadline();
         let mut sent = 0;
         let mut stop = Stop::Ended;
         send(session, &heart, Beat::Start { warmup: self.warmup }).await?;

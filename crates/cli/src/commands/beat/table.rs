@@ -27,7 +27,7 @@ impl Table {
         if self.news.len() == NEWS {
             self.news.pop_front();
         }
-        self.news.push_back(self.report.line(event));
+        self.news.push_back(self.report.line(event, 20));
     }
 
     /// Draws the state of now.
@@ -52,10 +52,14 @@ impl Table {
         lines.push(String::new());
         lines.extend(self.news.iter().cloned());
         lines.push(String::new());
-        let eyes = if self.table.is_blind() { " | BLIND: the broker is gone" } else { "" };
+        let eyes = if self.table.is_blind() { "BLIND, the broker is gone | " } else { "" };
+        let malformed = match counts.malformed {
+            0 => String::new(),
+            count => format!(", {count} malformed"),
+        };
         lines.push(bold(&format!(
-            "{states} | {} beats, {} malformed{eyes} | Ctrl-C ends",
-            counts.beats, counts.malformed
+            "{eyes}{states} | {} beats{malformed} | Ctrl-C ends",
+            counts.beats
         )));
         self.live.draw(&lines)
     }

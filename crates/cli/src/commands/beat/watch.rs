@@ -4,7 +4,7 @@ use std::time::Duration;
 use clap::Args;
 use sinew_beat::{Process, WatchOptions, WatchTable};
 use sinew_core::Backend as _;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Report, table::Table};
 use crate::{
@@ -61,13 +61,14 @@ impl Watch {
         let table = watch.table();
         let report = Report { output: session.output, clock: watch.clock() };
         let backend_name = backend.capabilities().backend;
-        let (stop, told) = if session.output.is_terminal() {
-            on_terminal(session, watch, report, self.ending).await?
+        let watched = if session.output.is_terminal() {
+            on_terminal(session, watch, report, self.ending).await
         } else {
             session.output.remark(format_args!("watching ({backend_name})"));
-            in_lines(session, watch, report, self.ending).await?
+            in_lines(session, watch, report, self.ending).await
         };
         session.drain(&backend).await;
+        let (stop, told) = watched?;
         let status = self.ending.status(stop, told);
         Ok(if status == Status::Done && !all_alive(&table, &self.expect) {
             Status::No
@@ -90,7 +91,7 @@ async fn in_lines(
     report: Report,
     ending: Ending,
 ) -> Result<(Stop, u64), Failure> {
-    let deadline = ending.within.map(|within| Instant::now() + within);
+    let deadline = ending.deadline();
     let mut told = 0;
     while !ending.reached(told) {
         let event = tokio::select! {
@@ -111,7 +112,7 @@ async fn on_terminal(
     report: Report,
     ending: Ending,
 ) -> Result<(Stop, u64), Failure> {
-    let deadline = ending.within.map(|within| Instant::now() + within);
+    let deadline = ending.deadline();
     let mut table = Table::new(watch.table(), report);
     let mut redraw = interval(Duration::from_millis(200));
     redraw.set_missed_tick_behavior(MissedTickBehavior::Delay);
