@@ -3,7 +3,10 @@ use std::{
     env, fmt,
     io::{self, Write},
     process::ExitCode,
-    sync::Arc,
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
     time::Duration,
 };
 
@@ -57,7 +60,7 @@ impl Suite {
     ///
     /// # Cancel safety
     ///
-    /// Safe: a dropped call goes on to the behaviour's end in the background.
+    /// Safe.
     pub async fn run(&self, behaviour: Behaviour) -> Outcome {
         let broker = if behaviour.is_alone() {
             self.start().await?
@@ -65,13 +68,33 @@ impl Suite {
             self.shared.get_or_init(|| self.start()).await.clone()?
         };
         let context = Context::new(broker, self.fixture.capabilities(), self.pace);
-        // A task of its own, so that one that blocks its thread is still caught by the deadline.
-        let run = tokio::spawn(async move { behaviour.run(&context).await });
-        match timeout(self.pace.deadline, run).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(died)) => Err(Failure::new(died.to_string())),
-            Err(_) => Err(Failure::new(format!("not done after {:?}", self.pace.deadline))),
+        timeout(self.pace.deadline, behaviour.run(&context))
+            .await
+            .unwrap_or_else(|_| Err(self.late()))
+    }
+
+    /// As [`Suite::run`], from a thread of nobody's; it ends even where `runtime` is stuck.
+    fn run_on(self: &Arc<Self>, runtime: &Runtime, behaviour: Behaviour) -> Outcome {
+        let (done, outcome) = mpsc::sync_channel(1);
+        let suite = Arc::clone(self);
+        let run = runtime.spawn(async move {
+            // Whoever waits no longer has said so.
+            drop(done.send(suite.run(behaviour).await));
+        });
+        match outcome.recv_timeout(self.pace.deadline + GRACE) {
+            Ok(outcome) => outcome,
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Failure::new("it panicked; its message is on standard error"))
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                run.abort();
+                Err(self.late())
+            }
         }
+    }
+
+    fn late(&self) -> Failure {
+        Failure::new(format!("not done after {:?}", self.pace.deadline))
     }
 
     fn start(&self) -> BoxFuture<'_, Result<Arc<dyn Broker>, Failure>> {
@@ -149,7 +172,7 @@ fn trials(suite: &Arc<Suite>, runtime: &Arc<Runtime>) -> impl Iterator<Item = Tr
     suite.behaviours().map(|behaviour| {
         let (suite, runtime) = (Arc::clone(suite), Arc::clone(runtime));
         let name = format!("{}::{behaviour}", suite.fixture.name());
-        Trial::ignorable_test(name, move || match runtime.block_on(suite.run(behaviour)) {
+        Trial::ignorable_test(name, move || match suite.run_on(&runtime, behaviour) {
             Ok(()) => Ok(Completion::Completed),
             Err(failure) if failure.is_missing_broker() && !brokers_required() => {
                 Ok(Completion::ignored_with(failure))
@@ -169,6 +192,9 @@ fn tell(out: &mut impl Write, line: fmt::Arguments<'_>) {
 }
 
 const THREADS: usize = 8;
+
+/// A deadline that is kept needs no more than this.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// What brokers and links may take to go, at the end.
 const FAREWELL: Duration = Duration::from_secs(5);

@@ -346,7 +346,8 @@ impl Context {
         self.soon(&doing, publisher.send(message)).await?.during(doing)
     }
 
-    /// Publishes texts under one subject, without awaiting each answer before the next, then all answers.
+    /// Publishes texts under one subject, without awaiting each answer before the next, then all answers; and flushes,
+    /// since whoever drops the last handle next would end the connection at once.
     pub(super) async fn send_all(
         &self,
         publisher: &AnyPublisher,
@@ -354,7 +355,8 @@ impl Context {
         texts: impl IntoIterator<Item = String>,
     ) -> Outcome {
         let pendings = self.hand_over(publisher, subject, texts).await?;
-        self.answers(pendings).await
+        self.answers(pendings).await?;
+        self.soon("the flush", publisher.flush()).await?.during("flush")
     }
 
     /// Publishes texts under one subject; the answers are still to come.
