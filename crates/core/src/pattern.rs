@@ -212,12 +212,15 @@ impl Pattern {
         tokens.peek().is_some() && tokens.all(|token| token == PatternToken::Any)
     }
 
-    /// What every subject that it wants starts with.
+    /// What every name that it wants starts with.
     fn stem(&self) -> String {
         let mut stem = String::new();
-        for (index, token) in self.tokens().enumerate() {
-            // A `#` may be nothing, and the dot before it with it.
-            if index > 0 && token != PatternToken::Any {
+        let mut tokens = self.tokens().enumerate();
+        while let Some((index, token)) = tokens.next() {
+            // Of `#` to the end nothing may be left, nor the dot before it; any other token stands behind a dot.
+            let is_there =
+                token != PatternToken::Any || tokens.any(|(_, token)| token != PatternToken::Any);
+            if index > 0 && is_there {
                 stem.push('.');
             }
             let PatternToken::Literal(literal) = token else { break };
@@ -422,6 +425,8 @@ mod tests {
         assert!(Pattern::prefix("a.").covers(&tokens("a.>")));
         assert!(!Pattern::prefix("a.").covers(&tokens("a.#")));
         assert!(Pattern::prefix("a").covers(&tokens("a.#")));
+        assert!(Pattern::prefix("a.").covers(&tokens("a.#.b")));
+        assert!(!Pattern::prefix("a.").covers(&tokens("a.#.#")));
         assert!(Pattern::prefix("").covers(&Pattern::exact("a..b")));
         assert!(tokens("#").covers(&Pattern::prefix("")));
         assert!(!tokens(">").covers(&Pattern::exact("")));

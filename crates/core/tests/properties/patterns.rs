@@ -88,6 +88,16 @@ proptest! {
     }
 
     #[test]
+    fn a_prefix_covers_exactly_what_starts_with_it(prefix in "[ab.]{0,4}", narrow in patterns(3)) {
+        let wide = Pattern::prefix(prefix);
+        let foreign = Address::from_wire(None, "");
+        let names = world(4).into_iter().map(|subject| Address::Subject(None, subject));
+        let mut wanted = names.chain([foreign]).filter(|name| narrow.matches_address(name));
+        let covers = wanted.all(|name| wide.matches_address(&name));
+        prop_assert_eq!(wide.covers(&narrow), covers, "{} covers {}", wide, narrow);
+    }
+
+    #[test]
     fn prefixes_and_whole_names_cover_no_more_than_they_want(
         wide in prop_oneof![
             "[ab.]{0,3}".prop_map(Pattern::prefix),
