@@ -2,9 +2,11 @@
 use std::{
     fmt,
     future::poll_fn,
+    ops::Deref,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
+    thread,
 };
 
 use futures_core::Stream;
@@ -12,10 +14,15 @@ use sinew_core::{
     Buffer, Error, ErrorKind, Event, Incoming, Message, Need, Pattern, Registration, Result,
     Subscribe, Subscription, Wildcards,
 };
-use tokio::{runtime::Handle, sync::Notify, task::AbortHandle, time::sleep_until};
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    task::{AbortHandle, coop::consume_budget},
+    time::{Sleep, sleep_until},
+};
 
 use crate::{
-    Clock, Monitor, MonitorCounts, MonitorEvent, MonitorOptions, Process, ProcessStatus,
+    Clock, Monitor, MonitorCounts, MonitorEvent, MonitorOptions, Process, ProcessStatus, Timestamp,
     outbox::Outbox, process::PREFIX, stats,
 };
 
@@ -118,6 +125,7 @@ struct Inner {
     monitor: Monitor,
     outbox: Outbox,
     reader: Option<Waker>,
+    /// Set once the intake has ended; the error in it until it was told.
     end: Option<Option<Error>>,
 }
 
@@ -133,6 +141,11 @@ impl Watch {
     /// # Cancel safety
     ///
     /// A dropped call leaves nothing running.
+    ///
+    /// # Panics
+    ///
+    /// As every timer of tokio does, where the runtime was built without
+    /// [`enable_time`](tokio::runtime::Builder::enable_time).
     pub async fn start(subscriber: &impl Subscribe, options: WatchOptions) -> Result<Self> {
         let runtime = Handle::try_current().map_err(|err| {
             Error::new(ErrorKind::InvalidOptions, "beat watch")
@@ -164,7 +177,8 @@ impl Watch {
         });
         let table = WatchTable { shared };
         options.expected.iter().for_each(|process| table.declare(process));
-        let task = runtime.spawn(feed(table.clone(), incoming)).abort_handle();
+        let timer = sleep_until(table.clock().instant(Timestamp::START));
+        let task = runtime.spawn(feed(Fed(table.clone()), incoming, timer)).abort_handle();
         Ok(Self { table, task })
     }
 
@@ -172,7 +186,9 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// Whatever ended the intake; the last item. Everyone's deadlines are frozen from then on.
+    /// Whatever ended the intake; the last item. Everyone's deadlines are frozen from then on. Beside what the
+    /// backend has, [`ErrorKind::Internal`] when its stream panicked, [`ErrorKind::Closed`] when the runtime was shut
+    /// down.
     ///
     /// # Cancel safety
     ///
@@ -214,6 +230,7 @@ impl Stream for Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        self.table.lock().end.get_or_insert(None);
         self.task.abort();
     }
 }
@@ -237,8 +254,11 @@ impl WatchTable {
         self.lock().monitor.process(name)
     }
 
-    /// Declares a process that should be there, as [`Monitor::declare`] has it.
+    /// Declares a process that should be there, as [`Monitor::declare`] has it. No effect once the watch has ended.
     pub fn declare(&self, process: &Process) {
+        if self.lock().end.is_some() {
+            return;
+        }
         self.update(|monitor, now, told| monitor.declare(process, now, told));
         self.shared.nudge.notify_one();
     }
@@ -270,8 +290,8 @@ impl WatchTable {
     /// the monitor wants to be called next.
     fn update(
         &self,
-        work: impl FnOnce(&mut Monitor, crate::Timestamp, &mut stats::Counted<'_, Outbox>),
-    ) -> Option<crate::Timestamp> {
+        work: impl FnOnce(&mut Monitor, Timestamp, &mut stats::Counted<'_, Outbox>),
+    ) -> Option<Timestamp> {
         let now = self.shared.clock.now();
         let mut inner = self.lock();
         let Inner { monitor, outbox, reader, .. } = &mut *inner;
@@ -286,7 +306,11 @@ impl WatchTable {
         next
     }
 
+    /// Tells how the intake ended, unless that is known.
     fn end(&self, err: Option<Error>) {
+        if self.lock().end.is_some() {
+            return;
+        }
         self.update(|monitor, now, told| monitor.link_down(now, told));
         let mut inner = self.lock();
         inner.end = Some(err);
@@ -305,11 +329,13 @@ impl fmt::Debug for WatchTable {
 }
 
 /// Feeds the monitor until the intake ends.
-async fn feed(table: WatchTable, mut incoming: Incoming<Message>) {
+async fn feed(table: Fed, mut incoming: Incoming<Message>, timer: Sleep) {
     let clock = table.clock();
     let mut next = table.update(|monitor, now, told| monitor.advance(now, told));
-    let mut timer = std::pin::pin!(sleep_until(clock.instant(next.unwrap_or_default())));
+    let mut timer = std::pin::pin!(timer);
     loop {
+        // An intake that always has something would never let others run, nor the task be aborted.
+        consume_budget().await;
         if let Some(due) = next.map(|at| clock.instant(at))
             && timer.deadline() != due
         {
@@ -336,5 +362,26 @@ async fn feed(table: WatchTable, mut incoming: Incoming<Message>) {
                 table.update(|monitor, now, told| monitor.advance(now, told))
             }
         };
+    }
+}
+
+/// The table in the hands of its task: however the task ends, the reader is told.
+struct Fed(WatchTable);
+
+impl Deref for Fed {
+    type Target = WatchTable;
+
+    fn deref(&self) -> &WatchTable {
+        &self.0
+    }
+}
+
+impl Drop for Fed {
+    fn drop(&mut self) {
+        let (kind, detail) = match thread::panicking() {
+            true => (ErrorKind::Internal, "the backend's stream panicked"),
+            false => (ErrorKind::Closed, "its runtime was shut down"),
+        };
+        self.0.end(Some(Error::new(kind, "beat watch").with_detail(detail)));
     }
 }

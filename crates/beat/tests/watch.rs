@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::stream;
+use futures_util::{Stream, stream};
 use sinew_beat::{MonitorEvent, Process, State, Timestamp, Watch, WatchOptions};
 use sinew_core::{
     Address, Backend, Capabilities, Error, ErrorKind, Event, Incoming, Message, Names, Pattern,
@@ -231,6 +231,71 @@ async fn a_flood_of_beats_delays_no_deadline() -> Result<()> {
     let heard = of_a.first().map_or(Timestamp::START, |(_, at)| *at);
     let late = (State::Late, heard.after(seconds(6)));
     assert_eq!(of_a, [(State::Up, heard), late, (State::Down, heard.after(seconds(16)))]);
+    Ok(())
+}
+
+/// A backend whose intake is this stream.
+struct Streaming<S>(fn() -> S);
+
+impl<S> Backend for Streaming<S> {
+    fn capabilities(&self) -> Capabilities {
+        scripted().0.capabilities
+    }
+}
+
+impl<S> Subscribe for Streaming<S>
+where
+    S: Stream<Item = Result<Event<Message>>> + Send + 'static,
+{
+    async fn subscribe(&self, _: Subscription) -> Result<Incoming<Message>> {
+        Ok(Incoming::new((self.0)(), || {}))
+    }
+}
+
+#[tokio::test]
+async fn a_flood_without_end_leaves_others_their_turn() -> Result<()> {
+    let flood = Streaming(|| stream::repeat_with(|| Ok(Event::Item(message("a", "beat/5")))));
+    let mut watch = Watch::start(&flood, WatchOptions::default()).await?;
+    // One thread runs all of this: it ends only if the task that is fed for ever gives way.
+    assert_eq!(
+        watch.next().await.and_then(Result::ok).map(|it| it.at() > Timestamp::START),
+        Some(true)
+    );
+    let before = watch.table().counts().beats;
+    tokio::task::yield_now().await;
+    assert!(watch.table().counts().beats > before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_stream_that_panics_ends_the_watch_with_an_error() -> Result<()> {
+    let faulty = Streaming(|| stream::poll_fn(|_| panic!("a backend fails")));
+    let mut watch = Watch::start(&faulty, WatchOptions::default()).await?;
+    assert!(matches!(watch.next().await, Some(Ok(MonitorEvent::Blind { .. }))));
+    let err = watch.next().await.and_then(Result::err).map(|err| err.kind());
+    assert_eq!(err, Some(ErrorKind::Internal));
+    assert!(watch.next().await.is_none());
+    // What has ended stays so.
+    watch.table().declare(&Process::parse("a")?);
+    assert!(watch.next().await.is_none());
+    assert!(watch.table().processes().is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_runtime_that_is_shut_down_ends_the_watch_with_an_error() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let (backend, _script) = scripted();
+    let mut watch = runtime.block_on(Watch::start(&backend, WatchOptions::default()))?;
+    drop(runtime);
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let mut told = Vec::new();
+    while let std::task::Poll::Ready(Some(event)) =
+        std::pin::Pin::new(&mut watch).poll_next(&mut cx)
+    {
+        told.push(event.map_err(|err| err.kind()));
+    }
+    assert!(matches!(*told, [Ok(MonitorEvent::Blind { .. }), Err(ErrorKind::Closed)]), "{told:?}");
     Ok(())
 }
 
