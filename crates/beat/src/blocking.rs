@@ -76,7 +76,8 @@ impl HeartOptions {
                 .with_detail("cannot start its thread")
                 .with_source(err)
         };
-        let runtime = Builder::new_current_thread().enable_time().build().map_err(fault)?;
+        // All drivers: a closure may call a client that needs sockets.
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(fault)?;
         let (calls, line) = channel(LINE);
         thread::Builder::new()
             .name("beat-heart".to_owned())
@@ -151,7 +152,8 @@ impl BlockingHeart {
     /// # Errors
     ///
     /// As [`Heart::send`]; [`ErrorKind::InsideRuntime`] on a thread of a tokio runtime, which it would stall, those of
-    /// `spawn_blocking` included; [`ErrorKind::Overloaded`] when 64 callers wait already; [`ErrorKind::Closed`] when the publisher panicked.
+    /// `spawn_blocking` included; [`ErrorKind::Overloaded`] when 64 callers wait already; [`ErrorKind::Closed`] when
+    /// the publisher panicked.
     pub fn send(&self, beat: Beat) -> Result<Pulse> {
         self.call(Say::Any(beat))
     }

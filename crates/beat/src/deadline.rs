@@ -15,7 +15,8 @@ use tokio::runtime::Handle;
 
 /// Awaits `future` for no longer than `limit`; `None` when time ran out.
 ///
-/// Inside of a tokio runtime its timer is used, which must be enabled; elsewhere a thread that ends with the wait.
+/// Inside of a tokio runtime its timer is used, which must be enabled (tokio cannot be asked whether it is); elsewhere
+/// a thread that ends with the wait.
 pub(crate) async fn within<F: Future>(limit: Duration, future: F) -> Option<F::Output> {
     if Handle::try_current().is_ok() {
         return tokio::time::timeout(limit, future).await.ok();

@@ -116,7 +116,10 @@ impl HeartOptions {
 /// at most once a second each, on clocks of their own; `start` and `stop` always. A call that fails or is dropped has
 /// not counted, so the next one may send at once. Time is monotonic: a stepped wall clock mutes nothing.
 ///
-/// Dropping it sends nothing: a process that vanishes shall look like one. It works on any async runtime.
+/// Dropping it sends nothing: a process that vanishes shall look like one.
+///
+/// It works on any async runtime. Inside of tokio the deadline of a call is a timer of tokio's: every call panics, as such
+/// a timer does, where the runtime was built without [`enable_time`](tokio::runtime::Builder::enable_time).
 pub struct Heart<P> {
     publisher: P,
     process: Process,
@@ -197,6 +200,10 @@ impl<P: Publish> Heart<P> {
     /// # Cancel safety
     ///
     /// A dropped call may or may not have sent, and has not counted: the next one is not suppressed for it.
+    ///
+    /// # Panics
+    ///
+    /// Inside of a tokio runtime without timers.
     pub async fn send(&self, beat: Beat) -> Result<Pulse> {
         let Some(leave) = lock(&self.suppression).admit(beat, Instant::now()) else {
             stats::pulse(beat, Some(Pulse::Suppressed));

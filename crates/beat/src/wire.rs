@@ -146,7 +146,7 @@ impl Beat {
 }
 
 /// The payload, byte for byte as beatit prints it for the same number of seconds: a whole one as Python prints an
-/// `int`, any other as it prints a `float`.
+/// `int`, any other as it prints a `float`; to the nanosecond, where a `float` of some hundred days and more is coarser.
 impl fmt::Display for Beat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.verb())?;
