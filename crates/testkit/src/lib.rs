@@ -1,4 +1,4 @@
-//! The behaviour suite that every Sinew adapter passes, and the harness that runs real brokers.
+#![doc = include_str!("../README.md")]
 
 mod failure;
 mod fixture;

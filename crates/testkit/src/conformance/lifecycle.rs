@@ -248,7 +248,7 @@ async fn a_drain_that_runs_out_of_time_says_so(cx: &Context) -> Outcome {
     let mut queue = work.consume().await?;
     work.publish(1).await?;
     let held = work.take(&mut queue, 1).await?;
-    let drain = work.backend.link().drain(SHORT).await;
+    let drain = cx.soon("the end of the drain", work.backend.link().drain(SHORT)).await?;
     refused("a drain with a delivery unsettled", drain, &[ErrorKind::Timeout])?;
     is_closed(cx, &work.backend).await?;
     for delivery in &held {
@@ -264,7 +264,7 @@ async fn a_settlement_after_the_close_fails(cx: &Context) -> Outcome {
     let mut queue = work.consume().await?;
     work.publish(2).await?;
     let held = work.take(&mut queue, 2).await?;
-    drop(work.backend.link().drain(SHORT).await);
+    drop(cx.soon("the end of the drain", work.backend.link().drain(SHORT)).await?);
     for delivery in held {
         let answer = cx.soon("an answer", delivery.ack()).await?;
         let kinds = [ErrorKind::Closed, ErrorKind::Revoked, ErrorKind::Disconnected];

@@ -12,7 +12,7 @@ use super::{
     when,
 };
 
-behaviours! { "names";
+behaviours! { "names", alone;
     |it| when::publishes(it) && it.names == Names::Subjects => a_foreign_name_cannot_be_published,
     when::takes_any_name => a_foreign_name_is_published_and_wanted,
     |it| when::publishes(it) && it.scopes == Scopes::None => a_scope_is_refused,

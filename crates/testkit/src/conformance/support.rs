@@ -34,19 +34,37 @@ impl Intake {
         cx: &Context,
         what: impl Display + Send + Sync,
     ) -> Outcome<Message> {
-        match self {
-            Self::Copies(incoming) => cx.item(incoming, what).await,
-            Self::Group(members) => match cx.soon(&what, any(members)).await? {
-                Some(Ok(Event::Item(message))) => Ok(message),
-                other => Err(Failure::new(format!("{what} was to come, {other:?} came"))),
-            },
-            Self::Queue(incoming) => {
-                let delivery = cx.item(incoming, &what).await?;
-                let message = delivery.message.clone();
-                cx.soon(format!("the ack of {what}"), delivery.ack()).await?.during("ack")?;
-                Ok(message)
-            }
+        let Some(message) = cx.soon(&what, self.next()).await? else {
+            return Err(Failure::new(format!("the intake ended; {what} was to come")));
+        };
+        message.during(format_args!("waiting for {what}"))
+    }
+
+    /// A message that is there already.
+    async fn glance(&mut self) -> Outcome<Option<Message>> {
+        match timeout(GLANCE, self.next()).await {
+            Ok(Some(message)) => message.map(Some),
+            Ok(None) | Err(_) => Ok(None),
         }
+    }
+
+    async fn next(&mut self) -> Option<Outcome<Message>> {
+        let event = match self {
+            Self::Copies(incoming) => incoming.next().await?,
+            Self::Group(members) => any(members).await?,
+            Self::Queue(incoming) => match incoming.next().await? {
+                Ok(Event::Item(delivery)) => {
+                    let message = delivery.message.clone();
+                    return Some(delivery.ack().await.map(|()| message).during("ack"));
+                }
+                other => other.map(|event| event.map(|delivery| delivery.message.clone())),
+            },
+        };
+        Some(match event {
+            Ok(Event::Item(message)) => Ok(message),
+            Ok(other) => Err(Failure::new(format!("{other:?} came"))),
+            Err(err) => Err(err.into()),
+        })
     }
 
     /// The intake yields each of `promised` payloads once, in whatever order, and nothing else.
@@ -159,8 +177,8 @@ impl Context {
             }
             sleep(self.pace().quiet).await;
             for (intake, tally) in &mut promised {
-                while let Ok(more) = timeout(GLANCE, intake.message(self, "more")).await {
-                    tally.count(&more?);
+                while let Some(more) = intake.glance().await? {
+                    tally.count(&more);
                 }
                 tally.verdict()?;
             }
@@ -211,6 +229,18 @@ impl Context {
         what: impl Display + Send + Sync,
     ) -> Outcome {
         match timeout(self.pace().quiet, incoming.next()).await {
+            Err(_) => Ok(()),
+            Ok(seen) => Err(Failure::new(format!("{what}: nothing was to come, {seen:?} came"))),
+        }
+    }
+
+    /// Fails if an item is there already.
+    pub(super) async fn glance<T: Debug>(
+        &self,
+        incoming: &mut Incoming<T>,
+        what: impl Display + Send + Sync,
+    ) -> Outcome {
+        match timeout(GLANCE, incoming.next()).await {
             Err(_) => Ok(()),
             Ok(seen) => Err(Failure::new(format!("{what}: nothing was to come, {seen:?} came"))),
         }
