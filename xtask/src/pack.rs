@@ -14,9 +14,16 @@ const WANTED: &[&str] = &["sinew-beat", "sinew-adapter-nats"];
 /// What a user of [`WANTED`] must not compile.
 const UNWANTED: &[&str] = &["lapin", "zeromq", "sled", "tonic"];
 
+/// The profile of this workspace, which a packed crate knows nothing of: with it, dependencies that are
+/// compiled already serve here too.
+const PROFILE: &[&str] = &[
+    "--config=profile.dev.debug=\"line-tables-only\"",
+    "--config=profile.dev.package.\"*\".debug=false",
+];
+
 /// Packs and compiles each crate as `cargo publish` would, and publishes nothing.
 pub(crate) fn publish_dry_run() -> Result {
-    cargo(&["publish", "--workspace", "--dry-run"]).args(allow_dirty()?).run()
+    cargo(&["publish", "--workspace", "--dry-run"]).args(PROFILE).args(allow_dirty()?).run()
 }
 
 /// Packs the crates, unpacks them, and builds a crate that knows nothing else of this workspace.
@@ -55,10 +62,13 @@ pub(crate) fn depend_from_outside(workspace: &Workspace) -> Result {
     let lock = workspace.root.join("Cargo.lock");
     fs::copy(&lock, outside.join("Cargo.lock")).context(lock.display())?;
 
-    let run = |args: &[&str]| {
-        Program::cargo().args(args).arg("--target-dir").arg(&workspace.target).current_dir(&outside)
-    };
-    run(&["build", "--quiet"]).run()?;
+    Program::cargo()
+        .args(["build", "--quiet"])
+        .args(PROFILE)
+        .arg("--target-dir")
+        .arg(&workspace.target)
+        .current_dir(&outside)
+        .run()?;
     let tree = Program::cargo()
         .args(["tree", "--quiet", "--edges", "normal,build", "--prefix", "none"])
         .args(["--format", "{p}"])

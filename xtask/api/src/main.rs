@@ -51,9 +51,10 @@ fn run(bless: bool) -> Result {
     fs::create_dir_all(&dir).map_err(|error| format!("{}: {error}", dir.display()))?;
 
     let libraries = libraries(&metadata);
+    document(&libraries, &target)?;
     let mut stale = Vec::new();
     for (package, library) in &libraries {
-        let listing = listing::of(&document(package, library, &target)?)?;
+        let listing = listing::of(&target.join(format!("doc/{library}.json")))?;
         let file = dir.join(format!("{package}.txt"));
         let committed = fs::read_to_string(&file).unwrap_or_default();
         if listing == committed {
@@ -93,23 +94,24 @@ fn list<'v>(object: &'v Value, key: &str) -> Option<&'v [Value]> {
     object.get(key)?.as_array().map(Vec::as_slice)
 }
 
-/// Has rustdoc write its JSON for one library with all its features, and returns the file.
-fn document(package: &str, library: &str, target: &Path) -> Result<std::path::PathBuf> {
+/// Has rustdoc write its JSON for all libraries with all their features, into `target/doc`.
+fn document(libraries: &[(String, String)], target: &Path) -> Result {
     // In a folder of its own: the variable changes what many build scripts see, and would compile
-    // everything again in the folder that the other chores use.
-    let mut cargo = cargo();
-    cargo
-        .args(["rustdoc", "--quiet", "--package", package, "--lib", "--all-features"])
+    // everything again in the folder that the other chores use. In one go, so that features unify and
+    // each dependency compiles once.
+    let status = cargo()
+        .args(["doc", "--quiet", "--no-deps", "--lib", "--all-features"])
+        .args(libraries.iter().flat_map(|(package, _)| ["--package", package.as_str()]))
         .arg("--target-dir")
         .arg(target)
-        .args(["--", "-Z", "unstable-options", "--output-format", "json", "--cap-lints", "allow"])
         .env("RUSTC_BOOTSTRAP", "1")
-        .env_remove("RUSTDOCFLAGS");
-    let status = cargo.status().map_err(|error| format!("cargo: {error}"))?;
+        .env("RUSTDOCFLAGS", "-Z unstable-options --output-format json --cap-lints allow")
+        .status()
+        .map_err(|error| format!("cargo: {error}"))?;
     if !status.success() {
-        return Err(format!("cargo rustdoc of {package}: {status}"));
+        return Err(format!("cargo doc: {status}"));
     }
-    Ok(target.join(format!("doc/{library}.json")))
+    Ok(())
 }
 
 /// Listings of libraries that are there no more; with `bless` they are removed.
