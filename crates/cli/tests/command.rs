@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use common::{DEADLINE, Result, Running, examples, run, run_with, sinew};
+use common::{DEADLINE, Result, Running, Signal, examples, run, run_with, sinew};
 use serde_json::json;
 
 /// An address where nobody listens.
@@ -171,10 +171,10 @@ fn nobody_to_answer_is_1_and_time_over_75() -> Result<()> {
 #[test]
 fn an_interrupt_drains_and_is_130_before_the_goal() -> Result<()> {
     for (signal, goal, status) in [
-        ("-INT", &["--count", "1"][..], 130),
-        ("-TERM", &["--for", "1h"], 130),
-        ("-INT", &[], 0),
-        ("-TERM", &[], 0),
+        (Signal::INT, &["--count", "1"][..], 130),
+        (Signal::TERM, &["--for", "1h"], 130),
+        (Signal::INT, &[], 0),
+        (Signal::TERM, &[], 0),
     ] {
         let mut running =
             Running::start(sinew(&[&["sub", "--url", "memory:", "a"][..], goal].concat()))?;
@@ -189,7 +189,7 @@ fn an_interrupt_drains_and_is_130_before_the_goal() -> Result<()> {
 fn an_interrupt_ends_a_heart_with_a_stop() -> Result<()> {
     let mut running = Running::start(sinew(&["beat", "send", "--url", "memory:", "a", "--json"]))?;
     running.until_line(&["\"sent\":\"beat/5\""])?;
-    running.signal("-INT")?;
+    running.signal(Signal::INT)?;
     let sent = running.finish()?.expect(0)?.objects()?;
     let sent: Vec<_> = sent.iter().map(|it| it["sent"].as_str().unwrap()).collect();
     assert_eq!(sent, ["start/60", "beat/5", "stop"]);
@@ -202,7 +202,7 @@ fn waiting_for_standard_input_can_be_interrupted() -> Result<()> {
     command.stdin(Stdio::piped());
     let running = Running::start(command)?;
     // It may be told before it listens to signals; then the default ends it, which is an end, too.
-    running.signal("-INT")?;
+    running.signal(Signal::INT)?;
     let began = Instant::now();
     let ran = running.finish()?;
     assert!(matches!(ran.status, Some(130) | None), "{ran:?}");

@@ -8,6 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
+
 pub(crate) type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
 /// Nothing here takes longer, unless it hangs.
@@ -132,9 +135,9 @@ impl Running {
     }
 
     /// Sends it a signal, by its own process id.
-    pub(crate) fn signal(&self, name: &str) -> Result<()> {
-        let status = Command::new("kill").arg(name).arg(self.child.id().to_string()).status()?;
-        if status.success() { Ok(()) } else { Err(format!("kill {name}: {status}").into()) }
+    pub(crate) fn signal(&self, signal: Signal) -> Result<()> {
+        // A minimal machine has no `kill` program.
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
     }
 
     /// Waits for its end.

@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     Body,
-    common::{Result, Running, objects, run, run_with, sinew},
+    common::{Result, Running, Signal, objects, run, run_with, sinew},
 };
 
 pub(crate) const TRIALS: &[(&str, Body)] = &[
@@ -100,7 +100,7 @@ fn what_is_no_beat_is_told(runtime: &Runtime) -> Result<()> {
     let told = watching.until_line(&["\"monitor\":\"malformed\"", "unknown verb"])?;
     assert_eq!(objects(&told)?[0]["name"], "heartbeat.a");
     watching.until_line(&["\"monitor\":\"malformed\"", "not a number"])?;
-    watching.signal("-INT")?;
+    watching.signal(Signal::INT)?;
     watching.finish()?.expect(130)?;
     Ok(())
 }

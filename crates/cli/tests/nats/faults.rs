@@ -4,7 +4,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     Body,
-    common::{Result, Running, objects, run, sinew},
+    common::{Result, Running, Signal, objects, run, sinew},
 };
 
 pub(crate) const TRIALS: &[(&str, Body)] = &[
@@ -33,10 +33,10 @@ fn a_watch_survives_a_killed_server(runtime: &Runtime) -> Result<()> {
         runtime.block_on(server.restart())?;
         watching.until_line(&[SIGHTED])?;
     }
-    heart.signal("-TERM")?;
+    heart.signal(Signal::TERM)?;
     watching.until_line(&["\"to\":\"stopped\""])?;
     heart.finish()?.expect(0)?;
-    watching.signal("-INT")?;
+    watching.signal(Signal::INT)?;
     // Blind, it judged nobody: the heart was never called late or down.
     let told = objects(&watching.finish()?.expect(0)?.text())?;
     let states: Vec<_> = told.iter().filter_map(|it| it["to"].as_str()).collect();
@@ -53,7 +53,7 @@ fn a_watch_notices_a_frozen_server(runtime: &Runtime) -> Result<()> {
     watching.until_line(&[BLIND])?;
     server.thaw()?;
     watching.until_line(&[SIGHTED])?;
-    watching.signal("-TERM")?;
+    watching.signal(Signal::TERM)?;
     watching.finish()?.expect(0)?;
     Ok(())
 }
@@ -92,7 +92,7 @@ fn an_interrupt_ends_without_a_server(runtime: &Runtime) -> Result<()> {
     listening.until_remark("listening")?;
     server.kill()?;
     listening.until_remark("the broker is gone")?;
-    listening.signal("-INT")?;
+    listening.signal(Signal::INT)?;
     listening.finish()?.expect(0)?;
     Ok(())
 }

@@ -8,7 +8,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     Body,
-    common::{Result, Running, run, run_with, sinew},
+    common::{Result, Running, Signal, run, run_with, sinew},
 };
 
 pub(crate) const TRIALS: &[(&str, Body)] = &[
@@ -79,7 +79,7 @@ fn a_group_shares_what_is_published(runtime: &Runtime) -> Result<()> {
     let mut heard = Vec::new();
     for member in members {
         // What has come in is still printed after the interrupt.
-        member.signal("-INT")?;
+        member.signal(Signal::INT)?;
         heard.extend(member.finish()?.expect(0)?.objects()?);
     }
     let mut numbers: Vec<u32> =

@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     Body,
-    common::{DEADLINE, Result, Running, run, run_with, sinew},
+    common::{DEADLINE, Result, Running, Signal, run, run_with, sinew},
 };
 
 pub(crate) const TRIALS: &[(&str, Body)] = &[
@@ -141,7 +141,7 @@ fn a_command_is_finished(runtime: &Runtime) -> Result<()> {
     let command = "echo begun; sleep 1; echo done";
     let mut running = Running::start(sinew(&fixture.consume(&["--exec", command])))?;
     running.until_line(&["begun"])?;
-    running.signal("-INT")?;
+    running.signal(Signal::INT)?;
     let ran = running.finish()?.expect(0)?;
     assert_eq!(ran.text(), "begun\ndone\n");
     // The other four went back, in whatever order.
@@ -158,8 +158,8 @@ fn a_second_interrupt_ends_at_once(runtime: &Runtime) -> Result<()> {
     let command = "echo $$; sleep 120; echo never";
     let mut running = Running::start(sinew(&fixture.consume(&["--exec", command])))?;
     running.until_line(&[""])?;
-    running.signal("-INT")?;
-    running.signal("-TERM")?;
+    running.signal(Signal::INT)?;
+    running.signal(Signal::TERM)?;
     // The command, which shares our standard output, has ended with it: else that would not.
     let ran = running.finish()?.expect(130)?;
     assert!(began.elapsed() < DEADLINE && !ran.text().contains("never"), "{ran:?}");
