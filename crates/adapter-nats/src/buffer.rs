@@ -238,13 +238,34 @@ impl<T> State<T> {
 
 /// The reader's end. Dropped, it lets go of what is held.
 #[derive(Debug)]
-pub(crate) struct Reader<T>(pub(crate) Arc<Buffer<T>>);
+pub(crate) struct Reader<T> {
+    buffer: Arc<Buffer<T>>,
+    /// What was taken out ahead, so that the lock is taken for many at once.
+    ahead: VecDeque<Event<T>>,
+    /// How many may be taken out at once.
+    stride: usize,
+}
 
-impl<T> Stream for Reader<T> {
+/// How many messages, and bytes of them, a reader takes out at once where that is next to nothing of the buffer.
+const STRIDE: usize = 64;
+const STRIDE_BYTES: usize = 64 << 10;
+
+impl<T> Reader<T> {
+    pub(crate) fn new(buffer: Arc<Buffer<T>>) -> Self {
+        let stride = if buffer.bounds.messages >= 16 * STRIDE { STRIDE } else { 1 };
+        Self { buffer, ahead: VecDeque::new(), stride }
+    }
+}
+
+impl<T: Unpin> Stream for Reader<T> {
     type Item = Result<Event<T>>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let buffer = &self.0;
+        let this = self.get_mut();
+        if let Some(event) = this.ahead.pop_front() {
+            return Poll::Ready(Some(Ok(event)));
+        }
+        let buffer = &this.buffer;
         let mut state = buffer.lock();
         let next = match (state.pop(), &mut state.end) {
             (Some(event), _) => Poll::Ready(Some(Ok(event))),
@@ -258,6 +279,13 @@ impl<T> Stream for Reader<T> {
                 Poll::Pending
             }
         };
+        let enough = state.bytes.saturating_sub(STRIDE_BYTES);
+        while this.ahead.len() + 1 < this.stride && state.bytes > enough {
+            match state.pop() {
+                Some(event) => this.ahead.push_back(event),
+                None => break,
+            }
+        }
         // Half of it free is soon enough for whoever waits, and spares a wake-up per message.
         let tell = state.wanted
             && state.messages <= buffer.bounds.messages / 2
@@ -273,13 +301,13 @@ impl<T> Stream for Reader<T> {
 
 impl<T> Drop for Reader<T> {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        let mut state = self.buffer.lock();
         state.end = End::Abandoned;
         let events = std::mem::take(&mut state.events);
         drop(state);
         // Outside of the lock: a delivery that is dropped goes back to its queue.
         drop(events);
-        self.0.room.notify_one();
+        self.buffer.room.notify_one();
     }
 }
 
@@ -301,14 +329,14 @@ mod tests {
     fn filled(bounds: Bounds, items: impl IntoIterator<Item = u32>) -> Reader<u32> {
         let buffer = Buffer::new(bounds);
         buffer.extend(items.into_iter().map(|item| (item, 1)));
-        Reader(buffer)
+        Reader::new(buffer)
     }
 
     #[test]
     fn what_does_not_fit_is_counted_where_it_was_lost() {
         let bounds = Bounds::default().with_messages(2);
         let mut reader = filled(bounds, 0..5);
-        reader.0.tell(Event::Down);
+        reader.buffer.tell(Event::Down);
         let events = [Event::Item(0), Event::Item(1), Event::Lost(3), Event::Down];
         assert_eq!(read(&mut reader), events);
 
@@ -329,9 +357,9 @@ mod tests {
     fn bytes_bound_it_too_but_one_message_always_fits() {
         let buffer = Buffer::new(Bounds::default().with_bytes(10));
         buffer.extend([(0, 100), (1, 1)]);
-        let mut reader = Reader(buffer);
+        let mut reader = Reader::new(buffer);
         assert_eq!(read(&mut reader), [Event::Item(0), Event::Lost(1)]);
-        reader.0.extend([(2, 5), (3, 5), (4, 1)]);
+        reader.buffer.extend([(2, 5), (3, 5), (4, 1)]);
         assert_eq!(read(&mut reader), [Event::Item(2), Event::Item(3), Event::Lost(1)]);
     }
 
@@ -339,8 +367,8 @@ mod tests {
     fn a_flapping_link_takes_no_room() {
         let mut reader = filled(Bounds::default(), [0]);
         for _ in 0..100 {
-            reader.0.tell(Event::Down);
-            reader.0.tell(Event::Up { gap: true });
+            reader.buffer.tell(Event::Down);
+            reader.buffer.tell(Event::Up { gap: true });
         }
         assert_eq!(read(&mut reader), [Event::Item(0), Event::Down, Event::Up { gap: true }]);
     }
@@ -348,8 +376,8 @@ mod tests {
     #[test]
     fn ended_it_still_yields_what_it_held_and_takes_no_more() {
         let mut reader = filled(Bounds::default(), [0]);
-        reader.0.end(None);
-        reader.0.extend([(1, 1)]);
+        reader.buffer.end(None);
+        reader.buffer.extend([(1, 1)]);
         assert_eq!(read(&mut reader), [Event::Item(0)]);
     }
 
@@ -357,12 +385,12 @@ mod tests {
     async fn room_is_told_once_half_is_read() {
         let bounds = Bounds::default().with_messages(4).with_overflow(Overflow::Block);
         let mut reader = filled(bounds, 0..4);
-        let buffer = Arc::clone(&reader.0);
+        let buffer = Arc::clone(&reader.buffer);
         let waits = tokio::spawn(async move { buffer.room().await });
         tokio::task::yield_now().await;
         assert!(!waits.is_finished());
         assert_eq!(read(&mut reader).len(), 4);
         waits.await.unwrap();
-        assert_eq!(reader.0.try_room(), Some((4, 64 << 20)));
+        assert_eq!(reader.buffer.try_room(), Some((4, 64 << 20)));
     }
 }

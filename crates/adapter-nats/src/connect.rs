@@ -28,6 +28,7 @@ use crate::{
     mux::{Mux, Question},
     names::Names,
     options::Login,
+    publish::Latest,
     subscribe::Converter,
     tls,
 };
@@ -57,6 +58,7 @@ pub(crate) struct Inner {
     pub(crate) statistics: Arc<Statistics>,
     pub(crate) handle: Handle,
     pub(crate) names: Names,
+    pub(crate) latest: Latest,
     pub(crate) mux: Arc<Mux>,
     pub(crate) view: watch::Sender<View>,
     pub(crate) signal: Arc<Signal>,
@@ -168,6 +170,7 @@ impl Nats {
             statistics,
             handle,
             names,
+            latest: Latest::default(),
             mux,
             view,
             signal: Arc::clone(&signal),
@@ -258,7 +261,7 @@ impl Inner {
     pub(crate) async fn round_trip_on(&self, generation: u64) -> Result<(), Cause> {
         let (question, answer) = Question::new(self.answer_timeout, generation);
         let ticket = self.mux.once(question);
-        self.hand_over(ticket.wire(), None, bytes::Bytes::new(), None).await?;
+        self.send(ticket.wire(), bytes::Bytes::new(), None).await?;
         match answer.await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(cause)) if cause.is_denied() => Ok(()),

@@ -31,7 +31,7 @@ pub(crate) struct Control<T> {
     stop: Notify,
 }
 
-impl<T: Send + 'static> Control<T> {
+impl<T: Send + Unpin + 'static> Control<T> {
     pub(crate) fn new(bounds: Bounds, filters: Vec<String>) -> Arc<Self> {
         Arc::new(Self { buffer: Buffer::new(bounds), filters, stop: Notify::new() })
     }
@@ -43,7 +43,7 @@ impl<T: Send + 'static> Control<T> {
 
     /// The reader's end; dropped, it stops the intake.
     pub(crate) fn incoming(self: Arc<Self>) -> Incoming<T> {
-        let reader = Reader(Arc::clone(&self.buffer));
+        let reader = Reader::new(Arc::clone(&self.buffer));
         Incoming::new(reader, move || self.stop.notify_one())
     }
 }

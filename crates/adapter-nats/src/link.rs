@@ -110,7 +110,7 @@ impl Signal {
 
     /// The client never stops reconnecting; after the end it shall not start again.
     fn delay(&self, attempt: usize) -> Duration {
-        if self.closed.load(Ordering::Acquire) {
+        if self.is_closed() {
             return Duration::from_secs(u32::MAX.into());
         }
         // 0, 0, 20 ms, 40 ms, and so on up to 1.28 s.
@@ -118,6 +118,10 @@ impl Signal {
             0 | 1 => Duration::ZERO,
             more => Duration::from_millis(10 << more.saturating_sub(1).min(7)),
         }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     pub(crate) fn close(&self) {

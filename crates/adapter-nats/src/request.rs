@@ -7,14 +7,15 @@ use crate::{
     Nats,
     buffer::{Buffer, Reader},
     error::Cause,
-    publish::Outbound,
 };
 
+const OPERATION: &str = "nats request";
+
 impl Request for Nats {
-    async fn request(&self, message: Message) -> Result<Incoming<Message>> {
+    async fn request(&self, mut message: Message) -> Result<Incoming<Message>> {
         let inner = &self.inner;
         inner.capabilities.check_message(&message)?;
-        let failed = |cause: Cause| Error::from(cause.during("nats request"));
+        let failed = |cause: Cause| Error::from(cause.during(OPERATION));
         inner.check_open().map_err(failed)?;
         if message.reply_to.is_some() {
             return Err(failed(Cause::plain(
@@ -22,13 +23,13 @@ impl Request for Nats {
                 "a request gets a reply address of its own; publish the message instead",
             )));
         }
-        let Outbound { subject, headers, payload, .. } =
-            Outbound::new(&inner.names, message, "nats request")?;
+        let mut outbound = inner.translate(&mut message, OPERATION)?;
         let replies = Buffer::new(Bounds::default());
         let ticket = inner.mux.many(Arc::clone(&replies));
-        inner.hand_over(subject, headers, payload, Some(ticket.wire())).await.map_err(failed)?;
+        outbound.reply = Some(ticket.wire());
+        inner.hand_over(outbound).await.map_err(failed)?;
         let token = ticket.keep();
         let shared = Arc::clone(inner);
-        Ok(Incoming::new(Reader(replies), move || shared.mux.close(token)))
+        Ok(Incoming::new(Reader::new(replies), move || shared.mux.close(token)))
     }
 }

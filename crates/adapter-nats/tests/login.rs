@@ -82,10 +82,7 @@ async fn works(options: NatsOptions) -> Result<Nats> {
 /// The refusal is of that kind, and tells no secret.
 async fn refused(options: NatsOptions, kind: ErrorKind) -> std::result::Result<Error, String> {
     let shown = format!("{options:?}");
-    let err = match options.connect().await {
-        Ok(_) => return Err("it was let in".to_owned()),
-        Err(err) => err,
-    };
+    let Err(err) = options.connect().await else { return Err("it was let in".to_owned()) };
     let mut text = format!("{shown} {err} {err:?}");
     let mut source = err.source();
     while let Some(cause) = source {

@@ -76,7 +76,7 @@ impl Api {
         let subject = format!("{}.CONSUMER.DELETE.{stream}.{consumer}", self.prefix);
         // The server answers only where it is asked to, and forgets an unused consumer in any case.
         let nowhere = inner.mux.nowhere();
-        let _ = inner.hand_over(subject.into(), None, Bytes::new(), Some(nowhere)).await;
+        let _ = inner.send(subject.into(), Bytes::new(), Some(nowhere)).await;
     }
 
     async fn ask<A: DeserializeOwned>(
@@ -88,7 +88,7 @@ impl Api {
         let subject = format!("{}.{verb}", self.prefix);
         let (question, answer) = Question::new(inner.answer_timeout, inner.generation());
         let ticket = inner.mux.once(question.about(subject.as_str().into()));
-        inner.hand_over(subject.into(), None, body, Some(ticket.wire())).await?;
+        inner.send(subject.into(), body, Some(ticket.wire())).await?;
         let message = match answer.await {
             Ok(Ok(message)) => message,
             Ok(Err(cause)) if cause.kind() == ErrorKind::NoResponders => {

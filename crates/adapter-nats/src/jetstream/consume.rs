@@ -127,7 +127,7 @@ impl Member {
     async fn settle(&self, message: WireMessage, verdict: &'static [u8]) {
         if let Some(to) = message.reply {
             // Unsettled, it is delivered again.
-            let _ = self.js.nats.inner.hand_over(to, None, Bytes::from_static(verdict), None).await;
+            let _ = self.js.nats.inner.send(to, Bytes::from_static(verdict), None).await;
         }
     }
 }

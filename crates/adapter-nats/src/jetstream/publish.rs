@@ -7,36 +7,26 @@ use std::{
 
 use async_nats::jetstream::Error as ApiError;
 use serde::Deserialize;
-use sinew_core::{
-    Address, Error, ErrorKind, Message, Pending, Position, Publish, Receipt, Result, Sent,
-};
+use sinew_core::{Error, ErrorKind, Message, Pending, Position, Publish, Receipt, Result, Sent};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::{JetStream, api, check};
 use crate::{
     error::Cause,
     mux::{Answer, Mux, Question},
-    publish::Outbound,
 };
 
 const OPERATION: &str = "nats jetstream publish";
 
 impl Publish for JetStream {
-    async fn publish(&self, message: Message) -> Result<Pending<Receipt>> {
+    async fn publish(&self, mut message: Message) -> Result<Pending<Receipt>> {
         let inner = &self.nats.inner;
         self.stream.capabilities.check_message(&message)?;
         let failed = |cause: Cause| Error::from(cause.during(OPERATION));
-        if matches!(message.address, Address::Reply(_)) || message.reply_to.is_some() {
-            return Err(failed(Cause::plain(
-                ErrorKind::Unsupported,
-                "a stream keeps neither replies nor reply addresses; use `JetStream::nats` for them",
-            )));
-        }
         if let Some(expected) = message.properties().and_then(|it| it.expected_position.as_ref()) {
             check::offset_in(expected, &self.stream.name).map_err(failed)?;
         }
-        let Outbound { subject, headers, payload, .. } =
-            Outbound::new(&inner.names, message, OPERATION)?;
+        let mut outbound = inner.translate(&mut message, OPERATION)?;
         let place = Arc::clone(&inner.in_flight)
             .acquire_owned()
             .await
@@ -44,12 +34,12 @@ impl Publish for JetStream {
         let stream = Arc::clone(&self.stream.name);
         let (question, receipt) =
             Question::stored(inner.answer_timeout, inner.generation(), stream, place);
-        let ticket = inner.mux.once(question.about(subject.clone()));
-        let name = subject.clone();
+        let ticket = inner.mux.once(question.about(outbound.subject.clone()));
+        outbound.reply = Some(ticket.wire());
         inner
-            .hand_over(subject, headers, payload, Some(ticket.wire()))
+            .hand_over(outbound)
             .await
-            .map_err(|cause| cause.during(OPERATION).on(name.as_str()))?;
+            .map_err(|cause| cause.during(OPERATION).on(message.address.to_string()))?;
         ticket.keep();
         Ok(Pending::later(Stored { receipt, mux: Arc::clone(&inner.mux), read: false }))
     }

@@ -87,7 +87,7 @@ impl Pull {
             idle_heartbeat: HEARTBEAT.as_nanos(),
         };
         let reply = self.address.as_str().into();
-        inner.hand_over(self.next.as_str().into(), None, json(&ask)?, Some(reply)).await?;
+        inner.send(self.next.as_str().into(), json(&ask)?, Some(reply)).await?;
         if self.asked == 0 {
             self.silent_since = Instant::now();
         }

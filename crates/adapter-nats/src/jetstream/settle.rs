@@ -281,7 +281,7 @@ impl Settlements {
         }
         let Command { payload, reply, lease } = &command;
         let (to, reply) = (lease.to.clone(), Some(reply.clone()));
-        match self.inner.hand_over(to, None, payload.clone(), reply).await {
+        match self.inner.send(to, payload.clone(), reply).await {
             Err(cause) if cause.kind() == ErrorKind::Disconnected => Some(command),
             // Whoever settled is told by the answer that does not come.
             _ => None,
@@ -292,7 +292,7 @@ impl Settlements {
     async fn give_back(&self, lost: Vec<Arc<Lease>>) {
         for lease in lost.iter().filter(|lease| lease.is_held()) {
             // Where it cannot be sent, the server waits after all.
-            let _ = self.inner.hand_over(lease.to.clone(), None, REQUEUE, None).await;
+            let _ = self.inner.send(lease.to.clone(), REQUEUE, None).await;
         }
     }
 
@@ -301,11 +301,11 @@ impl Settlements {
         let sent = Instant::now();
         let (last, others) = leases.split_last()?;
         for lease in others {
-            self.inner.hand_over(lease.to.clone(), None, IN_PROGRESS, None).await.ok()?;
+            self.inner.send(lease.to.clone(), IN_PROGRESS, None).await.ok()?;
         }
         let (question, answer) = Question::new(self.inner.answer_timeout, self.inner.generation());
         let ticket = self.inner.mux.once(question);
-        self.inner.hand_over(last.to.clone(), None, IN_PROGRESS, Some(ticket.wire())).await.ok()?;
+        self.inner.send(last.to.clone(), IN_PROGRESS, Some(ticket.wire())).await.ok()?;
         ticket.keep();
         Some(Renewal { answer, sent, leases })
     }
