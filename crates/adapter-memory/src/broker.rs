@@ -12,7 +12,7 @@ use sinew_core::{Address, Capabilities, Error, ErrorKind, Message, PublishExt, Q
 
 use crate::{
     Memory, MemoryOptions,
-    clock::{Clock, Sleep},
+    clock::{Clock, Timer},
     error::MemoryError,
     queue::{Aftermath, Backlog},
     state::{Attempt, Obstacle, State},
@@ -186,7 +186,7 @@ impl Shared {
         mut attempt: impl FnMut(&mut State, &mut Wakers) -> Attempt<T> + Send,
     ) -> Result<T> {
         let mut ticket = Ticket::new(self);
-        let mut timer: Option<Sleep> = None;
+        let mut timer: Option<Timer> = None;
         poll_fn(|cx| {
             // A waker that is replaced is dropped out here, with no lock held.
             let (tried, _replaced) = self.with(|state, wakers| match attempt(state, wakers) {
@@ -201,17 +201,11 @@ impl Shared {
                 }
                 Attempt::Wait(obstacle) => obstacle,
             };
-            let timer = match &mut timer {
-                Some(timer) => timer,
-                none => match self.clock.sleep(self.timeout) {
-                    Ok(sleep) => none.insert(sleep),
-                    Err(err) => return Poll::Ready(Err(err.during(operation))),
-                },
-            };
-            ready!(timer.as_mut().poll(cx));
-            let waited = match obstacle {
-                Obstacle::Frozen => MemoryError::Frozen(self.timeout),
-                Obstacle::Full => MemoryError::Full(self.timeout),
+            let timer = timer.get_or_insert_with(|| Timer::after(self.timeout));
+            let waited = match (ready!(timer.poll(&self.clock, cx)), obstacle) {
+                (Err(err), _) => err,
+                (Ok(()), Obstacle::Frozen) => MemoryError::Frozen(self.timeout),
+                (Ok(()), Obstacle::Full) => MemoryError::Full(self.timeout),
             };
             Poll::Ready(Err(waited.during(operation)))
         })

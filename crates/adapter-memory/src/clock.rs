@@ -9,19 +9,17 @@ use std::{
 };
 
 use tokio::{
-    runtime::{Builder, Handle},
+    runtime::{Builder, Handle, Id},
     sync::oneshot,
     task::coop::{RestoreOnPending, poll_proceed},
+    time::{Sleep, sleep_until},
 };
 
 use crate::error::MemoryError;
 
 pub(crate) use tokio::time::Instant;
 
-/// A timer that has been set.
-pub(crate) type Sleep = Pin<Box<tokio::time::Sleep>>;
-
-/// A broker's source of timers.
+/// What a broker's timers run on.
 ///
 /// A timer belongs to the tokio runtime that the waiting task runs on. A task on another runtime, or a plain thread,
 /// gets its timers from a thread that is started when first needed and ends with the broker.
@@ -35,6 +33,15 @@ struct Keeper {
     _stop: oneshot::Sender<()>,
 }
 
+/// A moment to wait for. It is set where it is polled, and again where a task has moved to another runtime: the first
+/// one may be gone.
+#[derive(Debug)]
+pub(crate) struct Timer {
+    /// `None` is later than the clock can tell.
+    deadline: Option<Instant>,
+    set: Option<(Option<Id>, Pin<Box<Sleep>>)>,
+}
+
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
@@ -45,15 +52,49 @@ pub(crate) fn poll_turn(cx: &mut Context<'_>) -> Poll<RestoreOnPending> {
     poll_proceed(cx)
 }
 
+impl Timer {
+    pub(crate) const fn at(deadline: Instant) -> Self {
+        Self { deadline: Some(deadline), set: None }
+    }
+
+    pub(crate) fn after(duration: Duration) -> Self {
+        Self { deadline: now().checked_add(duration), set: None }
+    }
+
+    /// The same moment, to be set elsewhere.
+    pub(crate) const fn again(&self) -> Self {
+        Self { deadline: self.deadline, set: None }
+    }
+
+    pub(crate) fn is_at(&self, deadline: Instant) -> bool {
+        self.deadline == Some(deadline)
+    }
+
+    pub(crate) fn poll(
+        &mut self,
+        clock: &Clock,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), MemoryError>> {
+        let Some(deadline) = self.deadline else { return Poll::Pending };
+        let here = Handle::try_current().ok().map(|runtime| runtime.id());
+        let sleep = match &mut self.set {
+            Some((there, sleep)) if *there == here => sleep,
+            other => {
+                let sleep = match here {
+                    Some(_) => sleep_until(deadline),
+                    None => {
+                        let _inside = clock.keeper()?.enter();
+                        sleep_until(deadline)
+                    }
+                };
+                &mut other.insert((here, Box::pin(sleep))).1
+            }
+        };
+        sleep.as_mut().poll(cx).map(Ok)
+    }
+}
+
 impl Clock {
-    pub(crate) fn sleep(&self, duration: Duration) -> Result<Sleep, MemoryError> {
-        self.timer(|| tokio::time::sleep(duration))
-    }
-
-    pub(crate) fn sleep_until(&self, deadline: Instant) -> Result<Sleep, MemoryError> {
-        self.timer(|| tokio::time::sleep_until(deadline))
-    }
-
     /// Goes on with `task` in the background.
     pub(crate) fn spawn(
         &self,
@@ -64,14 +105,6 @@ impl Clock {
             Err(_) => drop(self.keeper()?.spawn(task)),
         }
         Ok(())
-    }
-
-    fn timer(&self, set: impl FnOnce() -> tokio::time::Sleep) -> Result<Sleep, MemoryError> {
-        if Handle::try_current().is_ok() {
-            return Ok(Box::pin(set()));
-        }
-        let _inside = self.keeper()?.enter();
-        Ok(Box::pin(set()))
     }
 
     fn keeper(&self) -> Result<&Handle, MemoryError> {

@@ -10,7 +10,7 @@ use sinew_core::{Attempt, Consume, Consumption, Delivery, Event, Incoming, Resul
 
 use crate::{
     Memory,
-    clock::{self, Sleep},
+    clock::{self, Timer},
     connection::Connection,
     intakes::Registered,
     queue::{Backlog, Take},
@@ -39,7 +39,7 @@ struct Deliveries {
     intake: Registered,
     queue: Arc<Backlog>,
     /// Set while a delayed message is what it waits for.
-    timer: Option<Sleep>,
+    timer: Option<Timer>,
 }
 
 impl Deliveries {
@@ -74,13 +74,12 @@ impl Deliveries {
                 Take::Wait(Some(due)) => due,
             };
             let timer = match &mut self.timer {
-                Some(timer) if timer.deadline() == due => timer,
-                other => match self.connection.shared.clock.sleep_until(due) {
-                    Ok(sleep) => other.insert(sleep),
-                    Err(err) => return Poll::Ready(Some(Err(err.during("memory consume")))),
-                },
+                Some(timer) if timer.is_at(due) => timer,
+                other => other.insert(Timer::at(due)),
             };
-            ready!(timer.as_mut().poll(cx));
+            if let Err(err) = ready!(timer.poll(&self.connection.shared.clock, cx)) {
+                return Poll::Ready(Some(Err(err.during("memory consume"))));
+            }
             self.timer = None;
         }
     }

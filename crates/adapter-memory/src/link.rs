@@ -13,6 +13,7 @@ use sinew_core::{Event, Incoming, Link, Result};
 use crate::{
     Memory,
     broker::Ticket,
+    clock::Timer,
     connection::{Connection, Phase},
     error::MemoryError,
     state::{Health, State},
@@ -39,20 +40,22 @@ impl Link for Memory {
             state.remove_all(connection.id, false, wakers)
         });
         drop(removed);
-        let mut cancelled = Cancelled { connection: Some(Arc::clone(connection)), within };
-        let outcome = connection.drained(within).await;
+        let timer = Timer::after(within);
+        let mut cancelled =
+            Cancelled { connection: Some(Arc::clone(connection)), timer: timer.again(), within };
+        let outcome = connection.drained(timer, within).await;
         cancelled.connection = None;
         outcome
     }
 }
 
 impl Connection {
-    /// Waits until nothing is unsettled, then closes; closes all the same after `within`.
-    async fn drained(&self, within: Duration) -> Result<()> {
-        let mut timer = self.shared.clock.sleep(within).map_err(|err| err.during(OPERATION))?;
+    /// Waits until nothing is unsettled, then closes; closes all the same when `timer` fires.
+    async fn drained(&self, mut timer: Timer, within: Duration) -> Result<()> {
         let mut ticket = Ticket::new(&self.shared);
         poll_fn(|cx| {
-            let is_late = timer.as_mut().poll(cx).is_ready();
+            // Without a timer there is no waiting.
+            let is_late = timer.poll(&self.shared.clock, cx).is_ready();
             let (outcome, _replaced) = self.shared.with(|state, wakers| {
                 let left = state.unsettled(self.id);
                 let is_done = left == 0 && state.health != Health::Frozen;
@@ -86,16 +89,18 @@ impl Connection {
 struct Cancelled {
     /// Taken out when the drain has come to its end.
     connection: Option<Arc<Connection>>,
+    timer: Timer,
     within: Duration,
 }
 
 impl Drop for Cancelled {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
-        let (within, shared) = (self.within, Arc::clone(&connection.shared));
+        let (timer, within) = (self.timer.again(), self.within);
+        let shared = Arc::clone(&connection.shared);
         let started = shared.clock.spawn(async move {
             // Whoever wanted the outcome has gone.
-            drop(connection.drained(within).await);
+            drop(connection.drained(timer, within).await);
         });
         // Without a thread for it, the next drain finishes this one.
         drop(started);

@@ -19,17 +19,20 @@ use crate::{
 };
 
 impl Publish for Memory {
-    async fn publish(&self, message: Message) -> Result<Pending<Receipt>> {
+    fn publish(&self, message: Message) -> impl Future<Output = Result<Pending<Receipt>>> + Send {
         let connection = &self.connection;
-        connection.shared.capabilities.check_message(&message)?;
-        let answer = connection.offer("memory publish", message, false).await?;
-        Ok(match answer {
-            Ok(receipt) => Pending::ready(Ok(receipt)),
-            Err(err) => Pending::later(Failure {
-                error: Some(err.during("memory publish")),
-                connection: Arc::clone(connection),
-            }),
-        })
+        // The message goes where it will stay before there is a future that would have to carry it.
+        let checked = connection.shared.capabilities.check_message(&message);
+        let offered = checked.map(|()| Offer::new(message, false));
+        async {
+            Ok(match connection.offer("memory publish", offered?).await? {
+                Ok(receipt) => Pending::ready(Ok(receipt)),
+                Err(err) => Pending::later(Failure {
+                    error: Some(err.during("memory publish")),
+                    connection: Arc::clone(connection),
+                }),
+            })
+        }
     }
 
     async fn flush(&self) -> Result<()> {
@@ -50,7 +53,7 @@ impl Publish for Memory {
 }
 
 impl Connection {
-    /// Hands a message over, and tells the broker's answer.
+    /// Hands over what is offered, and tells the broker's answer.
     ///
     /// # Cancel safety
     ///
@@ -58,10 +61,8 @@ impl Connection {
     pub(crate) async fn offer(
         &self,
         operation: &'static str,
-        message: Message,
-        must_route: bool,
+        mut offered: Offer,
     ) -> Result<Answer> {
-        let mut offered = Offer::new(message, must_route);
         // Gives others on this thread their turn after a run of messages that met no wait.
         poll_fn(|cx| clock::poll_turn(cx).map(|turn| turn.made_progress())).await;
         let mut offer = |state: &mut State, wakers: &mut Wakers| {
@@ -88,10 +89,8 @@ impl Future for Failure {
     type Output = Result<Receipt>;
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<Receipt>> {
-        match self.error.take() {
-            Some(error) => Poll::Ready(Err(error)),
-            None => Poll::Pending,
-        }
+        let awaited_twice = || MemoryError::Closed.during("memory publish");
+        Poll::Ready(Err(self.error.take().unwrap_or_else(awaited_twice)))
     }
 }
 

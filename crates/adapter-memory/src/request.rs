@@ -7,7 +7,7 @@ use std::{
 use futures_core::Stream;
 use sinew_core::{Error, Event, Incoming, Message, Request, Result};
 
-use crate::{Memory, error::MemoryError, reply};
+use crate::{Memory, error::MemoryError, offer::Offer, reply};
 
 impl Request for Memory {
     async fn request(&self, message: Message) -> Result<Incoming<Message>> {
@@ -22,7 +22,7 @@ impl Request for Memory {
         let message = message.with_reply_to(reply::address(inbox.id, broker));
         // From here on the inbox goes when this call is dropped.
         let replies = connection.incoming(inbox, false);
-        match connection.offer(OPERATION, message, true).await? {
+        match connection.offer(OPERATION, Offer::new(message, true)).await? {
             Ok(_) => Ok(replies),
             Err(MemoryError::Unroutable) => {
                 let nobody = Nobody(Some(MemoryError::NoResponders.during(OPERATION)));

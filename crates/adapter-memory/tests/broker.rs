@@ -364,6 +364,23 @@ fn timers_work_without_tokio() -> Result<()> {
     outcome.recv_timeout(Duration::from_secs(10)).unwrap()
 }
 
+#[test]
+fn a_delay_outlives_the_runtime_that_it_was_waited_for_on() -> Result<()> {
+    let memory = Memory::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let mut incoming = runtime.block_on(async {
+        let mut incoming = memory.consume(queue("q")?).await?;
+        memory.send(message("1")?).await?;
+        let soon = Verdict::RequeueAfter(Duration::from_millis(20));
+        next(&mut incoming).await?.settle(soon).await?;
+        assert!(is_silent(&mut incoming));
+        Result::Ok(incoming)
+    })?;
+    drop(runtime);
+    assert_eq!(block_on(next(&mut incoming))?.message.payload, "1");
+    Ok(())
+}
+
 /// The least executor there is: parks its thread.
 fn block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(std::thread::Thread);

@@ -2,9 +2,7 @@
 use std::mem;
 
 use sinew_adapter_memory::Memory;
-use sinew_core::{
-    Buffer, Incoming, Message, Overflow, Pattern, PublishExt, Subscribe, Subscription,
-};
+use sinew_core::{Buffer, Incoming, Message, Overflow, Pattern, Publish, Subscribe, Subscription};
 use tokio::{
     runtime::Runtime,
     sync::{broadcast, mpsc},
@@ -112,7 +110,7 @@ impl Contender for Sinew {
         let memory = self.memory.clone();
         let publish = async {
             for _ in 0..BATCH {
-                memory.send(message.clone()).await.unwrap();
+                memory.publish(message.clone()).await.unwrap().await.unwrap();
             }
         };
         round!(self, runtime, is_spawned, publish, |it| it.next_item().await.unwrap().unwrap());

@@ -1,7 +1,7 @@
 //! A clock that stands still: under shuttle nothing happens by time.
 use std::{
     future::Future,
-    pin::Pin,
+    sync::OnceLock,
     task::{Context, Poll},
     time::Duration,
 };
@@ -10,20 +10,18 @@ use crate::error::MemoryError;
 
 pub(crate) use std::time::Instant;
 
-pub(crate) type Sleep = Pin<Box<Never>>;
-
 #[derive(Debug, Default)]
 pub(crate) struct Clock(());
 
 /// A timer that does not fire.
 #[derive(Debug)]
-pub(crate) struct Never(Instant);
+pub(crate) struct Timer(Instant);
 
 /// A turn that costs nothing.
 pub(crate) struct Turn;
 
 pub(crate) fn now() -> Instant {
-    static NOW: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    static NOW: OnceLock<Instant> = OnceLock::new();
     *NOW.get_or_init(Instant::now)
 }
 
@@ -35,34 +33,34 @@ impl Turn {
     pub(crate) fn made_progress(self) {}
 }
 
-impl Never {
-    pub(crate) fn deadline(&self) -> Instant {
-        self.0
+impl Timer {
+    pub(crate) fn at(deadline: Instant) -> Self {
+        Self(deadline)
     }
-}
 
-impl Future for Never {
-    type Output = ();
+    pub(crate) fn after(duration: Duration) -> Self {
+        Self(now() + duration)
+    }
 
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn again(&self) -> Self {
+        Self(self.0)
+    }
+
+    pub(crate) fn is_at(&self, deadline: Instant) -> bool {
+        self.0 == deadline
+    }
+
+    pub(crate) fn poll(&mut self, _: &Clock, _: &mut Context<'_>) -> Poll<Result<(), MemoryError>> {
         Poll::Pending
     }
 }
 
 impl Clock {
-    pub(crate) fn sleep(&self, duration: Duration) -> Result<Sleep, MemoryError> {
-        self.sleep_until(now() + duration)
-    }
-
-    pub(crate) fn sleep_until(&self, deadline: Instant) -> Result<Sleep, MemoryError> {
-        Ok(Box::pin(Never(deadline)))
-    }
-
     pub(crate) fn spawn(
         &self,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), MemoryError> {
-        shuttle::future::spawn(task);
+        drop(shuttle::future::spawn(task));
         Ok(())
     }
 }
