@@ -6,9 +6,9 @@ use tracing_subscriber::{
     fmt::{MakeWriter, time::uptime},
 };
 
-use crate::output::{Chatter, say};
+use crate::output::{Chatter, printable, say};
 
-/// Turns the libraries' own logs on. Each line is masked on its way out.
+/// Turns the libraries' own logs on. Each line is masked and escaped on its way out.
 pub(crate) fn install(chatter: Chatter) {
     let level = match chatter {
         // What matters of a link comes as events, and is remarked upon in our own words.
@@ -32,7 +32,7 @@ struct Masked;
 
 impl io::Write for Masked {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        say(String::from_utf8_lossy(bytes).trim_end_matches('\n'));
+        say(&printable(String::from_utf8_lossy(bytes).trim_end_matches('\n')));
         Ok(bytes.len())
     }
 

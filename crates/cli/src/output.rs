@@ -62,10 +62,9 @@ impl Output {
 
     /// A line for programs.
     pub(crate) fn object(self, object: &impl Serialize) -> Result<(), Failure> {
-        let mut line = serde_json::to_vec(object)
+        let line = serde_json::to_string(object)
             .map_err(|err| Failure::new(Status::Fault, "cannot write JSON").with_source(err))?;
-        line.push(b'\n');
-        self.bytes(&line)
+        self.line(escaped(&line))
     }
 
     /// Bytes as they are.
@@ -77,7 +76,7 @@ impl Output {
     /// A remark on how it goes, unless `-q`.
     pub(crate) fn remark(self, text: impl fmt::Display) {
         if self.chatter != Chatter::Quiet {
-            say(&format!("sinew: {text}"));
+            say(&format!("sinew: {}", printable(&text.to_string())));
         }
     }
 
@@ -97,9 +96,11 @@ impl Output {
         } else {
             "error:".to_owned()
         };
-        say(&format!("{error} {message}"));
+        say(&format!("{error} {}", printable(message)));
         if matches!(self.chatter, Chatter::Verbose | Chatter::Debug) {
-            failure.causes().iter().for_each(|cause| say(&format!("  because: {cause}")));
+            for cause in failure.causes() {
+                say(&format!("  because: {}", printable(&cause)));
+            }
         }
     }
 }
@@ -109,16 +110,42 @@ pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{}", redact(text));
 }
 
-/// Text from elsewhere for a terminal or a log: control characters, which could forge a line, are escaped.
+/// Text from elsewhere for a terminal or a log: what could forge a line, or make it read as another, is escaped.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
-        if c.is_control() {
-            shown.extend(c.escape_debug())
+        if deceives(c) {
+            shown.extend(c.escape_debug());
         } else {
-            shown.push(c)
+            shown.push(c);
         }
         shown
     })
+}
+
+/// The same for a line of JSON, which stays what it was to who parses it: outside of strings nothing deceives.
+fn escaped(json: &str) -> String {
+    let mut units = [0; 2];
+    json.chars().fold(String::with_capacity(json.len()), |mut shown, c| {
+        if deceives(c) {
+            for unit in c.encode_utf16(&mut units) {
+                // Writing to a String cannot fail.
+                let _ = fmt::Write::write_fmt(&mut shown, format_args!("\\u{unit:04x}"));
+            }
+        } else {
+            shown.push(c);
+        }
+        shown
+    })
+}
+
+/// Whether `c` commands a terminal, turns the direction of what follows, or is not seen at all.
+fn deceives(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+            | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -128,6 +155,21 @@ mod tests {
     #[test]
     fn a_peer_cannot_command_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb\nc é"), "a\\u{1b}[2Jb\\nc é");
+        assert_eq!(printable("\u{9b}2J"), "\\u{9b}2J");
+    }
+
+    #[test]
+    fn a_name_does_not_read_as_another() {
+        assert_eq!(printable("a\u{202e}b\u{200b}c\u{feff}"), "a\\u{202e}b\\u{200b}c\\u{feff}");
+        assert_eq!(printable("Zoë, 東京, \u{1f600}"), "Zoë, 東京, \u{1f600}");
+    }
+
+    #[test]
+    fn json_is_escaped_and_means_the_same() {
+        let text = "\u{9b}2J\u{7f} \u{202e} \u{e0041} é \u{1f600} \\ \"";
+        let line = escaped(&serde_json::to_string(text).unwrap());
+        assert!(!line.chars().any(deceives), "{line:?}");
+        assert_eq!(serde_json::from_str::<String>(&line).unwrap(), text);
     }
 
     #[test]

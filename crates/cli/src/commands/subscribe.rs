@@ -160,7 +160,8 @@ impl Shape {
             return output.bytes(&[&message.payload, &self.end[..]].concat());
         }
         let time = output.paint(Style::new().dimmed(), clock(SystemTime::now()));
-        let name = output.paint(AnsiColor::Cyan.on_default(), message.address.to_string());
+        let name =
+            output.paint(AnsiColor::Cyan.on_default(), printable(&message.address.to_string()));
         output.line(format_args!("{time} {name} {}", shown(&message.payload)))?;
         for (name, value) in message.headers.iter() {
             let line = format!("  {}: {}", printable(name), Shown(value));
