@@ -14,6 +14,9 @@ const UNITS: [(&str, u64); 7] = [
     ("ns", 1),
 ];
 
+/// No clock counts much further, and an end that far away is none.
+const LONGEST: Duration = Duration::from_secs(1_000 * 365 * 86_400);
+
 /// Reads a span of time: numbers with units, largest unit first: `250ms`, `5s`, `1.5s`, `1h30m`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     const FORM: &str = "write numbers with units, as in 250ms, 5s or 1h30m";
@@ -36,7 +39,11 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
         sum = sum.checked_add(part).ok_or("too long")?;
         rest = tail;
     }
-    if text.is_empty() { Err(FORM.to_owned()) } else { Ok(sum) }
+    match sum {
+        _ if text.is_empty() => Err(FORM.to_owned()),
+        sum if sum > LONGEST => Err("it is longer than a thousand years".to_owned()),
+        sum => Ok(sum),
+    }
 }
 
 /// The same, and more than nothing.
@@ -149,6 +156,8 @@ mod tests {
         {
             assert!(parse_duration(text).is_err(), "{text}");
         }
+        assert!(parse_duration("365000d").is_ok());
+        assert!(parse_duration("365000d1ns").unwrap_err().contains("thousand years"));
         assert!(parse_positive("0ms").is_err());
     }
 
