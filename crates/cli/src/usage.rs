@@ -1,7 +1,13 @@
 //! Usage errors: one line, as every error.
-use clap::error::ErrorKind;
+use std::{env, ffi::OsString};
 
-use crate::{exit::Status, output::say};
+use clap::{CommandFactory, error::ErrorKind};
+
+use crate::{
+    args::Cli,
+    exit::Status,
+    output::{printable, say},
+};
 
 /// Says what is wrong with the arguments on standard error; help and version go to standard output.
 pub(crate) fn tell(err: &clap::Error) -> Status {
@@ -16,31 +22,34 @@ pub(crate) fn tell(err: &clap::Error) -> Status {
             Status::Usage
         }
         _ => {
-            say(&line(&err.render().to_string()));
+            say(&line(&err.render().to_string(), env::args_os().skip(1)));
             Status::Usage
         }
     }
 }
 
 /// Makes one line of clap's paragraphs: what is wrong, its tips, and where to read on.
-fn line(text: &str) -> String {
-    let mut message = String::new();
-    let mut help = "sinew --help".to_owned();
-    let mut first = true;
-    for paragraph in text.split("\n\n").map(str::trim).filter(|it| !it.is_empty()) {
-        let words = || paragraph.split_whitespace();
-        if let Some(usage) = paragraph.strip_prefix("Usage: ") {
-            let is_name = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase());
-            let command: Vec<_> = usage.split_whitespace().take_while(is_name).collect();
-            help = format!("{} --help", command.join(" "));
-        } else if std::mem::take(&mut first) {
-            message = words().collect::<Vec<_>>().join(" ");
-        } else if let Some(tip) = paragraph.strip_prefix("tip: ") {
-            let tip: Vec<_> = tip.split_whitespace().collect();
-            message = format!("{message} ({})", tip.join(" "));
+fn line(text: &str, args: impl Iterator<Item = OsString>) -> String {
+    let joined = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut paragraphs = text.split("\n\n").map(str::trim).filter(|it| !it.is_empty());
+    let mut message = paragraphs.next().map(joined).unwrap_or_default();
+    for tip in paragraphs.filter_map(|it| it.strip_prefix("tip: ")) {
+        message = format!("{message} ({})", joined(tip));
+    }
+    format!("{}; try: {} --help", printable(&message), command(args))
+}
+
+/// The command that `args` name, as far as they name one. Clap does not tell for every kind of error.
+fn command(args: impl Iterator<Item = OsString>) -> String {
+    let root = Cli::command();
+    let (mut found, mut path) = (&root, root.get_name().to_owned());
+    for arg in args {
+        if let Some(command) = found.find_subcommand(arg) {
+            found = command;
+            path = format!("{path} {}", command.get_name());
         }
     }
-    format!("{message}; try: {help}")
+    path
 }
 
 #[cfg(test)]
@@ -48,11 +57,10 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::args::Cli;
 
     fn told(args: &str) -> String {
         let err = Cli::try_parse_from(args.split(' ')).unwrap_err();
-        line(&err.render().to_string())
+        line(&err.render().to_string(), args.split(' ').skip(1).map(OsString::from))
     }
 
     #[test]
@@ -74,6 +82,15 @@ mod tests {
             "{}",
             told("sinew pub a b --cuont 2")
         );
-        assert!(told("sinew pub").ends_with("try: sinew pub --help"), "{}", told("sinew pub"));
+        for (args, help) in [
+            ("sinew pub", "try: sinew pub --help"),
+            ("sinew -v pub a b --count x", "try: sinew pub --help"),
+            ("sinew sub a..b", "try: sinew sub --help"),
+            ("sinew beat wach", "try: sinew beat --help"),
+            ("sinew beat check a --wait 5", "try: sinew beat check --help"),
+            ("sinew pbu", "try: sinew --help"),
+        ] {
+            assert!(told(args).ends_with(help), "{}", told(args));
+        }
     }
 }
