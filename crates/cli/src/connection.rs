@@ -128,10 +128,13 @@ fn refusal(url: &str, scheme: &str, err: Error) -> Failure {
             )
         }
         ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Disconnected => {
-            let server = if scheme.starts_with("nats") { "nats-server" } else { "the broker" };
-            format!(
-                "cannot reach {url}: {why}; is {server} running? try: sinew demo (needs no broker)"
-            )
+            let hint = match scheme {
+                // The cause asks a question already.
+                _ if why.ends_with('?') => "",
+                "nats" | "nats+js" => "; is nats-server running?",
+                _ => "; is the broker running?",
+            };
+            format!("cannot reach {url}: {why}{hint} try: sinew demo (needs no broker)")
         }
         ErrorKind::Denied => format!(
             "{url} refuses us: {why}; check --user and --password-file, --token-file or --creds"
@@ -176,6 +179,16 @@ mod tests {
              try: sinew demo (needs no broker)"
         );
         assert_eq!(failure.status, Status::Unreachable);
+    }
+
+    #[test]
+    fn one_question_is_enough() {
+        let err =
+            Error::new(ErrorKind::Timeout, "nats connect").with_detail("is it a NATS server?");
+        assert_eq!(
+            refusal("nats://h", "nats", err).message.unwrap(),
+            "cannot reach nats://h: is it a NATS server? try: sinew demo (needs no broker)"
+        );
     }
 
     #[test]
