@@ -26,9 +26,9 @@ pub(crate) enum MemoryError {
     #[error("nobody subscribes to it")]
     NoResponders,
     #[error("the log ends at {end}, {wanted} was expected")]
-    WrongPosition { end: Position, wanted: Position },
+    WrongPosition { end: Box<Position>, wanted: Box<Position> },
     #[error("there is no position {wanted}: the log ends at {end}")]
-    NoPosition { end: Position, wanted: Position },
+    NoPosition { end: Box<Position>, wanted: Box<Position> },
     #[error("queue {0:?} has other patterns, another scope or another lifetime")]
     QueueDiffers(Queue),
     #[error("queue {0:?} has a consumer, and one of the two wants it exclusively")]

@@ -145,7 +145,10 @@ impl Log {
         if position.log == self.name && offset <= self.next {
             return Ok(offset);
         }
-        Err(MemoryError::NoPosition { end: self.end(), wanted: position.clone() })
+        Err(MemoryError::NoPosition {
+            end: Box::new(self.end()),
+            wanted: Box::new(position.clone()),
+        })
     }
 
     /// Copies what `wanted` names, from `start` on.

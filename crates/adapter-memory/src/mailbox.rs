@@ -9,7 +9,6 @@ use std::{
 use sinew_core::{Buffer, Event, Overflow};
 
 use crate::{
-    error::MemoryError,
     held::Held,
     sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock},
     wait::{Wakers, register},
@@ -63,16 +62,22 @@ pub(crate) struct Reader {
     mailbox: Arc<Mailbox>,
     /// Taken and not read.
     events: VecDeque<Event<Held>>,
+    report: Option<Report>,
 }
 
-type Next = Poll<Option<Result<Event<Held>, MemoryError>>>;
+/// An event, the end, or nothing yet.
+pub(crate) type Next = Poll<Option<Result<Event<Held>, FellBehind>>>;
 
-/// What a reader finds.
-pub(crate) struct Read {
-    pub(crate) next: Next,
-    /// A publisher was waiting for the room that this read has made: tell the broker.
+/// The intake failed, as it was asked to, for it was read too slowly.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FellBehind;
+
+/// What reading has changed for others: it is for the broker to know.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Report {
+    /// A publisher was waiting for the room that there is now.
     pub(crate) awaited: bool,
-    /// This many were too old, and are told as lost.
+    /// This many messages were too old, and are told as lost.
     pub(crate) expired: u64,
 }
 
@@ -186,31 +191,28 @@ impl Mailbox {
 
 impl Reader {
     pub(crate) const fn new(mailbox: Arc<Mailbox>) -> Self {
-        Self { mailbox, events: VecDeque::new() }
+        Self { mailbox, events: VecDeque::new(), report: None }
     }
 
-    /// The next event, or a wake-up when there is one.
-    pub(crate) fn read(&mut self, cx: &Context<'_>) -> Read {
+    /// The next event, or a wake-up when there is one. Look for a [`Report`] after it.
+    pub(crate) fn read(&mut self, cx: &Context<'_>) -> Next {
         if self.events.is_empty()
             && let Some(end) = self.take(cx)
         {
-            return Read { next: end, ..Read::pending() };
+            return end;
         }
-        let (expired, awaited) = self.drop_expired();
-        if expired > 0 {
-            let mut lost = expired;
-            if let Some(Event::Lost(more)) = self.events.front() {
-                lost += more;
-                self.events.pop_front();
-            }
-            return Read { next: Poll::Ready(Some(Ok(Event::Lost(lost)))), awaited, expired };
+        if let Some(lost) = self.drop_expired() {
+            return Poll::Ready(Some(Ok(Event::Lost(lost))));
         }
-        let Some(event) = self.events.pop_front() else { return Read::pending() };
-        let awaited = match &event {
-            Event::Item(held) => self.count(held),
-            _ => false,
-        };
-        Read { next: Poll::Ready(Some(Ok(event))), awaited, expired }
+        let Some(event) = self.events.pop_front() else { return Poll::Pending };
+        if let Event::Item(held) = &event {
+            self.count(held.len());
+        }
+        Poll::Ready(Some(Ok(event)))
+    }
+
+    pub(crate) fn report(&mut self) -> Option<Report> {
+        self.report.take()
     }
 
     /// Takes out of the mailbox what is there; what a read ends with, where that is nothing.
@@ -228,7 +230,7 @@ impl Reader {
                 None
             }
             (true, End::Stopped) => Some(Poll::Ready(None)),
-            (true, End::FellBehind) => Some(Poll::Ready(Some(Err(MemoryError::FellBehind)))),
+            (true, End::FellBehind) => Some(Poll::Ready(Some(Err(FellBehind)))),
             (true, End::Open) => {
                 register(&mut inner.waker, cx, &mut replaced);
                 Some(Poll::Pending)
@@ -238,28 +240,38 @@ impl Reader {
         end
     }
 
-    /// Takes out what is too old at the front; whether a publisher waits.
-    fn drop_expired(&mut self) -> (u64, bool) {
-        let (mut expired, mut awaited) = (0, false);
+    /// Takes out what is too old at the front; how many are lost with it.
+    fn drop_expired(&mut self) -> Option<u64> {
+        let mut lost = 0;
         while let Some(Event::Item(held)) = self.events.front()
             && held.is_expired()
         {
-            awaited |= self.count(held);
+            let bytes = held.len();
+            self.count(bytes);
             self.events.pop_front();
-            expired += 1;
+            lost += 1;
         }
-        (expired, awaited)
+        if lost == 0 {
+            return None;
+        }
+        self.report.get_or_insert_default().expired += lost;
+        if let Some(Event::Lost(more)) = self.events.front() {
+            lost += more;
+            self.events.pop_front();
+        }
+        Some(lost)
     }
 
-    /// Counts a message as read. Whether a publisher waits for its room.
-    fn count(&self, held: &Held) -> bool {
+    /// Counts a message as read, and sees whether a publisher waits for its room.
+    fn count(&mut self, bytes: usize) {
         let Mailbox { taken, awaited, .. } = &*self.mailbox;
         if !self.mailbox.blocks() {
-            taken.add(1, held.len(), Ordering::Release);
-            return false;
+            return taken.add(1, bytes, Ordering::Release);
         }
-        taken.add(1, held.len(), Ordering::SeqCst);
-        awaited.load(Ordering::SeqCst) && awaited.swap(false, Ordering::SeqCst)
+        taken.add(1, bytes, Ordering::SeqCst);
+        if awaited.load(Ordering::SeqCst) && awaited.swap(false, Ordering::SeqCst) {
+            self.report.get_or_insert_default().awaited = true;
+        }
     }
 }
 
@@ -268,20 +280,6 @@ impl Drop for Reader {
     fn drop(&mut self) {
         let unread = mem::take(&mut lock(&self.mailbox.inner).events);
         drop(unread);
-    }
-}
-
-impl Read {
-    /// Nothing yet.
-    pub(crate) const fn pending() -> Self {
-        Self { next: Poll::Pending, awaited: false, expired: 0 }
-    }
-}
-
-/// An event that comes from elsewhere.
-impl From<Event<Held>> for Read {
-    fn from(event: Event<Held>) -> Self {
-        Self { next: Poll::Ready(Some(Ok(event))), ..Self::pending() }
     }
 }
 

@@ -10,9 +10,16 @@ use crate::held::Held;
 pub(crate) struct Offer {
     /// Until it is taken.
     pub(crate) held: Option<Held>,
-    /// Fail where nobody gets it.
+    /// Apart, for most messages have none: what most have is two pointers, and moves as such.
+    pub(crate) terms: Option<Box<Terms>>,
+}
+
+/// On which terms the broker may take a message.
+#[derive(Debug, Default)]
+pub(crate) struct Terms {
+    /// Not where nobody gets it.
     pub(crate) must_route: bool,
-    /// Fail unless the log ends here.
+    /// Not unless the log ends here.
     pub(crate) end: Option<Position>,
 }
 
@@ -26,14 +33,14 @@ impl Offer {
         if message.position().is_some() {
             unplace(&mut message);
         }
-        let mut offer = Self { held: None, must_route, end: None };
+        let mut terms = must_route.then(|| Box::new(Terms { must_route, end: None }));
         if message.properties().is_some_and(|it| it.must_route || it.expected_position.is_some()) {
             let properties = message.properties_mut();
-            offer.must_route |= mem::take(&mut properties.must_route);
-            offer.end = properties.expected_position.take();
+            let terms = terms.get_or_insert_default();
+            terms.must_route |= mem::take(&mut properties.must_route);
+            terms.end = properties.expected_position.take();
         }
-        offer.held = Some(Held::new(message));
-        offer
+        Self { held: Some(Held::new(message)), terms }
     }
 }
 

@@ -127,7 +127,7 @@ impl State {
             self.counts.duplicates += 1;
             return Attempt::Done(Ok(Ok(receipt)));
         }
-        if let Some(wanted) = &offer.end
+        if let Some(wanted) = offer.terms.as_ref().and_then(|terms| terms.end.as_ref())
             && let Err(err) = self.check_end(wanted)
         {
             return Attempt::Done(Ok(Err(err)));
@@ -154,7 +154,8 @@ impl State {
             }
             _ => &mut unremembered,
         };
-        if offer.must_route && route.copies_needed() == 0 {
+        if offer.terms.as_ref().is_some_and(|terms| terms.must_route) && route.copies_needed() == 0
+        {
             return Attempt::Done(Ok(Err(MemoryError::Unroutable)));
         }
         if !route.await_room(message.payload.len()) {
@@ -179,9 +180,10 @@ impl State {
 
     fn check_end(&self, wanted: &Position) -> Result<(), MemoryError> {
         match self.log.as_ref().map(Log::end) {
-            Some(end) if end != *wanted => {
-                Err(MemoryError::WrongPosition { end, wanted: wanted.clone() })
-            }
+            Some(end) if end != *wanted => Err(MemoryError::WrongPosition {
+                end: Box::new(end),
+                wanted: Box::new(wanted.clone()),
+            }),
             _ => Ok(()),
         }
     }

@@ -9,8 +9,14 @@ use futures_core::Stream;
 use sinew_core::{Event, Incoming, Message, Result, Start, Subscribe, Subscription};
 
 use crate::{
-    Memory, clock, connection::Connection, held::Held, intakes::Registered, log::Replayed,
-    mailbox::Read, state::Health,
+    Memory, clock,
+    connection::Connection,
+    error::MemoryError,
+    held::Held,
+    intakes::Registered,
+    log::Replayed,
+    mailbox::{FellBehind, Next},
+    state::Health,
 };
 
 impl Subscribe for Memory {
@@ -38,36 +44,36 @@ impl Messages {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Event<Message>>>> {
-        let read = if self.replays { self.replay(cx) } else { self.intake.reader.read(cx) };
-        if read.awaited || read.expired > 0 {
+        let next = if self.replays { self.replay(cx) } else { self.intake.reader.read(cx) };
+        if let Some(report) = self.intake.reader.report() {
             self.connection.shared.with(|state, wakers| {
-                state.counts.expired += read.expired;
-                if read.awaited {
+                state.counts.expired += report.expired;
+                if report.awaited {
                     state.waiting.drain(wakers);
                 }
             });
         }
-        read.next.map(|next| {
+        next.map(|next| {
             next.map(|event| match event {
                 Ok(event) => Ok(event.map(Held::into_message)),
-                Err(err) => Err(err.during("memory subscribe")),
+                Err(FellBehind) => Err(MemoryError::FellBehind.during("memory subscribe")),
             })
         })
     }
 
     /// Reads the log, and the mailbox once there is no more of it. Under one lock, so that no thaw is missed.
-    fn replay(&mut self, cx: &Context<'_>) -> Read {
+    fn replay(&mut self, cx: &Context<'_>) -> Next {
         let Self { connection, intake, replays } = self;
         connection.shared.with(|state, _| {
             if state.health == Health::Frozen {
                 return intake.reader.read(cx);
             }
             match state.replay(intake.id) {
-                Replayed::Message(held) => Read::from(Event::Item(held)),
-                Replayed::Lost(count) => Read::from(Event::Lost(count)),
+                Replayed::Message(held) => Poll::Ready(Some(Ok(Event::Item(held)))),
+                Replayed::Lost(count) => Poll::Ready(Some(Ok(Event::Lost(count)))),
                 Replayed::Further => {
                     cx.waker().wake_by_ref();
-                    Read::pending()
+                    Poll::Pending
                 }
                 Replayed::End => {
                     *replays = false;
