@@ -159,6 +159,7 @@ impl Receipts {
 /// Reads a payload, unless interrupted.
 pub(crate) async fn read(session: &Session, argument: Option<String>) -> Result<Bytes, Failure> {
     let source = Source::of(argument);
+    session.output.detail("reading the payload");
     let reading = tokio::task::spawn_blocking(move || source.read());
     session
         .interrupt
