@@ -49,7 +49,9 @@ pub trait PublishExt: Publish {
     ///
     /// Dropped before hand-over it has sent nothing, after it the message is on its way.
     fn send(&self, message: Message) -> impl Future<Output = Result<Receipt>> + Send {
-        async { self.publish(message).await?.await }
+        // Called here, so that the message is moved into one future, not through two.
+        let publishing = self.publish(message);
+        async { publishing.await?.await }
     }
 
     /// Encodes `payload`, publishes it under `subject` and waits for the broker's answer.
