@@ -116,11 +116,14 @@ async fn on_terminal(
     let mut table = Table::new(watch.table(), report);
     let mut redraw = interval(Duration::from_millis(200));
     redraw.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told = 0;
+    let (mut told, mut stop) = (0, Stop::Ended);
     while !ending.reached(told) {
         tokio::select! {
             biased;
-            why = session.interrupt.or_deadline(deadline) => return Ok((why, told)),
+            why = session.interrupt.or_deadline(deadline) => {
+                stop = why;
+                break;
+            }
             _ = redraw.tick() => table.draw()?,
             event = watch.next() => {
                 let Some(event) = event.transpose()? else { break };
@@ -129,6 +132,7 @@ async fn on_terminal(
             }
         }
     }
+    // What stays in the scrollback is the state at the end.
     table.draw()?;
-    Ok((Stop::Ended, told))
+    Ok((stop, told))
 }
