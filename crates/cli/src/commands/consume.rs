@@ -201,6 +201,7 @@ impl Work {
             }
         }
     }
+
     /// Runs the command; once the consumer should end, for the time of grace at most.
     async fn run(
         &self,
