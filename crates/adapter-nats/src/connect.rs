@@ -254,7 +254,18 @@ impl Inner {
         self.round_trip_on(self.generation()).await
     }
 
-    /// The same, on the connection of `generation`.
+    /// A round trip, after which all that the server has refused before is known.
+    ///
+    /// A refusal arrives before the answer, but on a way of its own through the client, which a second round trip
+    /// gives it the time for. One that comes later all the same is told later: by the next flush, by the intake.
+    pub(crate) async fn confirmed(&self) -> Result<(), Cause> {
+        self.round_trip().await?;
+        self.round_trip().await?;
+        self.hear_refusals();
+        Ok(())
+    }
+
+    /// A round trip on the connection of `generation`.
     ///
     /// The client cannot tell when a PING was answered, so the sign is a message to ourselves. Where we may not
     /// publish it, the server's refusal is as good a sign.
@@ -286,11 +297,7 @@ impl Inner {
         // All permits are free when nothing is in flight.
         drop(self.in_flight.acquire_many(IN_FLIGHT).await.map_err(|_| failed(Cause::closed()))?);
         let since = self.unflushed.swap(0, Ordering::AcqRel);
-        let answered = self.round_trip().await;
-        // The server's refusals come before its answer, but another task brings them.
-        for _ in 0..8 {
-            tokio::task::yield_now().await;
-        }
+        let answered = self.confirmed().await;
         if let Some(err) = self.mux.take_unread() {
             return Err(err);
         }

@@ -163,9 +163,7 @@ impl Inner {
     }
 
     async fn look(&self, signal: &Signal) {
-        for text in signal.take_refusals() {
-            self.refuse(&text);
-        }
+        self.hear_refusals();
         let dropped = signal.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
             // The client does not say whose they were.
@@ -183,6 +181,13 @@ impl Inner {
                 view.up = true;
                 view.generation = generation;
             });
+        }
+    }
+
+    /// Tells whom they concern what the server has refused.
+    pub(crate) fn hear_refusals(&self) {
+        for text in self.signal.take_refusals() {
+            self.refuse(&text);
         }
     }
 

@@ -32,7 +32,8 @@ pub(crate) struct Mux {
     /// With its final dot.
     prefix: String,
     next: AtomicU64,
-    slots: Mutex<HashMap<u64, Slot>>,
+    /// None once the connection is closed.
+    slots: Mutex<Option<HashMap<u64, Slot>>>,
     /// The first failure that nobody has been told.
     unread: Mutex<Option<Error>>,
 }
@@ -107,7 +108,7 @@ impl Mux {
         Arc::new(Self {
             prefix,
             next: AtomicU64::new(1),
-            slots: Mutex::default(),
+            slots: Mutex::new(Some(HashMap::new())),
             unread: Mutex::default(),
         })
     }
@@ -134,13 +135,20 @@ impl Mux {
 
     fn open(&self, slot: Slot) -> Ticket<'_> {
         let token = self.next.fetch_add(1, Ordering::Relaxed);
-        self.lock().insert(token, slot);
+        let mut late = None;
+        match self.lock().as_mut() {
+            Some(slots) => drop(slots.insert(token, slot)),
+            None => late = Some(slot),
+        }
+        if let Some(slot) = late {
+            self.give_up(slot);
+        }
         Ticket { mux: self, token, kept: false }
     }
 
     /// Forgets an address; what comes to it from now on reaches nobody.
     pub(crate) fn close(&self, token: u64) {
-        let slot = self.lock().remove(&token);
+        let slot = self.lock().as_mut().and_then(|slots| slots.remove(&token));
         if let Some(Slot::Many(answers)) = slot {
             answers.end(None);
         }
@@ -149,12 +157,13 @@ impl Mux {
     /// The server refused a publish to `subject`: if that was an address of ours, the server has got so far; if an
     /// answer is awaited about it, this is the answer. Says whether anyone was told.
     pub(crate) fn refused(&self, subject: &str) -> bool {
-        let mut slots = self.lock();
+        let mut guard = self.lock();
+        let Some(slots) = guard.as_mut() else { return false };
         let token = self.token(subject).or_else(|| {
             slots.iter().filter(|(_, slot)| slot.is_about(subject)).map(|(token, _)| *token).min()
         });
         let slot = token.and_then(|token| slots.remove(&token));
-        drop(slots);
+        drop(guard);
         match slot {
             Some(Slot::Once(question)) => {
                 self.answer(question, Err(Cause::denied_publish()));
@@ -170,18 +179,19 @@ impl Mux {
 
     fn deliver(&self, message: WireMessage, converter: &mut Converter) {
         let Some(token) = self.token(&message.subject) else { return };
-        let mut slots = self.lock();
+        let mut guard = self.lock();
+        let Some(slots) = guard.as_mut() else { return };
         match slots.get(&token) {
             Some(Slot::Once(_)) => {
                 let slot = slots.remove(&token);
-                drop(slots);
+                drop(guard);
                 if let Some(Slot::Once(question)) = slot {
                     self.answer(question, judge(message));
                 }
             }
             Some(Slot::Many(answers)) => {
                 let answers = Arc::clone(answers);
-                drop(slots);
+                drop(guard);
                 match judge(message) {
                     Ok(message) => {
                         let size = message.payload.len();
@@ -202,14 +212,15 @@ impl Mux {
             Slot::Once(it) if view.is_past(it.generation) => Some(Cause::broke()),
             _ => None,
         };
-        let mut slots = self.lock();
+        let mut guard = self.lock();
+        let Some(slots) = guard.as_mut() else { return };
         let given_up: Vec<_> =
             slots.iter().filter_map(|(token, slot)| Some((*token, overdue(slot)?))).collect();
         let given_up: Vec<_> = given_up
             .into_iter()
             .filter_map(|(token, cause)| Some((slots.remove(&token)?, cause)))
             .collect();
-        drop(slots);
+        drop(guard);
         for (slot, cause) in given_up {
             if let Slot::Once(question) = slot {
                 self.answer(question, Err(cause));
@@ -243,7 +254,7 @@ impl Mux {
     }
 
     fn tell(&self, event: &Event<Message>) {
-        for slot in self.lock().values() {
+        for slot in self.lock().iter().flat_map(HashMap::values) {
             if let Slot::Many(answers) = slot {
                 answers.tell(event.clone());
             }
@@ -251,16 +262,21 @@ impl Mux {
     }
 
     fn end(&self) {
-        let slots = std::mem::take(&mut *self.lock());
-        for slot in slots.into_values() {
-            match slot {
-                Slot::Once(question) => self.answer(question, Err(Cause::closed())),
-                Slot::Many(answers) => answers.end(None),
-            }
+        let slots = self.lock().take();
+        for slot in slots.into_iter().flat_map(HashMap::into_values) {
+            self.give_up(slot);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Slot>> {
+    /// No answer will come any more.
+    fn give_up(&self, slot: Slot) {
+        match slot {
+            Slot::Once(question) => self.answer(question, Err(Cause::closed())),
+            Slot::Many(answers) => answers.end(None),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<HashMap<u64, Slot>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

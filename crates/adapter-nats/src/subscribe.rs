@@ -205,6 +205,10 @@ impl Subscribe for Nats {
             filters.set_grouped();
         }
         let group = wanted.group.as_ref().map(|group| sinew_core::encode_name(group.as_str()));
+        // Known before the server is asked: its refusal may be here before the answer to anything else.
+        let control = Control::new(wanted.buffer, filters.subjects().to_vec());
+        let intake: Arc<dyn Intake> = Arc::clone(&control) as _;
+        inner.register(Arc::downgrade(&intake));
         let mut subscribers = Vec::with_capacity(filters.subjects().len());
         for subject in filters.subjects() {
             let subscriber = match &group {
@@ -215,9 +219,6 @@ impl Subscribe for Nats {
             };
             subscribers.push(subscriber.map_err(|err| failed(err.into()))?);
         }
-        let control = Control::new(wanted.buffer, filters.subjects().to_vec());
-        let intake: Arc<dyn Intake> = Arc::clone(&control) as _;
-        inner.register(Arc::downgrade(&intake));
         let forwarder = Forwarder {
             subscribers,
             converter: Converter::new(filters.clone()),
@@ -230,22 +231,10 @@ impl Subscribe for Nats {
         inner.handle.spawn(forwarder.run());
         // From here on a dropped call stops it.
         let incoming = Arc::clone(&control).incoming();
-        inner.registered().await.map_err(failed)?;
+        inner.confirmed().await.map_err(failed)?;
         match control.buffer.take_failure() {
             Some(err) => Err(err),
             None => Ok(incoming),
         }
-    }
-}
-
-impl Inner {
-    /// Ends when the server has taken in the subscriptions made before, on whichever connection.
-    pub(crate) async fn registered(&self) -> Result<(), Cause> {
-        self.round_trip().await?;
-        // A refusal came before the answer, but another task brings it.
-        for _ in 0..8 {
-            tokio::task::yield_now().await;
-        }
-        Ok(())
     }
 }
