@@ -60,6 +60,8 @@ impl Capabilities {
     ///
     /// [`ErrorKind::Unsupported`] ([`ErrorKind::TooLarge`] for a payload), naming the capability, the backend and
     /// the substitute.
+    // Every caller names its need, so what is left of this where it is called is one comparison.
+    #[inline(always)]
     pub fn require(&self, need: Need, substitute: &str) -> Result<()> {
         let lacks = match need {
             Need::Confirm(it) => at_least("publish confirmation", it, self.confirm),
@@ -82,31 +84,48 @@ impl Capabilities {
             Need::Overflow(it) => one_of("overflow", it, self.overflow.has(it), self.overflow),
             Need::Payload(bytes) => match self.max_payload {
                 Some(max) if bytes > max => {
-                    return Err(Error::new(ErrorKind::TooLarge, self.backend)
-                        .with_detail(format!("{bytes} bytes, at most {max} fit; {substitute}")));
+                    return Err(too_large(self.backend, bytes, max, substitute));
                 }
                 _ => None,
             },
         };
-        lacks.map_or(Ok(()), |lack| {
-            Err(Error::new(ErrorKind::Unsupported, self.backend)
-                .with_detail(format!("{lack}; {substitute}")))
-        })
+        match lacks {
+            None => Ok(()),
+            Some(lack) => Err(unsupported(self.backend, &lack, substitute)),
+        }
     }
 }
 
 /// What is missing, in words; nothing is written where nothing is.
+#[inline]
 fn at_least<T: Ord + fmt::Display>(what: &str, wanted: T, has: T) -> Option<String> {
-    (has < wanted).then(|| format!("{what} `{wanted}` is needed, it has {has}"))
+    one_of(what, &wanted, has >= wanted, &has)
 }
 
+#[inline]
 fn one_of(
     what: &str,
     wanted: impl fmt::Display,
     is_met: bool,
     has: impl fmt::Display,
 ) -> Option<String> {
-    (!is_met).then(|| format!("{what} `{wanted}` is needed, it has {has}"))
+    if is_met { None } else { Some(lack(what, &wanted, &has)) }
+}
+
+#[cold]
+fn lack(what: &str, wanted: &dyn fmt::Display, has: &dyn fmt::Display) -> String {
+    format!("{what} `{wanted}` is needed, it has {has}")
+}
+
+#[cold]
+fn unsupported(backend: &'static str, lack: &str, substitute: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, backend).with_detail(format!("{lack}; {substitute}"))
+}
+
+#[cold]
+fn too_large(backend: &'static str, bytes: usize, max: usize, substitute: &str) -> Error {
+    Error::new(ErrorKind::TooLarge, backend)
+        .with_detail(format!("{bytes} bytes, at most {max} fit; {substitute}"))
 }
 
 #[cfg(test)]
