@@ -231,11 +231,12 @@ impl Inner {
         for intake in self.intakes() {
             intake.end();
         }
+        // Before anyone can know of the end: nothing is handed over after it.
+        self.signal.close();
         self.view.send_modify(|view| {
             view.up = false;
             view.phase = Phase::Closed { in_time };
         });
-        self.signal.close();
         // The client hears it at once, or is between two attempts to connect, of which there will be no more.
         let _ = timeout(LOOK, self.client.drain()).await;
     }

@@ -180,6 +180,7 @@ impl Source for Member {
             lease,
             unsettled: Unsettled::new(&nats.inner.unsettled),
             inner: Arc::clone(&nats.inner),
+            freed: Arc::clone(&self.freed),
         };
         let size = message.payload.len();
         let mut message = self

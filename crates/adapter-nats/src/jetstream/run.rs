@@ -141,7 +141,8 @@ impl<S: Source> Runner<S> {
     /// Tries until the consumer is there. `None` when the link went down again meanwhile.
     async fn rejoin(&mut self) -> Result<Option<Pull>, Option<Cause>> {
         loop {
-            let view = *self.view.borrow_and_update();
+            // Not marked as seen: what it says of the link is for the loop to tell.
+            let view = *self.view.borrow();
             if view.is_closed() {
                 return Err(None);
             }

@@ -156,11 +156,13 @@ pub(crate) struct Settler {
     pub(crate) lease: Arc<Lease>,
     pub(crate) unsettled: Unsettled,
     pub(crate) inner: Arc<Inner>,
+    /// Told when no verdict will take the room.
+    pub(crate) freed: Arc<Notify>,
 }
 
 impl Settle for Settler {
     fn settle(self: Box<Self>, verdict: Verdict) -> Pending<()> {
-        let Self { room, lease, unsettled, inner } = *self;
+        let Self { room, lease, unsettled, inner, freed } = *self;
         let payload = match verdict {
             Verdict::Ack => Bytes::from_static(b"+ACK"),
             Verdict::Requeue => REQUEUE,
@@ -174,6 +176,8 @@ impl Settle for Settler {
             _ => return Pending::ready(Err(Error::new(ErrorKind::Unsupported, OPERATION))),
         };
         if !lease.settle() {
+            drop(room);
+            freed.notify_one();
             return Pending::ready(Err(revoked()));
         }
         let (question, answer) = Question::new(inner.answer_timeout, inner.generation());
