@@ -5,6 +5,7 @@ use sinew_core::{
     AnyBackend, AnyPublisher, Attempt, Attempts, Consumption, Delivery, ErrorKind, Incoming,
     Requeue, Settlement, Subject, Verdict,
 };
+use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     Context, During, Failure, Outcome,
@@ -117,37 +118,54 @@ async fn a_dropped_delivery_comes_back(cx: &Context) -> Outcome {
 }
 
 async fn a_panicking_handler_loses_nothing(cx: &Context) -> Outcome {
-    handlers_die(cx, "panicking", |delivery| async move {
-        let _held = delivery;
-        // A panic, without the noise of one.
-        std::panic::resume_unwind(Box::new("a handler's panic"))
-    })
-    .await
+    handlers_die(cx, "panicking", Death::Panic).await
 }
 
 async fn a_cancelled_handler_loses_nothing(cx: &Context) -> Outcome {
-    handlers_die(cx, "cancelled", |delivery| async move {
-        let _held = delivery;
-        std::future::pending().await
-    })
-    .await
+    handlers_die(cx, "cancelled", Death::Cancellation).await
+}
+
+#[derive(Clone, Copy)]
+enum Death {
+    Panic,
+    Cancellation,
 }
 
 /// Fifty handlers die with their deliveries; all fifty come back, and then nothing is left unsettled.
-async fn handlers_die<F>(cx: &Context, name: &str, handler: impl Fn(Delivery) -> F) -> Outcome
-where
-    F: Future<Output = ()> + Send + 'static,
-{
+async fn handlers_die(cx: &Context, name: &str, death: Death) -> Outcome {
     let work = Work::open(cx, name).await?;
     let mut queue = work.consume().await?;
     work.publish(50).await?;
-    let mut handlers = tokio::task::JoinSet::new();
+    let mut handlers = JoinSet::new();
+    let (start, mut started) = mpsc::channel(50);
     for delivery in work.take(&mut queue, 50).await? {
-        handlers.spawn(handler(delivery));
+        let start = start.clone();
+        handlers.spawn(async move {
+            let _held = delivery;
+            let _ = start.send(()).await;
+            match death {
+                // A panic, without the noise of one.
+                Death::Panic => std::panic::resume_unwind(Box::new("a handler's panic")),
+                Death::Cancellation => std::future::pending().await,
+            }
+        });
     }
-    tokio::task::yield_now().await;
-    handlers.abort_all();
-    while handlers.join_next().await.is_some() {}
+    for _ in 0..50 {
+        cx.soon("a handler's start", started.recv()).await?;
+    }
+    if let Death::Cancellation = death {
+        handlers.abort_all();
+    }
+    let mut died = 0;
+    while let Some(end) = cx.soon("a handler's end", handlers.join_next()).await? {
+        let end: Result<(), _> = end;
+        died += match (end, death) {
+            (Err(err), Death::Panic) if err.is_panic() => 1,
+            (Err(err), Death::Cancellation) if err.is_cancelled() => 1,
+            _ => 0,
+        };
+    }
+    ensure_eq("handlers that died as they should", &died, &50)?;
     Intake::Queue(queue).exactly(cx, numbered("m", 50)).await?;
     work.is_empty().await
 }
@@ -377,8 +395,8 @@ impl<'a> Work<'a> {
 
     /// What all of `queues` yield together is each of `count` numbered messages, once; acks them.
     pub(super) async fn share(&self, queues: Vec<Incoming<Delivery>>, count: u32) -> Outcome {
-        let (sender, mut taken) = tokio::sync::mpsc::channel(count as usize);
-        let mut tasks = tokio::task::JoinSet::new();
+        let (sender, mut taken) = mpsc::channel(count as usize);
+        let mut tasks = JoinSet::new();
         for mut queue in queues {
             let sender = sender.clone();
             tasks.spawn(async move {
