@@ -1,0 +1,245 @@
+//! What can go wrong, and what each cause means to callers.
+use std::{error::Error as StdError, io};
+
+use lapin::{
+    ErrorKind as ClientKind,
+    protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError},
+};
+use sinew_core::{Error, ErrorKind, Sent};
+
+/// An operation that failed. Never shown to users: it becomes a [`sinew_core::Error`].
+#[derive(Debug, thiserror::Error)]
+#[error("{operation}")]
+pub(crate) struct AmqpError {
+    operation: &'static str,
+    subject: Option<Box<str>>,
+    #[source]
+    cause: Cause,
+}
+
+/// Why an operation failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Cause {
+    /// What the client says, which is often what the broker said.
+    #[error("the client reported it")]
+    Client { sent: Sent, source: lapin::Error },
+    /// A file that options name.
+    #[error("the options name a file that cannot be used")]
+    File { what: &'static str, source: std::sync::Arc<io::Error> },
+    #[error("the TLS options do not fit together")]
+    Tls(#[from] rustls::Error),
+    /// What the caller gave is not to be used so.
+    #[error("{detail}")]
+    Given { kind: ErrorKind, detail: String },
+    /// What we know by ourselves.
+    #[error("{detail}")]
+    Plain { kind: ErrorKind, detail: &'static str, sent: Sent },
+}
+
+impl Cause {
+    pub(crate) const fn plain(kind: ErrorKind, detail: &'static str) -> Self {
+        Self::Plain { kind, detail, sent: Sent::No }
+    }
+
+    pub(crate) fn options(detail: impl Into<String>) -> Self {
+        Self::Given { kind: ErrorKind::InvalidOptions, detail: detail.into() }
+    }
+
+    pub(crate) const fn down() -> Self {
+        Self::plain(ErrorKind::Disconnected, "the link is down; it reconnects by itself")
+    }
+
+    /// The link broke after the frame was handed to the client.
+    pub(crate) const fn broke() -> Self {
+        Self::Plain {
+            kind: ErrorKind::Disconnected,
+            detail: "the link broke before the answer came",
+            sent: Sent::Maybe,
+        }
+    }
+
+    /// The broker did not answer in time.
+    pub(crate) const fn late() -> Self {
+        Self::Plain {
+            kind: ErrorKind::Timeout,
+            detail: "the broker did not answer in time",
+            sent: Sent::Maybe,
+        }
+    }
+
+    pub(crate) const fn closed() -> Self {
+        Self::plain(ErrorKind::Closed, "the link was drained")
+    }
+
+    /// The frame had been handed to the client when it failed, so that its fate is open.
+    pub(crate) const fn after_sending(source: lapin::Error) -> Self {
+        Self::Client { sent: Sent::Maybe, source }
+    }
+
+    pub(crate) fn during(self, operation: &'static str) -> AmqpError {
+        AmqpError { operation, subject: None, cause: self }
+    }
+
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Client { source, .. } => client_kind(source),
+            Self::File { .. } | Self::Tls(_) => ErrorKind::InvalidOptions,
+            Self::Given { kind, .. } | Self::Plain { kind, .. } => *kind,
+        }
+    }
+
+    /// Whether trying again would meet the same refusal: what the broker was asked for is wrong, not the moment.
+    pub(crate) fn is_lasting(&self) -> bool {
+        match self {
+            Self::Client { source, .. } => {
+                tls_fault(source).is_some() || !client_kind_is_passing(client_kind(source))
+            }
+            other => !client_kind_is_passing(other.kind()),
+        }
+    }
+
+    const fn sent(&self) -> Sent {
+        match self {
+            Self::Client { sent, .. } | Self::Plain { sent, .. } => *sent,
+            _ => Sent::No,
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Self::Client { source, .. } => client_detail(source),
+            Self::File { what, .. } => format!("the {what} cannot be used"),
+            other => other.to_string(),
+        }
+    }
+
+    fn into_source(self) -> Option<Box<dyn StdError + Send + Sync>> {
+        match self {
+            Self::Client { source, .. } => Some(source.into()),
+            Self::File { source, .. } => Some(source.into()),
+            Self::Tls(source) => Some(source.into()),
+            Self::Given { .. } | Self::Plain { .. } => None,
+        }
+    }
+}
+
+/// The request was answered with an error, or never left: nothing was published by it.
+impl From<lapin::Error> for Cause {
+    fn from(source: lapin::Error) -> Self {
+        Self::Client { sent: Sent::No, source }
+    }
+}
+
+impl AmqpError {
+    /// Names what it was about: a subject, a queue, or an address without secrets.
+    pub(crate) fn on(mut self, subject: impl Into<Box<str>>) -> Self {
+        self.subject = Some(subject.into());
+        self
+    }
+}
+
+impl From<AmqpError> for Error {
+    fn from(err: AmqpError) -> Self {
+        let AmqpError { operation, subject, cause } = err;
+        let mut core = Self::new(cause.kind(), operation)
+            .with_sent(cause.sent())
+            .with_detail(cause.detail());
+        if cause.is_lasting() {
+            core = core.with_transient(false);
+        }
+        if let Some(subject) = subject {
+            core = core.with_subject(subject);
+        }
+        match cause.into_source() {
+            Some(source) => core.with_source(source),
+            None => core,
+        }
+    }
+}
+
+const fn client_kind_is_passing(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Unreachable
+            | ErrorKind::Disconnected
+            | ErrorKind::Timeout
+            | ErrorKind::Overloaded
+            | ErrorKind::Revoked
+            | ErrorKind::NoResponders
+    )
+}
+
+/// The broker's reply codes, as AMQP 0-9-1 and RabbitMQ use them.
+fn client_kind(err: &lapin::Error) -> ErrorKind {
+    if tls_fault(err).is_some() {
+        return ErrorKind::Unreachable;
+    }
+    match err.kind() {
+        ClientKind::ProtocolError(said) => match said.kind() {
+            AMQPErrorKind::Soft(soft) => match soft {
+                AMQPSoftError::ACCESSREFUSED => ErrorKind::Denied,
+                AMQPSoftError::NOTFOUND => ErrorKind::NotFound,
+                AMQPSoftError::RESOURCELOCKED | AMQPSoftError::PRECONDITIONFAILED => {
+                    ErrorKind::Conflict
+                }
+                AMQPSoftError::CONTENTTOOLARGE => ErrorKind::TooLarge,
+                AMQPSoftError::NOROUTE => ErrorKind::Unroutable,
+                AMQPSoftError::NOCONSUMERS => ErrorKind::NoResponders,
+            },
+            AMQPErrorKind::Hard(hard) => match hard {
+                AMQPHardError::CONNECTIONFORCED => ErrorKind::Disconnected,
+                AMQPHardError::INVALIDPATH => ErrorKind::NotFound,
+                // RabbitMQ's answer to a virtual host that it lacks, or that the user may not enter.
+                AMQPHardError::NOTALLOWED => ErrorKind::Denied,
+                AMQPHardError::RESOURCEERROR => ErrorKind::Overloaded,
+                AMQPHardError::INTERNALERROR => ErrorKind::Internal,
+                _ => ErrorKind::Protocol,
+            },
+        },
+        ClientKind::InvalidProtocolVersion(_) | ClientKind::ParsingError(_) => ErrorKind::Protocol,
+        ClientKind::SerialisationError(_) => ErrorKind::InvalidHeader,
+        ClientKind::AuthProviderError(_) => ErrorKind::Denied,
+        ClientKind::ChannelsLimitReached => ErrorKind::Overloaded,
+        ClientKind::IOError(io) if is_unreachable(io) => ErrorKind::Unreachable,
+        _ => ErrorKind::Disconnected,
+    }
+}
+
+/// Name resolution has no stable kind of its own, so what is listed is what happens to a link that was there.
+fn is_unreachable(err: &io::Error) -> bool {
+    use io::ErrorKind as Io;
+    !matches!(
+        err.kind(),
+        Io::ConnectionReset
+            | Io::ConnectionAborted
+            | Io::BrokenPipe
+            | Io::NotConnected
+            | Io::UnexpectedEof
+            | Io::TimedOut
+            | Io::WriteZero
+    )
+}
+
+fn client_detail(err: &lapin::Error) -> String {
+    if tls_fault(err).is_some() {
+        return "the TLS handshake failed; check the server's certificate, its host name and the CA".into();
+    }
+    match err.kind() {
+        ClientKind::ProtocolError(said) => {
+            format!("the broker says {}: {}", said.get_id(), said.get_message())
+        }
+        ClientKind::IOError(_) if client_kind(err) == ErrorKind::Unreachable => {
+            "is RabbitMQ running there?".into()
+        }
+        ClientKind::IOError(_) | ClientKind::MissingHeartbeatError => "the link broke".into(),
+        ClientKind::InvalidProtocolVersion(_) | ClientKind::ParsingError(_) => {
+            "what answered is no AMQP 0-9-1 broker".into()
+        }
+        _ => "the link is gone; it reconnects by itself".into(),
+    }
+}
+
+fn tls_fault(err: &lapin::Error) -> Option<&rustls::Error> {
+    let ClientKind::IOError(io) = err.kind() else { return None };
+    io.get_ref()?.downcast_ref::<rustls::Error>()
+}
