@@ -1,6 +1,7 @@
 //! Properties of what parses, matches, encodes and is shown, over texts made to collide.
 
 mod errors;
+mod events;
 mod headers;
 mod names;
 mod patterns;
