@@ -1,12 +1,11 @@
 //! What one intake has been sent and has not read yet: bounded, in order, with the truth about what was lost.
 use std::{
-    collections::VecDeque,
     mem,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
 
-use sinew_core::{Buffer, Event, Overflow};
+use sinew_core::{Buffer, Event, EventQueue, Overflow};
 
 use crate::{
     held::Held,
@@ -42,8 +41,7 @@ struct Count {
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// No two `Lost` stand together, and of link states no more than three.
-    events: VecDeque<Event<Held>>,
+    events: EventQueue<Held>,
     end: End,
     waker: Option<Waker>,
 }
@@ -61,7 +59,7 @@ enum End {
 pub(crate) struct Reader {
     mailbox: Arc<Mailbox>,
     /// Taken and not read.
-    events: VecDeque<Event<Held>>,
+    events: EventQueue<Held>,
     report: Option<Report>,
 }
 
@@ -129,11 +127,11 @@ impl Mailbox {
                 }
                 Overflow::DropOldest => self.drop_oldest(&mut inner, bytes),
                 // Publishers wait for a blocking mailbox before they push, so none gets here.
-                _ => return inner.lose_last(),
+                _ => return inner.events.push(Event::Lost(1)),
             }
         }
         self.added.add(1, bytes, Ordering::Release);
-        inner.events.push_back(Event::Item(held));
+        inner.events.push(Event::Item(held));
         wakers.push(inner.waker.take());
     }
 
@@ -143,13 +141,7 @@ impl Mailbox {
         if inner.end != End::Open {
             return;
         }
-        // A reader that missed an `Up` between two `Down`s sees one `Down`.
-        let mut last = inner.events.iter().rev();
-        if matches!((last.next(), last.next()), (Some(Event::Up { .. }), Some(Event::Down))) {
-            inner.events.pop_back();
-        } else {
-            inner.events.push_back(state);
-        }
+        inner.events.push(state);
         wakers.push(inner.waker.take());
     }
 
@@ -166,49 +158,35 @@ impl Mailbox {
         wakers.push(lock(&self.inner).waker.take());
     }
 
-    /// Makes room for `bytes`, and counts what that costs where it is missing: in front.
+    /// Makes room for `bytes`, and counts what that costs where it is missing.
     fn drop_oldest(&self, inner: &mut Inner, bytes: usize) {
-        let mut lost = 0;
-        let mut states = VecDeque::new();
-        while !self.has_room(bytes) {
-            match inner.events.pop_front() {
-                Some(Event::Item(held)) => {
-                    self.added.add(usize::MAX, held.len().wrapping_neg(), Ordering::Release);
-                    lost += 1;
-                }
-                Some(Event::Lost(count)) => lost += count,
-                Some(state) => states.push_back(state),
-                None => break,
-            }
+        while !self.has_room(bytes)
+            && let Some(held) = inner.events.lose_oldest()
+        {
+            self.added.add(usize::MAX, held.len().wrapping_neg(), Ordering::Release);
         }
-        match inner.events.front_mut() {
-            Some(Event::Lost(count)) => *count += lost,
-            _ => inner.events.push_front(Event::Lost(lost)),
-        }
-        states.into_iter().rev().for_each(|state| inner.events.push_front(state));
     }
 }
 
 impl Reader {
     pub(crate) const fn new(mailbox: Arc<Mailbox>) -> Self {
-        Self { mailbox, events: VecDeque::new(), report: None }
+        Self { mailbox, events: EventQueue::new(), report: None }
     }
 
     /// The next event, or a wake-up when there is one. Look for a [`Report`] after it.
     pub(crate) fn read(&mut self, cx: &Context<'_>) -> Next {
-        if self.events.is_empty()
-            && let Some(end) = self.take(cx)
-        {
-            return end;
+        loop {
+            self.lose_expired();
+            if let Some(event) = self.events.pop() {
+                if let Event::Item(held) = &event {
+                    self.count(held.len());
+                }
+                return Poll::Ready(Some(Ok(event)));
+            }
+            if let Some(end) = self.take(cx) {
+                return end;
+            }
         }
-        if let Some(lost) = self.drop_expired() {
-            return Poll::Ready(Some(Ok(Event::Lost(lost))));
-        }
-        let Some(event) = self.events.pop_front() else { return Poll::Pending };
-        if let Event::Item(held) = &event {
-            self.count(held.len());
-        }
-        Poll::Ready(Some(Ok(event)))
     }
 
     pub(crate) fn report(&mut self) -> Option<Report> {
@@ -222,11 +200,13 @@ impl Reader {
         let end = match (inner.events.is_empty(), inner.end) {
             (false, _) if self.mailbox.bounds.overflow == Overflow::DropOldest => {
                 // The others may still have to make room.
-                self.events.extend(inner.events.pop_front());
+                if let Some(event) = inner.events.pop() {
+                    self.events.push(event);
+                }
                 None
             }
             (false, _) => {
-                mem::swap(&mut self.events, &mut inner.events);
+                self.events.append(&mut inner.events);
                 None
             }
             (true, End::Stopped) => Some(Poll::Ready(None)),
@@ -240,26 +220,14 @@ impl Reader {
         end
     }
 
-    /// Takes out what is too old at the front; how many are lost with it.
-    fn drop_expired(&mut self) -> Option<u64> {
-        let mut lost = 0;
-        while let Some(Event::Item(held)) = self.events.front()
-            && held.is_expired()
+    /// Counts what is too old as lost.
+    fn lose_expired(&mut self) {
+        while self.events.oldest().is_some_and(Held::is_expired)
+            && let Some(held) = self.events.lose_oldest()
         {
-            let bytes = held.len();
-            self.count(bytes);
-            self.events.pop_front();
-            lost += 1;
+            self.count(held.len());
+            self.report.get_or_insert_default().expired += 1;
         }
-        if lost == 0 {
-            return None;
-        }
-        self.report.get_or_insert_default().expired += lost;
-        if let Some(Event::Lost(more)) = self.events.front() {
-            lost += more;
-            self.events.pop_front();
-        }
-        Some(lost)
     }
 
     /// Counts a message as read, and sees whether a publisher waits for its room.
@@ -297,15 +265,5 @@ impl Count {
             added.load(Ordering::SeqCst).wrapping_sub(taken.load(Ordering::SeqCst))
         };
         (minus(&self.messages, &taken.messages), minus(&self.bytes, &taken.bytes))
-    }
-}
-
-impl Inner {
-    /// Counts a message lost after all that is here.
-    fn lose_last(&mut self) {
-        match self.events.back_mut() {
-            Some(Event::Lost(lost)) => *lost += 1,
-            _ => self.events.push_back(Event::Lost(1)),
-        }
     }
 }

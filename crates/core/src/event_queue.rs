@@ -210,3 +210,49 @@ fn join(earlier: Option<Box<Happened>>, later: Option<Box<Happened>>) -> Option<
         (earlier, later) => earlier.or(later),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(queue: &mut EventQueue<u8>) -> Vec<Event<u8>> {
+        std::iter::from_fn(|| queue.pop()).collect()
+    }
+
+    #[test]
+    fn a_link_that_flaps_and_loses_unread_takes_no_room() {
+        let mut queue = EventQueue::new();
+        queue.push(Event::Item(1));
+        for _ in 0..100 {
+            for event in [Event::Down, Event::Lost(2), Event::Up { gap: true }, Event::Lost(1)] {
+                queue.push(event);
+            }
+        }
+        let told = [Event::Item(1), Event::Lost(300), Event::Down, Event::Up { gap: true }];
+        assert_eq!(read(&mut queue), told);
+    }
+
+    #[test]
+    fn a_gap_that_was_taken_back_is_told_with_the_next_up() {
+        let mut queue = EventQueue::new();
+        queue.push(Event::Down);
+        assert_eq!(queue.pop(), Some(Event::Down));
+        for event in [Event::Up { gap: true }, Event::Down, Event::Item(1)] {
+            queue.push(event);
+        }
+        queue.push(Event::Up { gap: false });
+        assert_eq!(read(&mut queue), [Event::Item(1), Event::Up { gap: true }]);
+    }
+
+    #[test]
+    fn a_gap_without_a_break_brings_its_break_along() {
+        let mut queue = EventQueue::new();
+        for event in [Event::Up { gap: false }, Event::Item(1), Event::Up { gap: true }] {
+            queue.push(event);
+        }
+        queue.push(Event::Item(2));
+        queue.push(Event::Up { gap: false });
+        let told = [Event::Up { gap: false }, Event::Item(1), Event::Down, Event::Up { gap: true }];
+        assert_eq!(read(&mut queue), told.into_iter().chain([Event::Item(2)]).collect::<Vec<_>>());
+    }
+}
