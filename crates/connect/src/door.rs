@@ -39,6 +39,24 @@ impl Door {
         }
     }
 
+    /// The options that its addresses may carry.
+    pub(crate) const fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Memory => &[],
+            Self::Nats | Self::JetStream => &[
+                "tls",
+                "tls_ca",
+                "tls_cert",
+                "tls_key",
+                "user",
+                "password_file",
+                "token_file",
+                "creds",
+                "name",
+            ],
+        }
+    }
+
     /// The cargo feature that builds its adapter.
     #[cfg(any(test, not(all(feature = "memory", feature = "nats"))))]
     const fn feature(self) -> &'static str {

@@ -1,5 +1,5 @@
 //! What a connection is made with: an address, and what does not fit into one.
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{borrow::Cow, fmt, path::PathBuf, time::Duration};
 
 use sinew_core::{AnyBackend, Error, ErrorKind, Result};
 
@@ -61,8 +61,8 @@ impl ConnectOptions {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidOptions`] when `url` is no address, its scheme or one of its options is unknown, or it
-    /// names two logins.
+    /// [`ErrorKind::InvalidOptions`] when `url` is no address, its scheme is unknown, one of its options means nothing
+    /// to its backend or is given twice, or it names two logins.
     pub fn new(url: &str) -> Result<Self> {
         Self::to(BrokerUrl::parse(url)?)
     }
@@ -73,9 +73,15 @@ impl ConnectOptions {
     ///
     /// As [`ConnectOptions::new`].
     pub fn to(url: BrokerUrl) -> Result<Self> {
-        Door::of(url.scheme())?;
+        let door = Door::of(url.scheme())?;
         let mut said = Said::default();
-        for (name, value) in url.options() {
+        for (index, (name, value)) in url.options().enumerate() {
+            if !door.options().contains(&name) {
+                return Err(stranger(door, name));
+            }
+            if url.options().take(index).any(|(earlier, _)| earlier == name) {
+                return Err(refuse(format!("`{name}` is given twice; keep one")));
+            }
             said.take(name, value)?;
         }
         let inline = match (url.user(), url.password()) {
@@ -151,7 +157,7 @@ impl ConnectOptions {
         self
     }
 
-    /// What the broker's own tools call this connection. Default: none.
+    /// What the broker's own tools call this connection; a broker inside the process has none. Default: none.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -219,7 +225,11 @@ struct Said {
 }
 
 impl Said {
+    /// Takes one that the backend knows.
     fn take(&mut self, name: &str, value: &str) -> Result<()> {
+        if value.is_empty() && name != "tls" {
+            return Err(refuse(format!("`{name}` has no value; write {name}=VALUE")));
+        }
         let file = || Some(PathBuf::from(value));
         match name {
             "tls" => self.tls = Some(flag(value)?),
@@ -231,12 +241,7 @@ impl Said {
             "token_file" => self.token_file = file(),
             "creds" => self.creds = file(),
             "name" => self.name = Some(value.to_owned()),
-            _ => {
-                return Err(refuse(
-                    "a URL's options are tls, tls_ca, tls_cert, tls_key, user, password_file, token_file, creds \
-                     and name; a password stands before the host, or in a file",
-                ));
-            }
+            _ => return Err(refuse(format!("`{name}` is not understood"))),
         }
         Ok(())
     }
@@ -273,7 +278,36 @@ fn flag(value: &str) -> Result<bool> {
     }
 }
 
-fn refuse(detail: &'static str) -> Error {
+/// The refusal of an option that means nothing to its backend, with the one that may have been meant.
+fn stranger(door: Door, name: &str) -> Error {
+    let known = door.options();
+    let advice = match nearest(name, known) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None if known.is_empty() => "leave it out".to_owned(),
+        None => format!("there are {}", known.join(", ")),
+    };
+    let name: String = name.escape_debug().take(LONGEST_NAME).collect();
+    refuse(format!("{} takes no option `{name}`; {advice}", door.scheme()))
+}
+
+/// How much of an unknown name is shown.
+const LONGEST_NAME: usize = 32;
+
+/// The one of `known` that begins and ends most like `name`: by more than half, or all of the shorter one.
+fn nearest(name: &str, known: &[&'static str]) -> Option<&'static str> {
+    let alike = |known: &str| {
+        let begin = name.bytes().zip(known.bytes()).take_while(|(a, b)| a == b).count();
+        let end = name.bytes().rev().zip(known.bytes().rev()).take_while(|(a, b)| a == b).count();
+        let (shorter, longer) = (name.len().min(known.len()), name.len().max(known.len()));
+        let alike = (begin + end).min(shorter);
+        (alike > 0 && (alike == shorter || alike * 2 > longer)).then_some(alike)
+    };
+    // The first of equals, as the more common ones stand first.
+    let scored = known.iter().rev().filter_map(|known| Some((alike(known)?, *known)));
+    scored.max_by_key(|(alike, _)| *alike).map(|(_, known)| known)
+}
+
+fn refuse(detail: impl Into<Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::InvalidOptions, "parse URL").with_detail(detail)
 }
 
@@ -312,10 +346,42 @@ mod tests {
             "nats://h?tls=maybe",
             "nats://h?password=hush",
             "nats://h?token=hush",
+            "nats://h?creds",
+            "nats://h?name=",
+            "nats://h?name=a&name=b",
         ] {
             let err = ConnectOptions::new(url).unwrap_err();
             assert_eq!(err.kind(), ErrorKind::InvalidOptions, "{url}");
             assert!(!format!("{err:?}").contains("hush"));
+        }
+    }
+
+    #[test]
+    fn an_option_that_means_nothing_is_refused_by_its_name() {
+        for (url, told) in [
+            ("memory:?name=x", "memory takes no option `name`; leave it out"),
+            ("nats://h?tsl_ca=x", "nats takes no option `tsl_ca`; did you mean `tls_ca`?"),
+            ("nats+js://h/S?ca=x", "nats+js takes no option `ca`; did you mean `tls_ca`?"),
+            ("nats://h?username=x", "`username`; did you mean `user`?"),
+            ("nats://h?password=x", "`password`; did you mean `password_file`?"),
+            ("nats://h?token=x", "`token`; did you mean `token_file`?"),
+            ("nats://h?heartbeat=x", "`heartbeat`; there are tls, tls_ca, "),
+            ("nats://h?%1b[2J", "`\\u{1b}[2J`; there are tls"),
+            ("nats://h?=x", "``; there are tls"),
+        ] {
+            let err = ConnectOptions::new(url).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::InvalidOptions, "{url}");
+            assert!(err.to_string().contains(told), "{err}");
+        }
+    }
+
+    #[test]
+    fn every_option_of_a_backend_is_understood() {
+        for door in Door::ALL {
+            for name in door.options() {
+                let value = if *name == "tls" { "true" } else { "x" };
+                Said::default().take(name, value).unwrap();
+            }
         }
     }
 

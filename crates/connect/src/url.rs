@@ -77,7 +77,7 @@ impl BrokerUrl {
         let user = if user.is_empty() && password.is_none() { None } else { Some(decode(user)?) };
         let mut options = Vec::new();
         for pair in query.into_iter().flat_map(|it| it.split('&')).filter(|it| !it.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, "true"));
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             options.push((decode(name)?, decode(value)?));
         }
         let scheme = scheme.to_ascii_lowercase();
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!((url.scheme(), url.hosts()), ("nats+js", Some("h1:4222,h2:4223")));
         assert_eq!((url.path(), url.user()), ("ORDERS", Some("ann")));
         assert_eq!(url.password(), Some(&Secret::Text("p@ss/".to_owned())));
-        assert_eq!(url.options().collect::<Vec<_>>(), [("tls", "true"), ("tls_ca", "/etc/ca.pem")]);
+        assert_eq!(url.options().collect::<Vec<_>>(), [("tls", ""), ("tls_ca", "/etc/ca.pem")]);
     }
 
     #[test]

@@ -21,8 +21,8 @@ async fn what_it_cannot_honour_is_refused() -> Result<()> {
     let hush = |url: &str| ConnectOptions::new(url);
     for options in [
         hush("memory://host/name")?,
-        hush("memory:x?tls")?,
-        hush("memory:x?token_file=/hush")?,
+        hush("memory:x")?.with_tls(true),
+        hush("memory:x")?.with_token_file("/hush"),
         hush("memory:x")?.with_user("ann", "hush"),
         hush("memory:x")?.with_ca_file("/ca.pem"),
     ] {
