@@ -23,18 +23,19 @@ use tokio::runtime;
 use crate::{
     args::{Cli, Command},
     exit::{Failure, Outcome, Status},
-    output::Output,
+    output::{Chatter, Output},
     session::Session,
 };
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(err) => return usage::tell(&err).code().into(),
+    let parsed = Cli::try_parse();
+    let (json, chatter) = match &parsed {
+        Ok(cli) => (cli.command.is_json(), cli.verbosity.chatter()),
+        Err(_) => (false, Chatter::Normal),
     };
-    let (chatter, json) = (cli.verbosity.chatter(), cli.command.is_json());
     logs::install(chatter);
-    let status = start(cli).unwrap_or_else(|failure| {
+    let outcome = parsed.map_or_else(|err| usage::tell(&err), start);
+    let status = outcome.unwrap_or_else(|failure| {
         Output::new(json, chatter).failure(&failure);
         failure.status
     });

@@ -1,31 +1,31 @@
 //! Usage errors: one line, as every error.
-use std::{env, ffi::OsString};
+use std::{
+    env,
+    ffi::OsString,
+    io::{self, Write},
+};
 
 use clap::{CommandFactory, error::ErrorKind};
 
 use crate::{
     args::Cli,
-    exit::Status,
+    exit::{Failure, Outcome, Status},
     output::{printable, say},
 };
 
 /// Says what is wrong with the arguments on standard error; help and version go to standard output.
-pub(crate) fn tell(err: &clap::Error) -> Status {
+pub(crate) fn tell(err: &clap::Error) -> Outcome {
     match err.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            // Who closed the pipe has seen enough of the help.
-            let _ = err.print();
-            Status::Done
+            err.print().and_then(|()| io::stdout().flush()).map_err(Failure::output)?;
+            return Ok(Status::Done);
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             say(err.render().to_string().trim_end());
-            Status::Usage
         }
-        _ => {
-            say(&line(&err.render().to_string(), env::args_os().skip(1)));
-            Status::Usage
-        }
+        _ => say(&line(&err.render().to_string(), env::args_os().skip(1))),
     }
+    Ok(Status::Usage)
 }
 
 /// Makes one line of clap's paragraphs: what is wrong, its tips, and where to read on.

@@ -34,6 +34,8 @@ fn usage_errors_are_one_line_and_exit_64() -> Result<()> {
         &["pub", "--url", "nats://h/STREAM", "a", "x"],
         &["pub", "--url", "nats+js://h", "a", "x"],
         &["pub", "--url", "memory:", "--tls", "a", "x"],
+        &["pub", "--url", "memory:?name=x", "a", "x"],
+        &["pub", "--url", "nats://h?tsl=true", "a", "x"],
         &["sub", "--url", "memory:", "--from", "7", "a"],
         &["beat", "send", "--url", "memory:", "a", "--every", "500ms"],
         &["beat", "send", "--url", "memory:", "a", "--every", "5s", "--period", "1s"],
@@ -70,6 +72,30 @@ fn help_and_version_go_to_standard_output() -> Result<()> {
     }
     let bare = run(&[])?.expect(64)?;
     assert!(bare.stdout.is_empty() && bare.stderr.contains("Usage:"), "{bare:?}");
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn results_that_cannot_be_written_are_one_line_and_74() -> Result<()> {
+    for args in [
+        &["--help"][..],
+        &["--version"],
+        &["pub", "-h"],
+        &["completions", "bash"],
+        &["backends"],
+        &["backends", "--json"],
+        &["pub", "--url", "memory:", "a", "x"],
+    ] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full")?;
+        let output = sinew(args).stdout(full).output()?;
+        assert_eq!(output.status.code(), Some(74), "{args:?}: {output:?}");
+        assert_eq!(
+            String::from_utf8_lossy(&output.stderr),
+            "error: cannot write to standard output: no space left on device\n",
+            "{args:?}"
+        );
+    }
     Ok(())
 }
 
@@ -210,6 +236,11 @@ fn waiting_for_standard_input_can_be_interrupted() -> Result<()> {
 
 #[test]
 fn a_closed_pipe_ends_quietly() -> Result<()> {
+    let (reader, gone) = std::io::pipe()?;
+    drop(reader);
+    let output = sinew(&["--help"]).stdout(gone).output()?;
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
     for args in [&["demo", "--for", "1h"][..], &["demo", "--for", "1h", "--json"]] {
         let mut child = sinew(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         let mut line = String::new();
