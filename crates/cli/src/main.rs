@@ -14,6 +14,7 @@ mod redact;
 mod session;
 mod time;
 mod usage;
+mod width;
 
 use std::process::ExitCode;
 

@@ -3,12 +3,13 @@ use clap::builder::styling::Style;
 use serde::Serialize;
 use sinew_beat::{Clock, MonitorEvent, Transition};
 
-use super::{painted, table::shortened};
+use super::painted;
 use crate::{
     exit::Failure,
     json::Time,
     output::{Output, printable},
     time::clock,
+    width::{padded, shortened},
 };
 
 /// Tells of events.
@@ -92,17 +93,17 @@ impl Report {
         Some(MonitorLine { time: Time::now(), monitor, at, count, name, reason })
     }
 
-    /// One event as a line for people: when it began, who (in at most `width` characters), what.
-    pub(crate) fn line(self, event: &MonitorEvent, width: usize) -> String {
+    /// One event as a line for people: when it began, who (in at most `room` columns), what.
+    pub(crate) fn line(self, event: &MonitorEvent, room: usize) -> String {
         let dimmed = |text: String| self.output.paint(Style::new().dimmed(), text);
         let time = dimmed(clock(self.clock.wall(event.at())));
         let MonitorEvent::Transition(it) = event else {
             return format!("{time} {}", dimmed(format!("monitor: {}", remark(event))));
         };
         let from = it.from.map_or("", |state| state.as_str());
-        let name = shortened(&printable(it.process.as_str()), width);
+        let name = padded(&shortened(&printable(it.process.as_str()), room), 20);
         let to = painted(self.output, it.to, 9);
-        format!("{time} {name:20} {from:>9} -> {to} {}", dimmed(format!("({})", it.reason)))
+        format!("{time} {name} {from:>9} -> {to} {}", dimmed(format!("({})", it.reason)))
     }
 }
 

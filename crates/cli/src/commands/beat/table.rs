@@ -5,7 +5,13 @@ use clap::builder::styling::Style;
 use sinew_beat::{MonitorEvent, ProcessStatus, State, Timestamp, WatchTable};
 
 use super::{Report, painted, tally};
-use crate::{exit::Failure, live::Live, output::printable, time::spoken};
+use crate::{
+    exit::Failure,
+    live::Live,
+    output::{Output, printable},
+    time::spoken,
+    width::{padded, shortened},
+};
 
 /// How many of the last events stand below the table.
 const NEWS: usize = 6;
@@ -44,7 +50,7 @@ impl Table {
         let room = self.live.rows().saturating_sub(self.news.len() + 5).max(1);
         order(&mut processes, room);
         for it in processes.iter().take(room) {
-            lines.push(self.row(it, now));
+            lines.push(row(output, it, now));
         }
         if processes.len() > room {
             lines.push(format!("... and {} more", processes.len() - room));
@@ -63,22 +69,21 @@ impl Table {
         )));
         self.live.draw(&lines)
     }
+}
 
-    fn row(&self, it: &ProcessStatus, now: Timestamp) -> String {
-        let name = printable(it.process.as_str());
-        let name = shortened(&name, 27);
-        let state = painted(self.report.output, it.state, 9);
-        let since = spoken(now.since(it.since));
-        let last = it
-            .last_seen
-            .map_or_else(|| "never".to_owned(), |at| format!("{} ago", spoken(now.since(at))));
-        let due = match it.deadline {
-            Some(deadline) if deadline >= now => format!("in {}", spoken(deadline.since(now))),
-            Some(deadline) => format!("{} ago", spoken(now.since(deadline))),
-            None => "-".to_owned(),
-        };
-        format!("{name:27} {state}  {since:9}  {last:11}  {due}")
-    }
+fn row(output: Output, it: &ProcessStatus, now: Timestamp) -> String {
+    let name = padded(&shortened(&printable(it.process.as_str()), 27), 27);
+    let state = painted(output, it.state, 9);
+    let since = spoken(now.since(it.since));
+    let last = it
+        .last_seen
+        .map_or_else(|| "never".to_owned(), |at| format!("{} ago", spoken(now.since(at))));
+    let due = match it.deadline {
+        Some(deadline) if deadline >= now => format!("in {}", spoken(deadline.since(now))),
+        Some(deadline) => format!("{} ago", spoken(now.since(deadline))),
+        None => "-".to_owned(),
+    };
+    format!("{name} {state}  {since:9}  {last:11}  {due}")
 }
 
 /// By name; where not all fit, those who need a look come first.
@@ -90,24 +95,34 @@ fn order(processes: &mut [ProcessStatus], room: usize) {
     });
 }
 
-/// At most `width` characters.
-pub(super) fn shortened(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
-    short.push('~');
-    short
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use sinew_beat::{Process, Watch, WatchOptions};
 
-    #[test]
-    fn a_long_name_is_cut() {
-        assert_eq!(shortened("abcdef", 6), "abcdef");
-        assert_eq!(shortened("abcdefg", 6), "abcde~");
-        assert_eq!(shortened("äöüäöüä", 6), "äöüäö~");
+    use super::*;
+    use crate::output::Chatter;
+
+    #[tokio::test]
+    async fn a_wide_name_shifts_neither_its_row_nor_its_news() {
+        let backend = sinew_connect::connect("memory:wide-names").await.unwrap();
+        let names = ["tokyo", "東京", "e\u{301}", &"東".repeat(30)];
+        let expected = names.map(|name| Process::parse(name).unwrap());
+        let options =
+            expected.into_iter().fold(WatchOptions::default(), WatchOptions::with_expected);
+        let mut watch = Watch::start(&backend.subscriber().unwrap(), options).await.unwrap();
+        let output = Output::new(false, Chatter::Normal);
+        let report = Report { output, clock: watch.clock() };
+        for status in watch.table().processes() {
+            let row = row(output, &status, watch.clock().now());
+            assert_eq!(column(&row, "expected"), 28, "{row}");
+            let event = watch.next().await.unwrap().unwrap();
+            let news = report.line(&event, 20);
+            assert_eq!(column(&news, "->"), 44, "{news}");
+        }
+    }
+
+    /// Where `word` begins on a terminal.
+    fn column(line: &str, word: &str) -> usize {
+        unicode_width::UnicodeWidthStr::width(line.split_once(word).unwrap().0)
     }
 }
