@@ -1,11 +1,15 @@
 //! Which broker to talk to, how to get in, and what to say when that fails.
-use std::{env, error::Error as StdError, fs, path::PathBuf};
+use std::{env, error::Error as StdError, fs, path::PathBuf, time::Duration};
 
 use clap::Args;
 use sinew_connect::ConnectOptions;
 use sinew_core::{AnyBackend, Error, ErrorKind};
+use tokio::time::timeout;
 
-use crate::exit::{Failure, Status, plain};
+use crate::{
+    exit::{Failure, Status, plain},
+    time::written,
+};
 
 /// Where a broker is looked for when nobody says.
 const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
@@ -110,10 +114,22 @@ impl ConnectionArgs {
     }
 }
 
-/// Connects, or says in one line why not and what to do.
-pub(crate) async fn connect(options: ConnectOptions) -> Result<AnyBackend, Failure> {
+/// Connects, or says in one line why not and what to do. A command that has a time of its own waits no longer than
+/// `within`, whatever the adapter would; the rest leave it to the adapter.
+pub(crate) async fn connect(
+    options: ConnectOptions,
+    within: Option<Duration>,
+) -> Result<AnyBackend, Failure> {
     let url = options.url().clone();
-    options.connect().await.map_err(|err| refusal(&url.to_string(), url.scheme(), err))
+    let connecting = options.connect();
+    let connected = match within {
+        None => connecting.await,
+        Some(within) => timeout(within, connecting).await.unwrap_or_else(|_| {
+            let detail = format!("no answer within {}", written(within));
+            Err(Error::new(ErrorKind::Timeout, "connect").with_detail(detail))
+        }),
+    };
+    connected.map_err(|err| refusal(&url.to_string(), url.scheme(), err))
 }
 
 fn refusal(url: &str, scheme: &str, err: Error) -> Failure {

@@ -8,6 +8,7 @@ mod interrupt;
 mod json;
 mod live;
 mod logs;
+mod message;
 mod output;
 mod payload;
 mod redact;

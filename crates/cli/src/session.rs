@@ -37,10 +37,22 @@ impl Session {
         args.or(self.before.clone()).options()
     }
 
-    /// Connects, unless interrupted.
-    pub(crate) async fn connect(&self, args: ConnectionArgs) -> Result<AnyBackend, Failure> {
-        let options = self.options(args)?;
-        self.interrupt.unless(connect(options)).await
+    /// Connects within the time that the command has, if it has one, unless interrupted.
+    pub(crate) async fn connect(
+        &self,
+        args: ConnectionArgs,
+        within: Option<Duration>,
+    ) -> Result<AnyBackend, Failure> {
+        self.connect_with(self.options(args)?, within).await
+    }
+
+    /// The same with options that were looked at before.
+    pub(crate) async fn connect_with(
+        &self,
+        options: ConnectOptions,
+        within: Option<Duration>,
+    ) -> Result<AnyBackend, Failure> {
+        self.interrupt.unless(connect(options, within)).await
     }
 
     /// Ends the connection. What a command published or settled it has seen through before, so that a drain which

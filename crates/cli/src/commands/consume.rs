@@ -123,7 +123,7 @@ impl Consume {
             .with_prefetch(self.prefetch)
             .with_start(start);
         let wanted = patterns.fold(wanted, Consumption::and);
-        let backend = session.interrupt.unless(crate::connection::connect(options)).await?;
+        let backend = session.connect_with(options, ending.within).await?;
         let consumer = backend.consumer()?;
         let consuming = async { Ok(consumer.consume(wanted).await?) };
         let mut incoming = session.interrupt.unless(consuming).await?;

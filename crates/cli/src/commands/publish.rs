@@ -1,9 +1,8 @@
 //! `sinew pub`: publishes, and tells how far it got.
 use std::{collections::VecDeque, time::Duration};
 
-use bytes::Bytes;
 use clap::Args;
-use sinew_core::{AnyPublisher, Message, Pending, Publish as _, Receipt, Subject, Value};
+use sinew_core::{AnyPublisher, Message, Pending, Publish as _, Receipt, Subject};
 use tokio::time::Instant;
 
 use crate::{
@@ -13,8 +12,9 @@ use crate::{
     exit::{Failure, Outcome, Status},
     interrupt::Stop,
     json::Published,
+    message::Content,
     output::Output,
-    payload::{Source, numbered},
+    payload::numbered,
     session::Session,
     time::parse_duration,
 };
@@ -39,12 +39,8 @@ pub(crate) struct Publish {
     /// Where to: dot-separated words
     #[arg(value_name = "SUBJECT")]
     subject: Subject,
-    /// The payload; `-` for standard input, `@FILE` for a file's content; left out: what is piped in
-    #[arg(value_name = "PAYLOAD")]
-    payload: Option<String>,
-    /// Add a header; may be given more than once
-    #[arg(short = 'H', long = "header", value_name = "K=V", value_parser = parse_header)]
-    headers: Vec<(String, String)>,
+    #[command(flatten)]
+    content: Content,
     /// How many times
     #[arg(long, value_name = "N", help = format!("Publish it N times; {NUMBER} in the payload is the number, from 1 on"))]
     count: Option<u64>,
@@ -59,9 +55,8 @@ pub(crate) struct Publish {
 
 impl Publish {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
-        let payload = read(session, self.payload).await?;
-        let message = with_headers(Message::new(self.subject.clone(), payload), self.headers)?;
-        let backend = session.connect(self.connection).await?;
+        let message = self.content.message(session, &self.subject).await?;
+        let backend = session.connect(self.connection, None).await?;
         let publisher = backend.publisher()?;
         let mut receipts = Receipts::new(session.output, self.subject);
         let times = Times { count: self.count, every: self.every };
@@ -153,63 +148,5 @@ impl Receipts {
             Receipt::Accepted => self.output.line(format_args!("{subject}: accepted")),
             _ => self.output.line(format_args!("{subject}: buffered")),
         }
-    }
-}
-
-/// Reads a payload, unless interrupted.
-pub(crate) async fn read(session: &Session, argument: Option<String>) -> Result<Bytes, Failure> {
-    let source = Source::of(argument);
-    session.output.detail("reading the payload");
-    let reading = tokio::task::spawn_blocking(move || source.read());
-    session
-        .interrupt
-        .unless(async {
-            reading.await.unwrap_or_else(|err| {
-                Err(Failure::new(Status::Fault, "cannot read the payload").with_source(err))
-            })
-        })
-        .await
-}
-
-/// Splits a header into its name and value.
-pub(crate) fn parse_header(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write NAME=VALUE".to_owned()),
-    }
-}
-
-/// Sets the headers; one that is given twice becomes a list.
-pub(crate) fn with_headers(
-    mut message: Message,
-    headers: Vec<(String, String)>,
-) -> Result<Message, Failure> {
-    for (name, value) in headers {
-        let value = match message.headers.remove(&name) {
-            None => Value::from(value),
-            Some(Value::List(mut list)) => {
-                list.push(value.into());
-                Value::List(list)
-            }
-            Some(first) => Value::List(vec![first, value.into()]),
-        };
-        message.headers.insert(&name, value)?;
-    }
-    Ok(message)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_header_given_twice_is_a_list() {
-        let given = ["a=1", "b=x=y", "a=2", "a=3"].map(|text| parse_header(text).unwrap());
-        let message = Message::new(Subject::parse("s").unwrap(), "");
-        let headers = with_headers(message, given.into()).unwrap().headers;
-        assert_eq!(headers.texts("a").collect::<Vec<_>>(), ["1", "2", "3"]);
-        assert_eq!(headers.text("b"), Some("x=y"));
-        assert!(parse_header("novalue").is_err());
-        assert!(parse_header("=x").is_err());
     }
 }

@@ -2,13 +2,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use sinew_core::{Event, Message, Request as _, Subject};
+use sinew_core::{Event, Request as _, Subject};
 use tokio::time::Instant;
 
-use super::{
-    publish::{parse_header, read, with_headers},
-    subscribe::{Shape, remark},
-};
+use super::subscribe::{Shape, remark};
 use crate::{
     args::Format,
     connection::ConnectionArgs,
@@ -16,6 +13,7 @@ use crate::{
     exit::{Failure, Outcome, Status},
     interrupt::Stop,
     json::Received,
+    message::Content,
     session::Session,
     time::{parse_positive, written},
 };
@@ -39,13 +37,9 @@ pub(crate) struct Request {
     /// Whom to ask
     #[arg(value_name = "SUBJECT")]
     subject: Subject,
-    /// The payload; `-` for standard input, `@FILE` for a file's content; left out: what is piped in
-    #[arg(value_name = "PAYLOAD")]
-    payload: Option<String>,
-    /// Add a header; may be given more than once
-    #[arg(short = 'H', long = "header", value_name = "K=V", value_parser = parse_header)]
-    headers: Vec<(String, String)>,
-    /// How long to wait for replies
+    #[command(flatten)]
+    content: Content,
+    /// How long to wait for the broker, and then for replies
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_positive)]
     timeout: Duration,
     /// How many replies to wait for; 0: all that come in time
@@ -61,9 +55,8 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
-        let payload = read(session, self.payload).await?;
-        let message = with_headers(Message::new(self.subject.clone(), payload), self.headers)?;
-        let backend = session.connect(self.connection).await?;
+        let message = self.content.message(session, &self.subject).await?;
+        let backend = session.connect(self.connection, Some(self.timeout)).await?;
         let requester = backend.requester()?;
         let asked = Instant::now();
         let deadline = asked + self.timeout;
@@ -89,10 +82,9 @@ impl Request {
             done = listen => done.map(|()| Stop::Ended),
             why = session.interrupt.or_deadline(Some(deadline)) => Ok(why),
         };
-        session.drain(&backend).await;
-        let stop = stop?;
+        // Nothing of ours is under way any more, so there is no drain for a silent broker to hold the end up.
         let (subject, wanted) = (&self.subject, self.replies);
-        match stop {
+        match stop? {
             Stop::Interrupted => Ok(Status::Interrupted),
             _ if wanted == 0 && replies == 0 => Ok(Status::No),
             Stop::TimeOver if replies < wanted => Err(Failure::new(

@@ -79,7 +79,7 @@ impl Subscribe {
         let Self { pattern, queue, from, ending, shape, connection, .. } = self;
         let options = session.options(connection)?;
         let start = from.start(options.url().path())?;
-        let backend = session.interrupt.unless(crate::connection::connect(options)).await?;
+        let backend = session.connect_with(options, ending.within).await?;
         let mut wanted = Subscription::new(pattern).with_start(start);
         if let Some(queue) = queue {
             wanted = wanted.with_group(queue);

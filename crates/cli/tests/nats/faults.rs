@@ -1,4 +1,6 @@
 //! A server that is killed, frozen and restarted under the command.
+use std::time::{Duration, Instant};
+
 use sinew_testkit::harness::nats::NatsServerOptions;
 use tokio::runtime::Runtime;
 
@@ -11,6 +13,8 @@ pub(crate) const TRIALS: &[(&str, Body)] = &[
     ("a_watch_survives_a_killed_server", a_watch_survives_a_killed_server),
     ("a_watch_notices_a_frozen_server", a_watch_notices_a_frozen_server),
     ("a_frozen_server_is_69_in_time", a_frozen_server_is_69_in_time),
+    ("a_frozen_server_is_not_waited_for_longer_than_asked", a_frozen_server_is_not_waited_for),
+    ("a_server_that_freezes_does_not_hold_the_end_up", a_server_that_freezes),
     ("a_subscriber_hears_on_after_a_restart", a_subscriber_hears_on_after_a_restart),
     ("an_interrupt_ends_without_a_server", an_interrupt_ends_without_a_server),
 ];
@@ -25,13 +29,16 @@ fn a_watch_survives_a_killed_server(runtime: &Runtime) -> Result<()> {
     watching.until_remark("watching")?;
     // A heart that outlives the server, too.
     let beat = ["beat", "send", "a", "--every", "1s", "--period", "30s", "--url", &url];
-    let heart = Running::start(sinew(&beat))?;
+    let mut heart = Running::start(sinew(&beat))?;
+    heart.until_line(&["beat/30"])?;
     watching.until_line(&["\"to\":\"up\""])?;
     for _ in 0..2 {
         server.kill()?;
         watching.until_line(&[BLIND])?;
         runtime.block_on(server.restart())?;
         watching.until_line(&[SIGHTED])?;
+        // Its link is back as well: a stop while it is not would be a stop that nobody hears.
+        heart.until_line(&["beat/30"])?;
     }
     heart.signal(Signal::TERM)?;
     watching.until_line(&["\"to\":\"stopped\""])?;
@@ -68,6 +75,53 @@ fn a_frozen_server_is_69_in_time(runtime: &Runtime) -> Result<()> {
     run(&["beat", "check", "a", "--url", &url])?.expect(3)?;
     server.thaw()?;
     run(&["pub", "a", "x", "--url", &url])?.expect(0)?;
+    Ok(())
+}
+
+/// What the adapter waits for a server by itself, when connecting and when draining.
+const ADAPTERS_OWN: Duration = Duration::from_secs(5);
+
+fn a_frozen_server_is_not_waited_for(runtime: &Runtime) -> Result<()> {
+    let server = runtime.block_on(NatsServerOptions::new().with_jetstream().start())?;
+    let (url, stream) = (server.url(), server.url().replace("nats://", "nats+js://") + "/S");
+    server.freeze()?;
+    let silent = |url: &str| {
+        format!(
+            "cannot reach {url}: no answer within 200ms; is nats-server running? \
+             try: sinew demo (needs no broker)\n"
+        )
+    };
+    for (url, args) in [
+        (&url, &["sub", "a", "--for", "200ms"][..]),
+        (&stream, &["consume", "q", "--bind", "a", "--for", "200ms"]),
+        (&url, &["request", "a", "x", "--timeout", "200ms"]),
+        (&url, &["beat", "send", "a", "--for", "200ms"]),
+        (&url, &["beat", "watch", "--for", "200ms"]),
+    ] {
+        let began = Instant::now();
+        let ran = run(&[args, &["--url", url]].concat())?.expect(69)?;
+        assert!(began.elapsed() < ADAPTERS_OWN, "{args:?}: {:?}", began.elapsed());
+        assert_eq!(ran.stderr, format!("error: {}", silent(url)), "{args:?}");
+    }
+    let began = Instant::now();
+    let ran = run(&["beat", "check", "a", "--wait", "200ms", "--url", &url])?.expect(3)?;
+    assert!(began.elapsed() < ADAPTERS_OWN, "{:?}", began.elapsed());
+    assert_eq!(ran.text(), format!("UNKNOWN: a: {}", silent(&url)));
+    Ok(())
+}
+
+fn a_server_that_freezes(runtime: &Runtime) -> Result<()> {
+    let server = runtime.block_on(NatsServerOptions::new().start())?;
+    let url = server.url();
+    // Nobody answers it: the request goes on until its time is over.
+    let mut listening = Running::start(sinew(&["sub", "a", "--url", &url]))?;
+    listening.until_remark("listening")?;
+    let asking = Running::start(sinew(&["request", "a", "x", "--timeout", "3s", "--url", &url]))?;
+    listening.until_line(&["x"])?;
+    server.freeze()?;
+    let began = Instant::now();
+    asking.finish()?.expect(75)?;
+    assert!(began.elapsed() < ADAPTERS_OWN, "{:?}", began.elapsed());
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use clap::Args;
 use serde::Serialize;
 use sinew_beat::{Clock, Process, ProcessStatus, State, Watch, WatchOptions};
 use sinew_core::AnyBackend;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     args::Format,
@@ -33,7 +33,8 @@ pub(crate) struct Check {
     /// Its name
     #[arg(value_name = "PROCESS")]
     process: Process,
-    /// How long to listen for it; more than the period it promises (the default suits one of 5s)
+    /// How long to wait for the broker, and then for a beat: more than the period that it promises (the default
+    /// suits one of 5s)
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_positive)]
     wait: Duration,
     #[command(flatten)]
@@ -63,16 +64,12 @@ enum Answer {
 impl Check {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let process = self.process;
-        let connecting = session.connect(self.connection);
-        let answer = match connecting.await {
-            Ok(backend) => {
-                let answer = session.interrupt.unless(listen(&backend, &process, self.wait)).await;
-                session.drain(&backend).await;
-                answer
-            }
-            Err(failure) => Err(failure),
+        let asking = async {
+            let backend = session.connect(self.connection, Some(self.wait)).await?;
+            // Nothing of ours is under way, so there is no drain for a silent broker to hold the answer up.
+            session.interrupt.unless(listen(&backend, &process, self.wait)).await
         };
-        let answer = match answer {
+        let answer = match asking.await {
             Ok(answer) => answer,
             // Whoever asks reads standard output, and takes what else there is for "unknown".
             Err(Failure { status: Status::Unreachable | Status::TryAgain, message, .. }) => {
@@ -92,22 +89,24 @@ async fn listen(
     wait: Duration,
 ) -> Result<Answer, Failure> {
     let deadline = Instant::now() + wait;
+    let nothing =
+        |why| Ok(Answer::Unknown(format!("nothing heard within {}; {why}", written(wait))));
     // A name that could be a pattern is one process all the same.
     process.subject()?;
     let options = WatchOptions::default().with_processes(process.as_str());
-    let mut watch = Watch::start(&backend.subscriber()?, options).await?;
+    let subscriber = backend.subscriber()?;
+    let Ok(started) = timeout_at(deadline, Watch::start(&subscriber, options)).await else {
+        return nothing("the broker does not answer");
+    };
+    let mut watch = started?;
     let (table, clock) = (watch.table(), watch.clock());
     loop {
         if let Some(status) = table.process(process.as_str()) {
             return Ok(Answer::Known(status, clock));
         }
-        let event = tokio::select! {
-            biased;
-            event = watch.next() => event,
-            () = sleep_until(deadline) => {
-                let why = if table.is_blind() { "the broker is gone" } else { "allow more with --wait" };
-                return Ok(Answer::Unknown(format!("nothing heard within {}; {why}", written(wait))));
-            }
+        let Ok(event) = timeout_at(deadline, watch.next()).await else {
+            let gone = table.is_blind();
+            return nothing(if gone { "the broker is gone" } else { "allow more with --wait" });
         };
         if event.transpose()?.is_none() {
             return Ok(Answer::Unknown("the broker ended the subscription".to_owned()));

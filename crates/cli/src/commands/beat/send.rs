@@ -81,7 +81,7 @@ impl Send {
             ));
         }
         self.process.subject()?;
-        let backend = session.connect(self.connection).await?;
+        let backend = session.connect(self.connection, self.ending.within).await?;
         let options = HeartOptions::default().with_warmup(self.warmup).with_period(period);
         let heart = options.build(backend.publisher()?, self.process.as_str())?;
         let beat = if self.degraded { Beat::Degraded { period } } else { Beat::Beat { period } };

@@ -28,6 +28,9 @@ pub(crate) const EXAMPLES: &[Example] = &[
 const NOTE: &str = "A process is late once it broke its promise by a second, and down after three promises and a \
     second. While the broker is gone nobody is judged.";
 
+/// How often the table is drawn.
+const REDRAW: Duration = Duration::from_millis(200);
+
 /// Tell who lives, and each change of it; a live table on a terminal
 #[derive(Args, Debug)]
 #[command(after_help = section_with_note(NOTE, EXAMPLES))]
@@ -49,7 +52,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
-        let backend = session.connect(self.connection).await?;
+        let backend = session.connect(self.connection, self.ending.within).await?;
         let mut options = WatchOptions::default();
         if let Some(pattern) = self.pattern {
             options = options.with_processes(pattern);
@@ -61,12 +64,10 @@ impl Watch {
         let table = watch.table();
         let report = Report { output: session.output, clock: watch.clock() };
         let backend_name = backend.capabilities().backend;
-        let watched = if session.output.is_terminal() {
-            on_terminal(session, watch, report, self.ending).await
-        } else {
+        if !session.output.is_terminal() {
             session.output.remark(format_args!("watching ({backend_name})"));
-            in_lines(session, watch, report, self.ending).await
-        };
+        }
+        let watched = show(session, watch, report, self.ending).await;
         session.drain(&backend).await;
         let (stop, told) = watched?;
         let status = self.ending.status(stop, told);
@@ -85,36 +86,16 @@ fn all_alive(table: &WatchTable, expected: &[Process]) -> bool {
     })
 }
 
-async fn in_lines(
+/// Shows what happens until the end, on a terminal as a table that is drawn again and again.
+async fn show(
     session: &Session,
     mut watch: sinew_beat::Watch,
     report: Report,
     ending: Ending,
 ) -> Result<(Stop, u64), Failure> {
     let deadline = ending.deadline();
-    let mut told = 0;
-    while !ending.reached(told) {
-        let event = tokio::select! {
-            biased;
-            why = session.interrupt.or_deadline(deadline) => return Ok((why, told)),
-            event = watch.next() => event,
-        };
-        let Some(event) = event.transpose()? else { break };
-        report.tell(&event)?;
-        told += u64::from(event.transition().is_some());
-    }
-    Ok((Stop::Ended, told))
-}
-
-async fn on_terminal(
-    session: &Session,
-    mut watch: sinew_beat::Watch,
-    report: Report,
-    ending: Ending,
-) -> Result<(Stop, u64), Failure> {
-    let deadline = ending.deadline();
-    let mut table = Table::new(watch.table(), report);
-    let mut redraw = interval(Duration::from_millis(200));
+    let mut table = report.output.is_terminal().then(|| Table::new(watch.table(), report));
+    let mut redraw = interval(REDRAW);
     redraw.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut told, mut stop) = (0, Stop::Ended);
     while !ending.reached(told) {
@@ -124,15 +105,18 @@ async fn on_terminal(
                 stop = why;
                 break;
             }
-            _ = redraw.tick() => table.draw()?,
+            _ = redraw.tick(), if table.is_some() => table.as_mut().map_or(Ok(()), Table::draw)?,
             event = watch.next() => {
                 let Some(event) = event.transpose()? else { break };
-                table.hear(&event);
+                match &mut table {
+                    Some(table) => table.hear(&event),
+                    None => report.tell(&event)?,
+                }
                 told += u64::from(event.transition().is_some());
             }
         }
     }
     // What stays in the scrollback is the state at the end.
-    table.draw()?;
+    table.as_mut().map_or(Ok(()), Table::draw)?;
     Ok((stop, told))
 }
