@@ -12,15 +12,30 @@ use sinew_core::{Error, ErrorKind, Result};
 ///
 /// [`ErrorKind::NotFound`] when there is none.
 pub fn find_nats_server() -> Result<PathBuf> {
+    find_broker("SINEW_NATS_SERVER", "nats-server")
+}
+
+/// The rabbitmq-server to test with: `SINEW_RABBITMQ_SERVER`, else the one that `cargo xtask test` found or installed.
+///
+/// # Errors
+///
+/// [`ErrorKind::NotFound`] when there is none.
+pub fn find_rabbitmq_server() -> Result<PathBuf> {
+    find_broker("SINEW_RABBITMQ_SERVER", "rabbitmq-server")
+}
+
+/// What the variable names, else what the note says that `cargo xtask test` left.
+fn find_broker(variable: &str, name: &'static str) -> Result<PathBuf> {
     let installed = || {
-        let note = target_folders().map(|target| target.join("brokers/nats-server.path"));
-        let path = note.into_iter().find_map(|note| fs::read_to_string(note).ok())?;
+        let note = format!("brokers/{name}.path");
+        let mut notes = target_folders().map(|target| target.join(&note));
+        let path = notes.find_map(|note| fs::read_to_string(note).ok())?;
         Some(PathBuf::from(path.trim_end_matches(['\r', '\n'])))
     };
-    from_environment("SINEW_NATS_SERVER")
+    from_environment(variable)
         .or_else(installed)
         .filter(|path| path.is_file())
-        .ok_or_else(|| missing("nats-server"))
+        .ok_or_else(|| missing(name))
 }
 
 /// The Python that has the originals: `SINEW_PYTHON`, else the one that `cargo xtask test` installed.

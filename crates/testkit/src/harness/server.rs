@@ -257,7 +257,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 const LOG: &str = "server.log";
-const LOG_LINES: usize = 30;
+// RabbitMQ says why it does not start, and then 45 lines of how it ended.
+const LOG_LINES: usize = 60;
 const TURNS: u32 = 5;
 const READY: Duration = Duration::from_secs(30);
 const ATTEMPT: Duration = Duration::from_secs(2);
