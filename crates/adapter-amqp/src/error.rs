@@ -7,6 +7,8 @@ use lapin::{
 };
 use sinew_core::{Error, ErrorKind, Sent};
 
+use crate::refusal::{self, tls_fault};
+
 /// An operation that failed. Never shown to users: it becomes a [`sinew_core::Error`].
 #[derive(Debug, thiserror::Error)]
 #[error("{operation}")]
@@ -23,6 +25,9 @@ pub(crate) enum Cause {
     /// What the client says, which is often what the broker said.
     #[error("the client reported it")]
     Client { sent: Sent, source: lapin::Error },
+    /// No connection was made.
+    #[error("the connection was not made")]
+    Connect { tls: bool, source: lapin::Error },
     /// A file that options name.
     #[error("the options name a file that cannot be used")]
     File { what: &'static str, source: std::sync::Arc<io::Error> },
@@ -76,6 +81,20 @@ impl Cause {
         Self::Client { sent: Sent::Maybe, source }
     }
 
+    /// The same, of a message whose fate is `sent`.
+    pub(crate) fn with_sent(self, of: Sent) -> Self {
+        match self {
+            Self::Client { source, .. } => Self::Client { sent: of, source },
+            Self::Plain { kind, detail, .. } => Self::Plain { kind, detail, sent: of },
+            other => other,
+        }
+    }
+
+    /// One line for a log.
+    pub(crate) fn describe(&self) -> String {
+        self.detail()
+    }
+
     pub(crate) fn during(self, operation: &'static str) -> AmqpError {
         AmqpError { operation, subject: None, cause: self }
     }
@@ -83,6 +102,7 @@ impl Cause {
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             Self::Client { source, .. } => client_kind(source),
+            Self::Connect { source, .. } => refusal::kind(source),
             Self::File { .. } | Self::Tls(_) => ErrorKind::InvalidOptions,
             Self::Given { kind, .. } | Self::Plain { kind, .. } => *kind,
         }
@@ -91,9 +111,7 @@ impl Cause {
     /// Whether trying again would meet the same refusal: what the broker was asked for is wrong, not the moment.
     pub(crate) fn is_lasting(&self) -> bool {
         match self {
-            Self::Client { source, .. } => {
-                tls_fault(source).is_some() || !client_kind_is_passing(client_kind(source))
-            }
+            Self::Connect { source, .. } if tls_fault(source).is_some() => true,
             other => !client_kind_is_passing(other.kind()),
         }
     }
@@ -108,6 +126,7 @@ impl Cause {
     fn detail(&self) -> String {
         match self {
             Self::Client { source, .. } => client_detail(source),
+            Self::Connect { tls, source } => refusal::detail(*tls, source),
             Self::File { what, .. } => format!("the {what} cannot be used"),
             other => other.to_string(),
         }
@@ -115,7 +134,7 @@ impl Cause {
 
     fn into_source(self) -> Option<Box<dyn StdError + Send + Sync>> {
         match self {
-            Self::Client { source, .. } => Some(source.into()),
+            Self::Client { source, .. } | Self::Connect { source, .. } => Some(source.into()),
             Self::File { source, .. } => Some(source.into()),
             Self::Tls(source) => Some(source.into()),
             Self::Given { .. } | Self::Plain { .. } => None,
@@ -141,9 +160,8 @@ impl AmqpError {
 impl From<AmqpError> for Error {
     fn from(err: AmqpError) -> Self {
         let AmqpError { operation, subject, cause } = err;
-        let mut core = Self::new(cause.kind(), operation)
-            .with_sent(cause.sent())
-            .with_detail(cause.detail());
+        let mut core =
+            Self::new(cause.kind(), operation).with_sent(cause.sent()).with_detail(cause.detail());
         if cause.is_lasting() {
             core = core.with_transient(false);
         }
@@ -171,9 +189,6 @@ const fn client_kind_is_passing(kind: ErrorKind) -> bool {
 
 /// The broker's reply codes, as AMQP 0-9-1 and RabbitMQ use them.
 fn client_kind(err: &lapin::Error) -> ErrorKind {
-    if tls_fault(err).is_some() {
-        return ErrorKind::Unreachable;
-    }
     match err.kind() {
         ClientKind::ProtocolError(said) => match said.kind() {
             AMQPErrorKind::Soft(soft) => match soft {
@@ -200,36 +215,14 @@ fn client_kind(err: &lapin::Error) -> ErrorKind {
         ClientKind::SerialisationError(_) => ErrorKind::InvalidHeader,
         ClientKind::AuthProviderError(_) => ErrorKind::Denied,
         ClientKind::ChannelsLimitReached => ErrorKind::Overloaded,
-        ClientKind::IOError(io) if is_unreachable(io) => ErrorKind::Unreachable,
         _ => ErrorKind::Disconnected,
     }
 }
 
-/// Name resolution has no stable kind of its own, so what is listed is what happens to a link that was there.
-fn is_unreachable(err: &io::Error) -> bool {
-    use io::ErrorKind as Io;
-    !matches!(
-        err.kind(),
-        Io::ConnectionReset
-            | Io::ConnectionAborted
-            | Io::BrokenPipe
-            | Io::NotConnected
-            | Io::UnexpectedEof
-            | Io::TimedOut
-            | Io::WriteZero
-    )
-}
-
 fn client_detail(err: &lapin::Error) -> String {
-    if tls_fault(err).is_some() {
-        return "the TLS handshake failed; check the server's certificate, its host name and the CA".into();
-    }
     match err.kind() {
         ClientKind::ProtocolError(said) => {
             format!("the broker says {}: {}", said.get_id(), said.get_message())
-        }
-        ClientKind::IOError(_) if client_kind(err) == ErrorKind::Unreachable => {
-            "is RabbitMQ running there?".into()
         }
         ClientKind::IOError(_) | ClientKind::MissingHeartbeatError => "the link broke".into(),
         ClientKind::InvalidProtocolVersion(_) | ClientKind::ParsingError(_) => {
@@ -237,9 +230,4 @@ fn client_detail(err: &lapin::Error) -> String {
         }
         _ => "the link is gone; it reconnects by itself".into(),
     }
-}
-
-fn tls_fault(err: &lapin::Error) -> Option<&rustls::Error> {
-    let ClientKind::IOError(io) = err.kind() else { return None };
-    io.get_ref()?.downcast_ref::<rustls::Error>()
 }
