@@ -1,11 +1,20 @@
 //! Publishing to core subjects.
-use std::{mem::take, pin::pin, sync::Mutex};
+use std::{
+    future::poll_fn,
+    mem::take,
+    pin::{Pin, pin},
+    sync::Mutex,
+    task::Poll,
+};
 
 use async_nats::{
-    Subject as Wire, client::traits::Publisher, connection::State, message::OutboundMessage,
+    Subject as Wire,
+    client::{PublishError, traits::Publisher},
+    connection::State,
+    message::OutboundMessage,
 };
 use bytes::Bytes;
-use sinew_core::{Address, ErrorKind, Message, Pending, Publish, Receipt, Result, Subject};
+use sinew_core::{Address, Error, ErrorKind, Message, Pending, Publish, Receipt, Result, Subject};
 
 use crate::{Nats, connect::Inner, error::Cause, headers, names};
 
@@ -27,21 +36,21 @@ impl Inner {
         message: &mut Message,
         operation: &'static str,
     ) -> Result<OutboundMessage> {
-        let wire = match &message.address {
+        let refused = |cause: Cause| -> Error {
+            cause.during(operation).on(message.address.to_string()).into()
+        };
+        let subject = match &message.address {
             Address::Subject(None, subject) => {
                 self.latest.wire(subject, || self.names.outbound(&message.address))
             }
             address => self.names.outbound(address),
         };
-        let reply = message.reply_to.as_ref().map(names::reply).transpose();
-        let (subject, reply) = match (wire, reply) {
-            (Ok(subject), Ok(reply)) => (subject, reply),
-            (Err(cause), _) | (_, Err(cause)) => {
-                return Err(cause.during(operation).on(message.address.to_string()).into());
-            }
-        };
-        let headers = headers::outbound(message)?;
-        Ok(OutboundMessage { subject, reply, headers, payload: take(&mut message.payload) })
+        Ok(OutboundMessage {
+            subject: subject.map_err(refused)?,
+            reply: message.reply_to.as_ref().map(names::reply).transpose().map_err(refused)?,
+            headers: headers::outbound(message)?,
+            payload: take(&mut message.payload),
+        })
     }
 
     /// Hands a message of the adapter's own to the client.
@@ -51,25 +60,35 @@ impl Inner {
         payload: Bytes,
         reply: Option<Wire>,
     ) -> Result<(), Cause> {
-        self.hand_over(OutboundMessage { subject, payload, reply, headers: None }).await
+        let message = OutboundMessage { subject, payload, reply, headers: None };
+        self.hand_over(pin!(self.client.publish_message(message))).await
     }
 
-    /// Hands a message to the client; there is no answer.
+    /// Waits until the client has taken what `handed_over`, its own future, brings it; there is no answer.
     ///
     /// The client would take it while the link is down, and keep it; here that is an error, and so is a link that
     /// breaks while the client has no room.
-    pub(crate) async fn hand_over(&self, message: OutboundMessage) -> Result<(), Cause> {
+    ///
+    /// It comes pinned, because it is large: by value it would be copied into each future on its way.
+    pub(crate) async fn hand_over(
+        &self,
+        mut handed_over: Pin<&mut impl Future<Output = Result<(), PublishError>>>,
+    ) -> Result<(), Cause> {
         if self.signal.is_closed() {
             return Err(Cause::closed());
         }
         if self.client.connection_state() != State::Connected {
             return Err(Cause::down());
         }
-        let mut handed_over = pin!(self.client.publish_message(message));
+        // Nearly always there is room. Whoever must wait pays with an allocation for a smaller future for all.
+        let at_once = poll_fn(|cx| Poll::Ready(handed_over.as_mut().poll(cx))).await;
+        if let Poll::Ready(outcome) = at_once {
+            return Ok(outcome?);
+        }
         tokio::select! {
             biased;
-            outcome = &mut handed_over => Ok(outcome?),
-            () = self.gone() => Err(Cause::down()),
+            outcome = handed_over => Ok(outcome?),
+            () = Box::pin(self.gone()) => Err(Cause::down()),
         }
     }
 
@@ -87,18 +106,24 @@ impl Inner {
 }
 
 impl Publish for Nats {
-    async fn publish(&self, mut message: Message) -> Result<Pending<Receipt>> {
+    // Not an `async fn`: its future would hold the message twice.
+    fn publish(
+        &self,
+        mut message: Message,
+    ) -> impl Future<Output = Result<Pending<Receipt>>> + Send {
         let inner = &*self.inner;
-        if !inner.is_plain(&message) {
-            inner.capabilities.check_message(&message)?;
+        async move {
+            if !inner.is_plain(&message) {
+                inner.capabilities.check_message(&message)?;
+            }
+            let outbound = inner.translate(&mut message, OPERATION)?;
+            inner
+                .hand_over(pin!(inner.client.publish_message(outbound)))
+                .await
+                .map_err(|cause| cause.during(OPERATION).on(message.address.to_string()))?;
+            inner.note_unflushed();
+            Ok(Pending::ready(Ok(Receipt::Buffered)))
         }
-        let outbound = inner.translate(&mut message, OPERATION)?;
-        inner
-            .hand_over(outbound)
-            .await
-            .map_err(|cause| cause.during(OPERATION).on(message.address.to_string()))?;
-        inner.note_unflushed();
-        Ok(Pending::ready(Ok(Receipt::Buffered)))
     }
 
     async fn flush(&self) -> Result<()> {

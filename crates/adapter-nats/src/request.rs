@@ -1,6 +1,7 @@
 //! Requests over core subjects.
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
+use async_nats::client::traits::Publisher;
 use sinew_core::{Buffer as Bounds, Error, ErrorKind, Incoming, Message, Request, Result};
 
 use crate::{
@@ -27,7 +28,7 @@ impl Request for Nats {
         let replies = Buffer::new(Bounds::default());
         let ticket = inner.mux.many(Arc::clone(&replies));
         outbound.reply = Some(ticket.wire());
-        inner.hand_over(outbound).await.map_err(failed)?;
+        inner.hand_over(pin!(inner.client.publish_message(outbound))).await.map_err(failed)?;
         let token = ticket.keep();
         let shared = Arc::clone(inner);
         Ok(Incoming::new(Reader::new(replies), move || shared.mux.close(token)))

@@ -1,5 +1,5 @@
 //! The contract of publishing.
-use std::{fmt, sync::Arc};
+use std::{fmt, pin::pin, sync::Arc};
 
 use crate::{
     Backend, BoxFuture, Capabilities, Confirm, HeaderCarriage, IntoPayload, Message, Names,
@@ -49,9 +49,8 @@ pub trait PublishExt: Publish {
     ///
     /// Dropped before hand-over it has sent nothing, after it the message is on its way.
     fn send(&self, message: Message) -> impl Future<Output = Result<Receipt>> + Send {
-        // Called here, so that the message is moved into one future, not through two.
-        let publishing = self.publish(message);
-        async { publishing.await?.await }
+        // Pinned where it is made: a future that is awaited by value is copied, and this one is large.
+        async move { pin!(self.publish(message)).await?.await }
     }
 
     /// Encodes `payload`, publishes it under `subject` and waits for the broker's answer.
@@ -69,7 +68,7 @@ pub trait PublishExt: Publish {
         payload: P,
     ) -> impl Future<Output = Result<Receipt>> + Send {
         let message = Message::encode(subject, payload);
-        async { self.send(message?).await }
+        async { pin!(self.send(message?)).await }
     }
 }
 

@@ -1,11 +1,11 @@
 //! Publishing to a stream: each message is answered with where it is stored.
 use std::{
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
-use async_nats::jetstream::Error as ApiError;
+use async_nats::{client::traits::Publisher, jetstream::Error as ApiError};
 use serde::Deserialize;
 use sinew_core::{Error, ErrorKind, Message, Pending, Position, Publish, Receipt, Result, Sent};
 use tokio::sync::oneshot::{self, error::TryRecvError};
@@ -37,7 +37,7 @@ impl Publish for JetStream {
         let ticket = inner.mux.once(question.about(outbound.subject.clone()));
         outbound.reply = Some(ticket.wire());
         inner
-            .hand_over(outbound)
+            .hand_over(pin!(inner.client.publish_message(outbound)))
             .await
             .map_err(|cause| cause.during(OPERATION).on(message.address.to_string()))?;
         ticket.keep();
