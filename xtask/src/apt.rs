@@ -13,6 +13,31 @@ const LIMIT: Duration = Duration::from_secs(600);
 ///
 /// Fails elsewhere with the command that a person would run.
 pub(crate) fn install(package: &str) -> Result {
+    install_by(&["apt-get"], package)
+}
+
+/// As [`install`], without starting any of `services`, as Debian's packages do with their own.
+pub(crate) fn install_without_services(package: &str, services: &[&str]) -> Result {
+    let script = format!(
+        "[ -e {POLICY} ] || {{ trap 'rm -f {POLICY}' EXIT\n\
+         cat >{POLICY} <<'END'\n{}END\nchmod 755 {POLICY}; }}\n\
+         apt-get \"$@\"",
+        policy(services)
+    );
+    install_by(&["sh", "-ec", &script, "sh"], package)
+}
+
+/// Where Debian's packages ask whether they may start a service; a machine that has an answer keeps it.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Forbids these services and no other, in case that it stays behind.
+fn policy(services: &[&str]) -> String {
+    let patterns: Vec<_> = services.iter().map(|service| format!("*\" {service}\"*")).collect();
+    format!("#!/bin/sh\ncase \" $*\" in {}) exit 101 ;; esac\n", patterns.join("|"))
+}
+
+/// `command` takes the arguments of apt-get.
+fn install_by(command: &[&str], package: &str) -> Result {
     if !Path::new("/usr/bin/apt-get").exists() {
         return Err(Failure::new(format!("install {package} with this system's package manager")));
     }
@@ -20,7 +45,7 @@ pub(crate) fn install(package: &str) -> Result {
         return Err(Failure::new(format!("run: sudo apt-get install {package}")));
     };
     let apt = |args: &[&str]| {
-        let mut words = prefix.iter().copied().chain(["apt-get"]).chain(args.iter().copied());
+        let mut words = prefix.iter().chain(command).chain(args).copied();
         Program::new(words.next().unwrap_or("apt-get"))
             .args(words)
             .env("DEBIAN_FRONTEND", "noninteractive")
@@ -42,4 +67,23 @@ fn privilege() -> Option<&'static [&'static str]> {
     }
     let sudo = Program::new("sudo").args(["-n", "true"]).capture(quick);
     sudo.is_ok().then_some(&["sudo", "-n"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_named_services_are_forbidden_and_no_other() {
+        let asked = |words: &[&str]| {
+            let script = policy(&["rabbitmq-server", "epmd"]);
+            let asked = Program::new("sh").args(["-c", &script, "policy-rc.d"]).args(words);
+            asked.capture(Duration::from_secs(10)).map_err(|refusal| refusal.to_string())
+        };
+        for forbidden in [&["rabbitmq-server", "start"][..], &["--quiet", "epmd.socket", "start"]] {
+            let refusal = asked(forbidden).unwrap_err();
+            assert!(refusal.contains("exit status: 101"), "{refusal}");
+        }
+        assert!(asked(&["ssh", "start"]).is_ok());
+    }
 }

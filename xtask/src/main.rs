@@ -39,7 +39,7 @@ usage: cargo xtask <command>
   ci                        what a change must pass: check, test, each crate alone, licences, API, packing
   tidy [--bless]            the house rules; --bless writes generated blocks anew
   api [--bless]             the public API against docs/api; --bless writes the listings anew
-  brokers up|down|status    a broker on loopback, to try things out with
+  brokers up|down|status    brokers on loopback, to try things out with
   bench [NAME]              the benchmarks, or one of them
   codegen [--check]         generated code (there is none yet)
   man                       the manual pages of the sinew command, into target/man";

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use crate::{
-    brokers::{self, nats},
+    brokers::{self, nats, rabbitmq},
     examples,
     failure::{Failure, Result},
     program::Program,
@@ -48,8 +48,9 @@ pub(crate) fn run(extra: &[&str]) -> Result {
 
 /// Provides what the tests need, with one line for each that cannot be had on this machine.
 pub(crate) fn environment(workspace: &Workspace) -> Result<Environment> {
-    let sources: [(&str, &'static str, Result<PathBuf>); 2] = [
+    let sources: [(&str, &'static str, Result<PathBuf>); 3] = [
         ("nats-server", nats::VARIABLE, nats::provide(workspace)),
+        ("rabbitmq-server", rabbitmq::VARIABLE, rabbitmq::provide(workspace)),
         ("python originals", python::VARIABLE, python::provide(workspace)),
     ];
     let mut environment = Environment::new();

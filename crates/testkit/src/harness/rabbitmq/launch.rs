@@ -46,7 +46,7 @@ impl Launch {
         fs::write(self.folder.join(PLUGINS), plugins)?;
         self.link_home()?;
         let Self { node, distribution, .. } = self;
-        let mut command = self.command(SERVER);
+        let mut command = self.command(&self.folder.join(HOME).join(SCRIPTS), SERVER);
         command
             // What makes the script `exec` instead of waiting for its child; `-noinput` keeps the input unread.
             .env("RABBITMQ_ALLOW_INPUT", "1")
@@ -62,15 +62,14 @@ impl Launch {
 
     /// `rabbitmqctl`, for this broker.
     pub(crate) fn control(&self) -> Command {
-        let mut command = self.command("rabbitmqctl");
+        let mut command = self.command(&self.scripts, "rabbitmqctl");
         let arguments = format!("-erl_epmd_port {} -dist_listen false", self.distribution);
         command.env("RABBITMQ_CTL_ERL_ARGS", arguments);
         command
     }
 
-    fn command(&self, script: &str) -> Command {
+    fn command(&self, scripts: &Path, script: &str) -> Command {
         let Self { folder, node, port, distribution, .. } = self;
-        let scripts = folder.join(HOME).join(SCRIPTS);
         let mut command = Command::new(scripts.join(script));
         for (name, _) in env::vars_os() {
             let text = name.to_string_lossy();
