@@ -46,7 +46,8 @@ pub(crate) enum Login {
 impl NatsOptions {
     /// Connects to `url`: `nats://host:4222`, `tls://host`, or `host`. It may carry `user:password@` or `token@`.
     ///
-    /// Several servers of one cluster may stand in it, separated by commas.
+    /// Several servers of one cluster may stand in it, separated by commas; behind the first, one with a login starts
+    /// with its scheme. What of a password has a meaning in a URL is written as `%XX`: `,` is `%2C`, `@` is `%40`.
     #[must_use]
     pub fn new(url: impl Into<String>) -> Self {
         Self {
@@ -139,18 +140,19 @@ impl NatsOptions {
         self
     }
 
-    /// How long the server's answer to a subscribe, a flush or a stored publish may take. Default: 5 s.
+    /// How long the server's answer to a subscribe, a flush or a stored publish may take. At most a year. Default: 5 s.
     #[must_use]
     pub fn with_answer_timeout(mut self, timeout: Duration) -> Self {
-        self.answer_timeout = timeout;
+        self.answer_timeout = timeout.min(LONGEST);
         self
     }
 
     /// How often a silent server is pinged. One that stays silent for three of these is taken for dead, which is
-    /// how a frozen server or a cut line is noticed. Default: 5 s, hence noticed within 15 s.
+    /// how a frozen server or a cut line is noticed. More than zero, and at most a year. Default: 5 s, hence noticed
+    /// within 15 s.
     #[must_use]
     pub fn with_ping_interval(mut self, interval: Duration) -> Self {
-        self.ping_interval = interval;
+        self.ping_interval = interval.min(LONGEST);
         self
     }
 
@@ -163,7 +165,8 @@ impl NatsOptions {
     }
 
     /// Waits in [`NatsOptions::connect`] for a server that is not there yet, for as long as it takes, instead of
-    /// failing; a refused login fails all the same. Default: no.
+    /// failing, and logs each attempt as a warning. What waiting does not mend fails all the same: a refused login, a
+    /// certificate that is not trusted, a peer of another protocol. Default: no.
     #[must_use]
     pub fn with_retry_first(mut self, retry: bool) -> Self {
         self.retry_first = retry;
@@ -189,16 +192,24 @@ impl NatsOptions {
 
     /// The servers without their secrets, for errors and for [`fmt::Debug`].
     pub(crate) fn redacted(&self) -> String {
-        let servers: Vec<_> = self.servers.iter().map(|server| redact(server)).collect();
-        servers.join(",")
+        redact(&self.servers).join(",")
     }
 
     /// The addresses without secrets, and the login that they or the options name.
     pub(crate) fn resolve(&self) -> Result<(Vec<async_nats::ServerAddr>, Login), Cause> {
+        if self.ping_interval.is_zero() {
+            return Err(Cause::Options("a ping interval of zero would ping without an end".into()));
+        }
         let mut login = self.login.clone();
         let mut addresses = Vec::with_capacity(self.servers.len());
-        for server in &self.servers {
-            let mut url = parse(server)?;
+        for (server, shown) in self.servers.iter().zip(redact(&self.servers)) {
+            let url = parse(server).filter(|_| shown != HIDDEN);
+            let mut url = url.filter(|url| SCHEMES.contains(&url.scheme())).ok_or_else(|| {
+                Cause::Options(format!(
+                    "`{shown}` is no NATS URL; write `nats://host:4222` or `tls://host:4222`, each with its scheme \
+                     where there are several, and `%2C`, `%2F`, `%40` for `,`, `/`, `@` in a password"
+                ))
+            })?;
             if let Some(found) = take_login(&mut url)
                 && matches!(login, Login::Anonymous)
             {
@@ -213,19 +224,28 @@ impl NatsOptions {
     }
 }
 
-fn parse(server: &str) -> Result<Url, Cause> {
+/// The longest wait: no clock that it is added to overflows.
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// What the server is spoken to by.
+const SCHEMES: [&str; 2] = ["nats", "tls"];
+/// Stands for what cannot be shown.
+const HIDDEN: &str = "***";
+
+/// Reads one address: a host, perhaps a scheme, a login and a port, and nothing behind. A path is refused, as it is the
+/// rest of a login that holds `/`, and the client would log it.
+fn parse(server: &str) -> Option<Url> {
     let url = if server.contains("://") {
         Url::parse(server)
     } else {
         Url::parse(&format!("nats://{server}"))
     };
-    match url {
-        Ok(url) if url.has_host() && matches!(url.scheme(), "nats" | "tls") => Ok(url),
-        _ => Err(Cause::Options(format!(
-            "`{}` is no NATS URL; write `nats://host:4222` or `tls://host:4222`",
-            redact(server)
-        ))),
-    }
+    url.ok().filter(|url| {
+        url.has_host()
+            && matches!(url.path(), "" | "/")
+            && url.query().is_none()
+            && url.fragment().is_none()
+    })
 }
 
 /// Takes user, password or token out of `url`: the client prints URLs into its logs.
@@ -265,14 +285,38 @@ fn percent_decode(text: &str) -> String {
     String::from_utf8(decoded).unwrap_or_else(|_| text.to_owned())
 }
 
-/// Cuts out what stands before the host.
-fn redact(server: &str) -> String {
-    let (scheme, rest) = server.split_once("://").unwrap_or(("nats", server));
-    // A password may hold `@` or `/` unescaped: everything before the last `@` may be a secret.
-    match rest.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}://***@{host}"),
-        None => format!("{scheme}://{rest}"),
+/// The addresses as they may be shown.
+///
+/// A login that holds `,` unescaped was taken for several addresses: those before its `@` are pieces of it, back to
+/// the scheme that it started with.
+fn redact(servers: &[String]) -> Vec<String> {
+    let mut in_login = false;
+    let shown = servers.iter().rev().map(|server| {
+        let shown = if in_login { HIDDEN.to_owned() } else { redact_one(server) };
+        in_login = !starts_with_scheme(server) && (in_login || server.contains('@'));
+        shown
+    });
+    let mut shown: Vec<_> = shown.collect();
+    shown.reverse();
+    shown
+}
+
+/// Cuts out what stands before the host. A login may hold `@` or `/` unescaped: everything before the last `@` may be a
+/// secret, and so may all of what is no address.
+fn redact_one(server: &str) -> String {
+    match server.rsplit_once('@') {
+        Some((login, host)) if starts_with_scheme(login) => {
+            let scheme = login.split("://").next().unwrap_or_default();
+            format!("{scheme}://{HIDDEN}@{host}")
+        }
+        Some((_, host)) => format!("{HIDDEN}@{host}"),
+        None if server.is_empty() || parse(server).is_some() => server.to_owned(),
+        None => HIDDEN.to_owned(),
     }
+}
+
+fn starts_with_scheme(server: &str) -> bool {
+    server.split_once("://").is_some_and(|(scheme, _)| SCHEMES.contains(&scheme))
 }
 
 impl fmt::Debug for Login {
@@ -303,6 +347,8 @@ impl fmt::Debug for NatsOptions {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -341,6 +387,71 @@ mod tests {
                 assert!(!format!("{err} {err:?}").contains("s3cret"), "{url}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_no_secret_is_shown() {
+        for (url, shown) in [
+            ("h", "h"),
+            ("nats://h1:4222, tls://h2", "nats://h1:4222,tls://h2"),
+            ("nats://h1,nats://me:s3cret@h2,h3", "nats://h1,nats://***@h2,h3"),
+            ("nats://h1,nats://me:s3,cret@h2", "nats://h1,***,***@h2"),
+            ("http://h", "http://h"),
+            ("", ""),
+        ] {
+            assert_eq!(NatsOptions::new(url).redacted(), shown);
+        }
+    }
+
+    #[test]
+    fn a_login_that_may_be_a_piece_of_one_is_refused() {
+        for url in
+            ["nats://me:12,34@h", "h1,me:s3cret@h2", "nats://me:12/34@h", "nats://me:12?34@h"]
+        {
+            let refused = NatsOptions::new(url).resolve();
+            assert!(matches!(refused, Err(Cause::Options(text)) if text.contains("%2C")), "{url}");
+        }
+        assert!(NatsOptions::new("nats://a:b@h1,nats://a:b@h2").resolve().is_ok());
+    }
+
+    proptest! {
+        /// `q` and `z` stand in nothing that is said but the password.
+        #[test]
+        fn no_piece_of_a_password_is_shown(password in r"[qz][qz0-9,@:/?#%&=;\[\] .+-]{0,12}") {
+            for url in [
+                format!("nats://me:{password}@host:4222"),
+                format!("tls://{password}@host"),
+                format!("me:{password}@host"),
+                format!("nats://h1,nats://me:{password}@host"),
+                format!("nats://me:{password}@host,h2,nats://h3"),
+                format!("bogus://me:{password}@host"),
+            ] {
+                let options = NatsOptions::new(url);
+                let mut said = format!("{options:?} {}", options.redacted());
+                prop_assert!(said.contains("host"), "{}", said);
+                match options.resolve() {
+                    Ok((addresses, _)) => said.extend(addresses.iter().map(|address| address.as_url_str())),
+                    Err(cause) => {
+                        let err = sinew_core::Error::from(cause.during("nats connect"));
+                        said.push_str(&format!("{err} {err:?}"));
+                    }
+                }
+                prop_assert!(!said.contains(['q', 'z', 'Q', 'Z']), "{}", said);
+            }
+        }
+    }
+
+    #[test]
+    fn a_wait_without_an_end_is_one_of_a_year() {
+        let options = NatsOptions::new("h")
+            .with_answer_timeout(Duration::MAX)
+            .with_ping_interval(Duration::MAX);
+        assert_eq!((options.answer_timeout, options.ping_interval), (LONGEST, LONGEST));
+    }
+
+    #[test]
+    fn a_ping_without_an_interval_is_refused() {
+        assert!(NatsOptions::new("h").with_ping_interval(Duration::ZERO).resolve().is_err());
     }
 
     #[test]

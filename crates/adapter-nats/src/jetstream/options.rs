@@ -4,7 +4,7 @@ use std::time::Duration;
 use async_nats::jetstream::stream;
 use sinew_core::Result;
 
-use crate::{JetStream, Nats, NatsOptions};
+use crate::{JetStream, Nats, NatsOptions, options::LONGEST};
 
 /// Which stream of which server, made or assumed, and how its consumers are kept.
 ///
@@ -63,18 +63,19 @@ impl JetStreamOptions {
 
     /// How long the server waits for a sign of life from whoever holds a delivery, before it delivers it to someone
     /// else. While the link is up the sign is given without the handler's help, however long that takes; so this is
-    /// how long the deliveries of a process that died are kept from others. At least 1 s. Default: 30 s.
+    /// how long the deliveries of a process that died are kept from others. At least 1 s, at most a year. Default:
+    /// 30 s.
     #[must_use]
     pub fn with_ack_wait(mut self, wait: Duration) -> Self {
-        self.ack_wait = wait.max(Duration::from_secs(1));
+        self.ack_wait = wait.clamp(Duration::from_secs(1), LONGEST);
         self
     }
 
     /// How long a queue of [`Lifetime::UntilUnused`](sinew_core::Lifetime::UntilUnused) outlives its last consumer.
-    /// Never shorter than the wait for acks. Default: 60 s.
+    /// Never shorter than the wait for acks, at most a year. Default: 60 s.
     #[must_use]
     pub fn with_unused_timeout(mut self, timeout: Duration) -> Self {
-        self.unused_timeout = timeout;
+        self.unused_timeout = timeout.min(LONGEST);
         self
     }
 
