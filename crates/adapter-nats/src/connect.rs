@@ -1,5 +1,6 @@
 //! The connection: how it is made, and what its handles share.
 use std::{
+    error::Error as _,
     fmt,
     sync::{
         Arc, Mutex, Weak,
@@ -17,7 +18,7 @@ use sinew_core::{
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use crate::{
@@ -38,6 +39,9 @@ use crate::{
 const CLIENT_CAPACITY: usize = 1 << 18;
 /// How many stored publishes may wait for their answer at once.
 pub(crate) const IN_FLIGHT: u32 = 4096;
+
+/// How long to wait for a server that is not there yet: at first, and at most.
+const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(5));
 
 /// How long the last messages may take to leave when the last handle is gone.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -234,17 +238,24 @@ async fn make_client(options: &NatsOptions, signal: &Arc<Signal>) -> Result<Clie
             .map_err(|source| Cause::File { what: "credentials file", source })?,
     };
     let tls = options.tls;
+    let (mut wait, longest) = RETRY;
     loop {
-        match signal.listen(client.clone()).connect(servers.as_slice()).await {
+        let cause = match signal.listen(client.clone()).connect(servers.as_slice()).await {
             Ok(connected) => return Ok(connected),
-            Err(source) => {
-                let cause = Cause::Connect { tls, source };
-                if !(options.retry_first && cause.is_unreachable()) {
-                    return Err(cause);
-                }
-            }
+            Err(source) => Cause::Connect { tls, source },
+        };
+        if !options.retry_first || cause.is_lasting() {
+            return Err(cause);
         }
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        tracing::warn!(
+            servers = options.redacted(),
+            cause = cause.detail(),
+            error = cause.source().map(tracing::field::display),
+            retry_in = ?wait,
+            "no NATS server yet"
+        );
+        sleep(wait).await;
+        wait = longest.min(wait * 2);
     }
 }
 

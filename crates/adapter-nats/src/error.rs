@@ -104,8 +104,17 @@ impl Cause {
         }
     }
 
+    /// Whether waiting does not mend it: refused credentials, a certificate that is not trusted, a peer that speaks
+    /// something else.
+    pub(crate) fn is_lasting(&self) -> bool {
+        match self {
+            Self::Connect { source, .. } => is_tls_fault(source) || !self.is_unreachable(),
+            _ => true,
+        }
+    }
+
     /// What to do about it.
-    fn detail(&self) -> String {
+    pub(crate) fn detail(&self) -> String {
         match self {
             Self::Connect { tls, source } => connect_detail(*tls, source).to_owned(),
             Self::File { what, .. } => format!("the {what} cannot be used"),
@@ -142,8 +151,7 @@ impl From<NatsError> for Error {
         let NatsError { operation, subject, cause } = err;
         let kind = cause.kind();
         // A peer that refuses TLS or speaks something else refuses it again.
-        let lasting =
-            matches!(&cause, Cause::Connect { source, .. } if tls_fault(source).is_some());
+        let lasting = matches!(&cause, Cause::Connect { source, .. } if is_tls_fault(source));
         let mut core =
             Self::new(kind, operation).with_sent(cause.sent()).with_detail(cause.detail());
         if lasting {
@@ -193,6 +201,9 @@ fn connect_detail(tls: bool, err: &ConnectError) -> &'static str {
         (None, ErrorKind::Protocol) => "what answered is no NATS server",
         (None, ErrorKind::Timeout) => "the server did not answer in time; is it a NATS server?",
         (None, ErrorKind::InvalidOptions) => "the address is no NATS URL",
+        (None, _) if err.kind() == ConnectErrorKind::Tls => {
+            "TLS cannot be set up; check the platform's certificates and the host name"
+        }
         (None, _) => "is nats-server running there?",
     }
 }
@@ -200,6 +211,11 @@ fn connect_detail(tls: bool, err: &ConnectError) -> &'static str {
 fn tls_fault(err: &ConnectError) -> Option<&rustls::Error> {
     let io = err.source()?.downcast_ref::<io::Error>()?;
     io.get_ref()?.downcast_ref::<rustls::Error>()
+}
+
+/// Says whether TLS could not be set up, or failed.
+fn is_tls_fault(err: &ConnectError) -> bool {
+    err.kind() == ConnectErrorKind::Tls || tls_fault(err).is_some()
 }
 
 fn is_certificate_alert(alert: rustls::AlertDescription) -> bool {

@@ -161,6 +161,21 @@ async fn an_unanswered_round_trip_fails_the_connection() {
     assert_eq!(refused(options(port)).await.kind(), ErrorKind::Timeout);
 }
 
+#[tokio::test]
+async fn a_server_that_is_not_there_yet_is_waited_for() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connecting = tokio::spawn(options(port).with_retry_first(true).connect());
+    for _ in 0..2 {
+        drop(listener.accept().await.unwrap());
+    }
+    let (mut stream, _) =
+        timeout(Duration::from_secs(5), listener.accept()).await.unwrap().unwrap();
+    serve(&mut stream, b"").await.unwrap();
+    connecting.await.unwrap()?;
+    Ok(())
+}
+
 /// A server as far as the first round trip goes; then it says `last`.
 async fn turns_bad(last: &'static [u8]) -> std::io::Result<u16> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;

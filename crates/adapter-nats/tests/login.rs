@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         trial("a_permission_that_is_missing_is_denied", permissions),
         trial("without_permission_to_publish_to_its_inbox_it_still_subscribes", listener),
     ];
+        trial("waiting_for_a_server_ends_at_what_it_does_not_mend", waiting),
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
@@ -258,6 +259,22 @@ const PERMISSIONS: &str = r#"authorization { users: [ { user: me, password: s3cr
     publish: { deny: "secret.>" }, subscribe: { deny: "secret.>" } } } ] }"#;
 
 async fn permissions() -> Outcome {
+async fn waiting() -> Outcome {
+    let (authority, other) = (Authority::new()?, Authority::new()?);
+    let server = serve_tls(&authority, "127.0.0.1").await?;
+    let plain = server.url().replace("tls://", "nats://");
+    for (options, kind) in [
+        (quick(server.url()).with_ca_file(&other.ca), ErrorKind::Unreachable),
+        (quick(plain), ErrorKind::Unreachable),
+    ] {
+        timeout(PATIENCE, refused(options.with_retry_first(true), kind)).await??;
+    }
+    let server = NatsServerOptions::new().with_user("me", SECRET).start().await?;
+    let stranger = quick(server.url()).with_retry_first(true);
+    timeout(PATIENCE, refused(stranger, ErrorKind::Denied)).await??;
+    Ok(())
+}
+
     let server = NatsServerOptions::new().with_config(PERMISSIONS).start().await?;
     let nats = works(quick(with_login(&server, &format!("me:{SECRET}")))).await?;
     let is_denied =
