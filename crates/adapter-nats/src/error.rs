@@ -74,6 +74,15 @@ impl Cause {
         Self::plain(ErrorKind::Closed, "the link was drained")
     }
 
+    /// The same, for what was on its way by then.
+    pub(crate) const fn cut_off() -> Self {
+        Self::Plain {
+            kind: ErrorKind::Closed,
+            detail: "the link was drained before the answer came",
+            sent: Sent::Maybe,
+        }
+    }
+
     /// Names the operation: backend, then verb.
     pub(crate) fn during(self, operation: &'static str) -> NatsError {
         NatsError { operation, subject: None, cause: self }

@@ -24,6 +24,9 @@ use crate::{
 /// How often overdue answers are given up: deadlines are kept to this.
 const SWEEP: Duration = Duration::from_millis(100);
 
+/// The verb of a request, as errors name it.
+pub(crate) const REQUEST: &str = "nats request";
+
 /// Hands out reply addresses below one inbox, and what comes to them to whoever waits.
 ///
 /// An address is never used twice, so a late answer reaches nobody, not the next question.
@@ -44,7 +47,11 @@ pub(crate) type Answer = Result<WireMessage, Cause>;
 #[derive(Debug)]
 enum Slot {
     Once(Question),
-    Many(Arc<Buffer<Message>>),
+    Many {
+        answers: Arc<Buffer<Message>>,
+        /// The subject that the server may refuse, until it has not.
+        about: Option<Wire>,
+    },
 }
 
 /// What one answer is awaited for.
@@ -123,9 +130,9 @@ impl Mux {
         self.open(Slot::Once(question))
     }
 
-    /// Opens an address for any number of answers, until it is closed.
-    pub(crate) fn many(&self, answers: Arc<Buffer<Message>>) -> Ticket<'_> {
-        self.open(Slot::Many(answers))
+    /// Opens an address for any number of answers to a request on `about`, until it is closed.
+    pub(crate) fn many(&self, answers: Arc<Buffer<Message>>, about: Wire) -> Ticket<'_> {
+        self.open(Slot::Many { answers, about: Some(about) })
     }
 
     /// An address that nobody waits at.
@@ -141,7 +148,7 @@ impl Mux {
             None => late = Some(slot),
         }
         if let Some(slot) = late {
-            self.give_up(slot);
+            self.give_up(slot, Cause::closed());
         }
         Ticket { mux: self, token, kept: false }
     }
@@ -149,7 +156,7 @@ impl Mux {
     /// Forgets an address; what comes to it from now on reaches nobody.
     pub(crate) fn close(&self, token: u64) {
         let slot = self.lock().as_mut().and_then(|slots| slots.remove(&token));
-        if let Some(Slot::Many(answers)) = slot {
+        if let Some(Slot::Many { answers, .. }) = slot {
             answers.end(None);
         }
     }
@@ -159,18 +166,21 @@ impl Mux {
     pub(crate) fn refused(&self, subject: &str) -> bool {
         let mut guard = self.lock();
         let Some(slots) = guard.as_mut() else { return false };
-        let token = self.token(subject).or_else(|| {
+        let ours = self.token(subject);
+        let asked = ours.filter(|token| matches!(slots.get(token), Some(Slot::Once(_))));
+        let token = asked.or_else(|| {
             slots.iter().filter(|(_, slot)| slot.is_about(subject)).map(|(token, _)| *token).min()
         });
         let slot = token.and_then(|token| slots.remove(&token));
         drop(guard);
         match slot {
-            Some(Slot::Once(question)) => {
-                self.answer(question, Err(Cause::denied_publish()));
-                true
+            Some(Slot::Once(question)) => self.answer(question, Err(Cause::denied_publish())),
+            Some(Slot::Many { answers, .. }) => {
+                answers.end(Some(Cause::denied_publish().during(REQUEST).on(subject).into()));
             }
-            _ => false,
+            None => return false,
         }
+        true
     }
 
     fn token(&self, subject: &str) -> Option<u64> {
@@ -181,7 +191,7 @@ impl Mux {
         let Some(token) = self.token(&message.subject) else { return };
         let mut guard = self.lock();
         let Some(slots) = guard.as_mut() else { return };
-        match slots.get(&token) {
+        match slots.get_mut(&token) {
             Some(Slot::Once(_)) => {
                 let slot = slots.remove(&token);
                 drop(guard);
@@ -189,7 +199,8 @@ impl Mux {
                     self.answer(question, judge(message));
                 }
             }
-            Some(Slot::Many(answers)) => {
+            Some(Slot::Many { answers, about }) => {
+                *about = None;
                 let answers = Arc::clone(answers);
                 drop(guard);
                 match judge(message) {
@@ -197,7 +208,7 @@ impl Mux {
                         let size = message.payload.len();
                         answers.extend([(converter.convert(message), size)]);
                     }
-                    Err(cause) => answers.end(Some(cause.during("nats request").into())),
+                    Err(cause) => answers.end(Some(cause.during(REQUEST).into())),
                 }
             }
             None => {}
@@ -255,7 +266,7 @@ impl Mux {
 
     fn tell(&self, event: &Event<Message>) {
         for slot in self.lock().iter().flat_map(HashMap::values) {
-            if let Slot::Many(answers) = slot {
+            if let Slot::Many { answers, .. } = slot {
                 answers.tell(event.clone());
             }
         }
@@ -264,15 +275,15 @@ impl Mux {
     fn end(&self) {
         let slots = self.lock().take();
         for slot in slots.into_iter().flat_map(HashMap::into_values) {
-            self.give_up(slot);
+            self.give_up(slot, Cause::cut_off());
         }
     }
 
     /// No answer will come any more.
-    fn give_up(&self, slot: Slot) {
+    fn give_up(&self, slot: Slot, cause: Cause) {
         match slot {
-            Slot::Once(question) => self.answer(question, Err(Cause::closed())),
-            Slot::Many(answers) => answers.end(None),
+            Slot::Once(question) => self.answer(question, Err(cause)),
+            Slot::Many { answers, .. } => answers.end(None),
         }
     }
 
@@ -318,7 +329,8 @@ impl Mux {
 impl Slot {
     fn is_about(&self, subject: &str) -> bool {
         match self {
-            Self::Once(Question { about: Some(about), .. }) => about.as_str() == subject,
+            Self::Once(Question { about: Some(about), .. })
+            | Self::Many { about: Some(about), .. } => about.as_str() == subject,
             _ => false,
         }
     }
@@ -371,5 +383,56 @@ impl Drop for Ticket<'_> {
         if !self.kept {
             self.mux.close(self.token);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_on_its_way_when_the_link_closes_may_have_arrived() {
+        let mux = Mux::new("_INBOX.x".to_owned());
+        let (question, mut answer) = Question::new(Duration::from_secs(5), 1);
+        mux.once(question).keep();
+        mux.end();
+        let given_up = answer.try_recv().unwrap().unwrap_err();
+        assert_eq!(given_up.kind(), ErrorKind::Closed);
+        assert_eq!(Error::from(given_up.during("test")).sent(), Sent::Maybe);
+
+        let (question, mut answer) = Question::new(Duration::from_secs(5), 1);
+        mux.once(question).keep();
+        let refused = answer.try_recv().unwrap().unwrap_err();
+        assert_eq!(Error::from(refused.during("test")).sent(), Sent::No);
+    }
+
+    #[test]
+    fn a_refusal_ends_the_request_that_it_is_about_and_no_answered_one() {
+        let mux = Mux::new("_INBOX.x".to_owned());
+        let requests: Vec<_> = (0..2)
+            .map(|_| {
+                let answers = Buffer::new(sinew_core::Buffer::default());
+                let ticket = mux.many(Arc::clone(&answers), Wire::from("a"));
+                (answers, ticket.wire(), ticket.keep())
+            })
+            .collect();
+        let reply = WireMessage {
+            subject: requests[0].1.clone(),
+            reply: None,
+            payload: bytes::Bytes::new(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 0,
+        };
+        mux.deliver(reply, &mut Converter::plain());
+        // A refusal to publish to a request's own address is none of the request.
+        assert!(!mux.refused(&requests[1].1));
+        assert!(!mux.refused("b"));
+        assert!(mux.refused("a"));
+        assert!(requests[0].0.is_open());
+        let err = requests[1].0.take_failure().unwrap();
+        assert_eq!((err.kind(), err.subject()), (ErrorKind::Denied, Some("a")));
+        assert!(!mux.refused("a"), "nobody is left to be told");
     }
 }

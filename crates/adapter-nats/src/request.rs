@@ -8,15 +8,14 @@ use crate::{
     Nats,
     buffer::{Buffer, Reader},
     error::Cause,
+    mux::REQUEST,
 };
-
-const OPERATION: &str = "nats request";
 
 impl Request for Nats {
     async fn request(&self, mut message: Message) -> Result<Incoming<Message>> {
         let inner = &self.inner;
         inner.capabilities.check_message(&message)?;
-        let failed = |cause: Cause| Error::from(cause.during(OPERATION));
+        let failed = |cause: Cause| Error::from(cause.during(REQUEST));
         inner.check_open().map_err(failed)?;
         if message.reply_to.is_some() {
             return Err(failed(Cause::plain(
@@ -24,9 +23,9 @@ impl Request for Nats {
                 "a request gets a reply address of its own; publish the message instead",
             )));
         }
-        let mut outbound = inner.translate(&mut message, OPERATION)?;
+        let mut outbound = inner.translate(&mut message, REQUEST)?;
         let replies = Buffer::new(Bounds::default());
-        let ticket = inner.mux.many(Arc::clone(&replies));
+        let ticket = inner.mux.many(Arc::clone(&replies), outbound.subject.clone());
         outbound.reply = Some(ticket.wire());
         inner.hand_over(pin!(inner.client.publish_message(outbound))).await.map_err(failed)?;
         let token = ticket.keep();

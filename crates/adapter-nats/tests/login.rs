@@ -12,7 +12,10 @@ use libtest_mimic::Arguments;
 use nkeys::KeyPair;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair as TlsKey};
 use sinew_adapter_nats::{Nats, NatsOptions};
-use sinew_core::{Error, ErrorKind, Pattern, Publish, PublishExt, Result, Subscribe, Subscription};
+use sinew_core::{
+    Error, ErrorKind, Message, Pattern, Publish, PublishExt, Request, Result, Subscribe,
+    Subscription,
+};
 use sinew_testkit::harness::nats::{NatsServer, NatsServerOptions};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -34,10 +37,11 @@ fn main() -> ExitCode {
         trial("a_plain_client_is_told_that_the_server_requires_tls", tls_of_a_plain_client),
         trial("a_certificate_for_another_name_is_refused", tls_name),
         trial("a_client_certificate_is_shown_where_it_is_asked_for", mutual_tls),
+        trial("waiting_for_a_server_ends_at_what_it_does_not_mend", waiting),
         trial("a_permission_that_is_missing_is_denied", permissions),
+        trial("a_request_to_a_subject_that_is_denied_is_told_so", denied_request),
         trial("without_permission_to_publish_to_its_inbox_it_still_subscribes", listener),
     ];
-        trial("waiting_for_a_server_ends_at_what_it_does_not_mend", waiting),
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
@@ -255,10 +259,6 @@ async fn mutual_tls() -> Outcome {
     Ok(())
 }
 
-const PERMISSIONS: &str = r#"authorization { users: [ { user: me, password: s3cret, permissions: {
-    publish: { deny: "secret.>" }, subscribe: { deny: "secret.>" } } } ] }"#;
-
-async fn permissions() -> Outcome {
 async fn waiting() -> Outcome {
     let (authority, other) = (Authority::new()?, Authority::new()?);
     let server = serve_tls(&authority, "127.0.0.1").await?;
@@ -275,6 +275,10 @@ async fn waiting() -> Outcome {
     Ok(())
 }
 
+const PERMISSIONS: &str = r#"authorization { users: [ { user: me, password: s3cret, permissions: {
+    publish: { deny: "secret.>" }, subscribe: { deny: "secret.>" } } } ] }"#;
+
+async fn permissions() -> Outcome {
     let server = NatsServerOptions::new().with_config(PERMISSIONS).start().await?;
     let nats = works(quick(with_login(&server, &format!("me:{SECRET}")))).await?;
     let is_denied =
@@ -301,6 +305,19 @@ async fn waiting() -> Outcome {
         return Err(err.into());
     }
     // It is told once, and spoils nothing else.
+    nats.flush().await?;
+    Ok(())
+}
+
+async fn denied_request() -> Outcome {
+    let server = NatsServerOptions::new().with_config(PERMISSIONS).start().await?;
+    let nats = works(quick(with_login(&server, &format!("me:{SECRET}")))).await?;
+    let mut replies = nats.request(Message::encode("secret.a", "x")?).await?;
+    match timeout(PATIENCE, replies.next()).await? {
+        Some(Err(err)) if err.kind() == ErrorKind::Denied && err.subject() == Some("secret.a") => {}
+        other => return Err(format!("{other:?}").into()),
+    }
+    // The requester was told, hence nobody else is.
     nats.flush().await?;
     Ok(())
 }

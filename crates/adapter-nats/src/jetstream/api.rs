@@ -98,7 +98,7 @@ impl Api {
                 ));
             }
             Ok(Err(cause)) => return Err(cause),
-            Err(_) => return Err(Cause::closed()),
+            Err(_) => return Err(Cause::cut_off()),
         };
         match serde_json::from_slice(&message.payload) {
             Ok(Response::Ok(answer)) => Ok(answer),

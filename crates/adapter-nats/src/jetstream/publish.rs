@@ -66,7 +66,7 @@ impl Future for Stored {
             receipt => receipt.ok(),
         };
         self.read = true;
-        Poll::Ready(receipt.unwrap_or_else(|| Err(Cause::closed().during(OPERATION).into())))
+        Poll::Ready(receipt.unwrap_or_else(|| Err(Cause::cut_off().during(OPERATION).into())))
     }
 }
 

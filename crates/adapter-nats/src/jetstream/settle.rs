@@ -199,7 +199,7 @@ async fn confirmed(answer: oneshot::Receiver<Answer>) -> Result<(), Error> {
         // Nobody listens for verdicts on a consumer that is gone.
         Ok(Err(cause)) if cause.kind() == ErrorKind::NoResponders => Err(revoked()),
         Ok(Err(cause)) => Err(cause.during(OPERATION).into()),
-        Err(_) => Err(Cause::closed().during(OPERATION).into()),
+        Err(_) => Err(Cause::cut_off().during(OPERATION).into()),
     }
 }
 
