@@ -2,10 +2,7 @@
 use std::{
     error::Error as _,
     fmt,
-    sync::{
-        Arc, Mutex, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -13,7 +10,7 @@ use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Statist
 use sinew_core::{
     AnyBackend, AnyLink, AnyPublisher, AnyRequester, AnySubscriber, Capabilities, Confirm, Error,
     ErrorKind, Groups, Guarantee, HeaderCarriage, Names as AnyNames, Ordering as Order, Overflow,
-    Overflows, Property, PropertySet, Registration, Requests, Result, Scopes, Sent, Wildcards,
+    Overflows, Property, PropertySet, Registration, Requests, Result, Scopes, Wildcards,
 };
 use tokio::{
     runtime::Handle,
@@ -25,6 +22,7 @@ use crate::{
     NatsOptions,
     control::Intake,
     error::Cause,
+    flush::Unflushed,
     link::{Signal, View},
     mux::{Mux, Question},
     names::Names,
@@ -73,8 +71,7 @@ pub(crate) struct Inner {
     /// How many deliveries wait for their verdict.
     pub(crate) unsettled: watch::Sender<usize>,
     pub(crate) intakes: Mutex<Vec<Weak<dyn Intake>>>,
-    /// The generation of the first publish that no flush has covered; 0 when there is none.
-    unflushed: AtomicU64,
+    pub(crate) unflushed: Unflushed,
 }
 
 impl Nats {
@@ -183,7 +180,7 @@ impl Nats {
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
             unsettled: watch::Sender::new(0),
             intakes: Mutex::default(),
-            unflushed: AtomicU64::new(0),
+            unflushed: Unflushed::default(),
         });
         inner.handle.spawn(Inner::keep(Arc::downgrade(&inner), signal));
         inner.round_trip().await?;
@@ -290,37 +287,6 @@ impl Inner {
             Ok(Err(cause)) => Err(cause),
             Err(_) => Err(Cause::closed()),
         }
-    }
-
-    /// Notes that something left that no answer will come for.
-    pub(crate) fn note_unflushed(&self) {
-        if self.unflushed.load(Ordering::Relaxed) == 0 {
-            let generation = self.generation();
-            // Another publish may have been quicker; its generation is the earlier one.
-            let _ =
-                self.unflushed.compare_exchange(0, generation, Ordering::AcqRel, Ordering::Relaxed);
-        }
-    }
-
-    /// Ends when the server has all that was handed over before.
-    pub(crate) async fn flush_all(&self) -> Result<()> {
-        let failed = |cause: Cause| Error::from(cause.during("nats flush"));
-        // All permits are free when nothing is in flight.
-        drop(self.in_flight.acquire_many(IN_FLIGHT).await.map_err(|_| failed(Cause::closed()))?);
-        let since = self.unflushed.swap(0, Ordering::AcqRel);
-        let answered = self.confirmed().await;
-        if let Some(err) = self.mux.take_unread() {
-            return Err(err);
-        }
-        answered.map_err(failed)?;
-        if since != 0 && since != self.generation() {
-            return Err(failed(Cause::Plain {
-                kind: ErrorKind::Disconnected,
-                detail: "the link broke after a publish; what was on its way may be lost",
-                sent: Sent::Maybe,
-            }));
-        }
-        Ok(())
     }
 
     /// What a drain that ran out of time left behind.

@@ -5,6 +5,7 @@ mod buffer;
 mod connect;
 mod control;
 mod error;
+mod flush;
 mod headers;
 mod jetstream;
 mod link;
