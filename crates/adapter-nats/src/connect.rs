@@ -14,7 +14,7 @@ use sinew_core::{
 };
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, watch},
+    sync::{Semaphore, oneshot, watch},
     time::{sleep, timeout},
 };
 
@@ -24,7 +24,7 @@ use crate::{
     error::Cause,
     flush::Unflushed,
     link::{Signal, View},
-    mux::{Mux, Question},
+    mux::{Answer, Mux, Question},
     names::Names,
     options::Login,
     publish::Latest,
@@ -32,9 +32,12 @@ use crate::{
     tls,
 };
 
-/// How many messages the client holds for one subscription before it drops, uncounted. Our own buffers are what
-/// bounds an intake; this is only what one turn of the client's own task may bring in.
-const CLIENT_CAPACITY: usize = 1 << 18;
+/// How many messages the client holds for one subscription before it drops. Our own buffers are what bounds an intake;
+/// this is only what one turn of the client's own task may bring in.
+///
+/// The client tells of a drop by a number of the subscription that it shows to nobody, and forgets to tell when many
+/// come at once. So every core intake is told of every such loss, and the count is a lower bound.
+pub(crate) const CLIENT_CAPACITY: usize = 1 << 18;
 /// How many stored publishes may wait for their answer at once.
 pub(crate) const IN_FLIGHT: u32 = 4096;
 
@@ -70,6 +73,8 @@ pub(crate) struct Inner {
     pub(crate) in_flight: Arc<Semaphore>,
     /// How many deliveries wait for their verdict.
     pub(crate) unsettled: watch::Sender<usize>,
+    /// How many core intakes take in what the server sends.
+    pub(crate) running: watch::Sender<usize>,
     pub(crate) intakes: Mutex<Vec<Weak<dyn Intake>>>,
     pub(crate) unflushed: Unflushed,
 }
@@ -179,6 +184,7 @@ impl Nats {
             answer_timeout,
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
             unsettled: watch::Sender::new(0),
+            running: watch::Sender::new(0),
             intakes: Mutex::default(),
             unflushed: Unflushed::default(),
         });
@@ -278,25 +284,21 @@ impl Inner {
     /// The client cannot tell when a PING was answered, so the sign is a message to ourselves. Where we may not
     /// publish it, the server's refusal is as good a sign.
     pub(crate) async fn round_trip_on(&self, generation: u64) -> Result<(), Cause> {
-        let (question, answer) = Question::new(self.answer_timeout, generation);
-        let ticket = self.mux.once(question);
-        self.send(ticket.wire(), bytes::Bytes::new(), None).await?;
-        match answer.await {
+        match self.knock(generation).await?.await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(cause)) if cause.is_denied() => Ok(()),
             Ok(Err(cause)) => Err(cause),
-            Err(_) => Err(Cause::closed()),
+            Err(_) => Err(Cause::cut_off()),
         }
     }
 
-    /// What a drain that ran out of time left behind.
-    pub(crate) fn left_over(&self) -> Error {
-        let left = *self.unsettled.borrow();
-        Error::new(ErrorKind::Timeout, "nats drain").with_detail(if left > 0 {
-            format!("{left} deliveries were not settled; they will be delivered again")
-        } else {
-            "the server did not confirm what was published last".to_owned()
-        })
+    /// Sends what the round trip's answer comes to.
+    pub(crate) async fn knock(&self, generation: u64) -> Result<oneshot::Receiver<Answer>, Cause> {
+        let (question, answer) = Question::new(self.answer_timeout, generation);
+        let ticket = self.mux.once(question);
+        self.send(ticket.wire(), bytes::Bytes::new(), None).await?;
+        ticket.keep();
+        Ok(answer)
     }
 }
 

@@ -75,7 +75,7 @@ impl<T: Send + 'static> Intake for Control<T> {
     }
 }
 
-/// One delivery that waits for its verdict, as the drain counts it.
+/// Something that a drain waits for, and counts: a delivery without its verdict, an intake that still takes in.
 #[derive(Debug)]
 pub(crate) struct Unsettled(watch::Sender<usize>);
 

@@ -42,8 +42,16 @@ enum Phase {
     /// Takes no new intake.
     Draining,
     Closed {
-        in_time: bool,
+        left: Option<LeftOver>,
     },
+}
+
+/// What a drain that ran out of time waited for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum LeftOver {
+    Deliveries(usize),
+    Subscriptions(usize),
+    Publishes,
 }
 
 impl View {
@@ -76,7 +84,7 @@ pub(crate) struct Signal {
     changed: Notify,
     closed: AtomicBool,
     refusals: Mutex<Vec<String>>,
-    /// How many messages the client had no room for.
+    /// How many messages the client had no room for, as far as it said so.
     dropped: AtomicU64,
 }
 
@@ -166,7 +174,7 @@ impl Inner {
         self.hear_refusals();
         let dropped = signal.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            // The client does not say whose they were.
+            // Whose they were it says by a number that it shows to nobody.
             self.intakes().iter().for_each(|intake| intake.lose(dropped));
         }
         let seen = *self.view.borrow();
@@ -218,6 +226,14 @@ impl Inner {
         }
     }
 
+    fn left_over(&self) -> LeftOver {
+        match (*self.unsettled.borrow(), *self.running.borrow()) {
+            (0, 0) => LeftOver::Publishes,
+            (0, running) => LeftOver::Subscriptions(running),
+            (unsettled, _) => LeftOver::Deliveries(unsettled),
+        }
+    }
+
     /// Ends the connection. Everything here is bounded by `within`.
     async fn end(&self, within: Duration) {
         let finish = async {
@@ -225,9 +241,14 @@ impl Inner {
                 intake.stop();
             }
             self.unsettled.subscribe().wait_for(|left| *left == 0).await.is_ok()
+                && self.running.subscribe().wait_for(|left| *left == 0).await.is_ok()
                 && self.flush_all().await.is_ok()
         };
-        let in_time = timeout(within, finish).await.unwrap_or(false);
+        let left = match timeout(within, finish).await {
+            Ok(true) => None,
+            // Looked at before the intakes are ended: what they held is let go of then.
+            _ => Some(self.left_over()),
+        };
         for intake in self.intakes() {
             intake.end();
         }
@@ -235,10 +256,24 @@ impl Inner {
         self.signal.close();
         self.view.send_modify(|view| {
             view.up = false;
-            view.phase = Phase::Closed { in_time };
+            view.phase = Phase::Closed { left };
         });
         // The client hears it at once, or is between two attempts to connect, of which there will be no more.
         let _ = timeout(LOOK, self.client.drain()).await;
+    }
+}
+
+impl From<LeftOver> for Error {
+    fn from(left: LeftOver) -> Self {
+        Self::new(ErrorKind::Timeout, "nats drain").with_detail(match left {
+            LeftOver::Deliveries(count) => {
+                format!("{count} deliveries were not settled; they will be delivered again")
+            }
+            LeftOver::Subscriptions(count) => {
+                format!("{count} subscriptions had not ended; what was on its way may be lost")
+            }
+            LeftOver::Publishes => "the server did not confirm what was published last".to_owned(),
+        })
     }
 }
 
@@ -283,7 +318,7 @@ impl Link for Nats {
         }
         let end = view.wait_for(|view| view.is_closed()).await.map(|view| view.phase);
         match end {
-            Ok(Phase::Closed { in_time: false }) => Err(self.inner.left_over()),
+            Ok(Phase::Closed { left: Some(left) }) => Err(left.into()),
             _ => Ok(()),
         }
     }

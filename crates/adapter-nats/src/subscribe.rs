@@ -1,6 +1,6 @@
 //! Subscribing to core subjects.
 use std::{
-    future::poll_fn,
+    future::{pending, poll_fn},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -9,16 +9,23 @@ use std::{
 use async_nats::{Message as WireMessage, Subject as Wire, Subscriber};
 use bytes::Bytes;
 use futures_core::Stream;
-use sinew_core::{Address, Error, Incoming, Message, ReplyTo, Result, Subscribe, Subscription};
-use tokio::sync::watch;
+use sinew_core::{
+    Address, Error, ErrorKind, Incoming, Message, ReplyTo, Result, Subscribe, Subscription,
+};
+use tokio::{
+    sync::{oneshot, watch},
+    task::unconstrained,
+    time::timeout,
+};
 
 use crate::{
     Nats,
-    connect::Inner,
-    control::{Control, Intake},
+    connect::{CLIENT_CAPACITY, Inner},
+    control::{Control, Intake, Unsettled},
     error::Cause,
     headers,
     link::View,
+    mux::Answer,
     names::Filters,
 };
 
@@ -66,38 +73,107 @@ impl Converter {
     }
 }
 
-/// The task between the client's channels and an intake's buffer.
-struct Forwarder {
+/// What the client's channels hold for one intake, and what was taken out of them.
+struct Channels {
     subscribers: Vec<Subscriber>,
     filters: Filters,
     converter: Converter,
+    batch: Vec<(Message, usize)>,
+}
+
+impl Channels {
+    /// Moves what has been received into the batch, and waits for at least one message. `false` when all have ended.
+    ///
+    /// Cancel safe: what was moved is in the batch.
+    async fn fill(&mut self) -> bool {
+        poll_fn(|cx| match (self.take(cx), self.batch.is_empty()) {
+            (Left::Ended, _) => Poll::Ready(false),
+            (_, false) => Poll::Ready(true),
+            (Left::Nothing, true) => Poll::Pending,
+            (Left::More, true) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    /// Moves what has been received into the batch, up to one of each subscription.
+    fn take(&mut self, cx: &mut Context<'_>) -> Left {
+        let Self { subscribers, filters, converter, batch } = self;
+        let shows_all = filters.shows_all();
+        let mut left = Left::Ended;
+        for (index, subscriber) in subscribers.iter_mut().enumerate() {
+            let mut take = |message: WireMessage| {
+                if shows_all || filters.shows(&message.subject, index) {
+                    let size = message.payload.len();
+                    batch.push((converter.convert(message), size));
+                }
+            };
+            left = left.max(poll_all(subscriber, cx, &mut take));
+        }
+        left
+    }
+}
+
+/// What may still come of some subscriptions.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Left {
+    /// All have ended.
+    Ended,
+    /// Nothing is there now.
+    Nothing,
+    /// More than one batch was there.
+    More,
+}
+
+/// The task between the client's channels and an intake's buffer.
+struct Forwarder {
+    channels: Channels,
     control: Arc<Control<Message>>,
     view: watch::Receiver<View>,
     inner: Arc<Inner>,
-    batch: Vec<(Message, usize)>,
+    /// A drain waits for what is on its way to us.
+    running: Unsettled,
 }
 
 /// How many messages are moved at once.
 const BATCH: usize = 256;
 
+/// After how many messages a subscription that is left ends: to the client, never, so it hands on what still comes; to
+/// the server, which reads no number of so many digits, at once.
+///
+/// The client's own drain lets go of the subscription at the next thing that it does, whatever is still on its way.
+const NO_MORE: u64 = u64::MAX;
+
 impl Forwarder {
     async fn run(mut self) {
         let mut seen = *self.view.borrow_and_update();
+        let mut farewell = None;
         loop {
             tokio::select! {
                 biased;
-                () = self.control.stopped() => break,
+                () = self.control.stopped(), if farewell.is_none() => {
+                    farewell = self.leave().await;
+                    if farewell.is_none() {
+                        break;
+                    }
+                }
+                () = heard(&mut farewell) => break,
                 changed = self.view.changed() => {
                     if changed.is_err() || !self.follow(&mut seen) {
                         break;
                     }
                 }
-                more = fill(&mut self.subscribers, &self.filters, &mut self.converter, &mut self.batch) => {
-                    if !more || !self.caught_up(&mut seen).await {
+                more = self.channels.fill(), if self.channels.batch.is_empty() => {
+                    if !more {
                         break;
                     }
-                    self.control.buffer.extend(self.batch.drain(..));
                 }
+            }
+            // What came in on a new connection waits until the gap before it has been told.
+            if seen.up && seen.generation == self.inner.generation() {
+                self.control.buffer.extend(self.channels.batch.drain(..));
             }
             if !self.control.buffer.is_open() {
                 break;
@@ -114,82 +190,62 @@ impl Forwarder {
         !now.is_closed()
     }
 
-    /// Waits until the gap before what came in on a new connection has been told: nothing arrives before `Up`.
-    async fn caught_up(&mut self, seen: &mut View) -> bool {
-        while !(seen.up && seen.generation == self.inner.generation()) {
-            tokio::select! {
-                () = self.control.stopped() => return false,
-                changed = self.view.changed() => {
-                    if changed.is_err() || !self.follow(seen) {
-                        return false;
-                    }
-                }
-            }
+    /// Asks the server to send no more, and for a sign of life: it comes after all that was sent. None where it cannot
+    /// be asked, or need not.
+    async fn leave(&mut self) -> Option<oneshot::Receiver<Answer>> {
+        if !self.control.buffer.is_open() {
+            return None;
         }
-        true
+        let asked = async {
+            for subscriber in &mut self.channels.subscribers {
+                subscriber.unsubscribe_after(NO_MORE).await.ok()?;
+            }
+            self.inner.knock(self.inner.generation()).await.ok()
+        };
+        timeout(self.inner.answer_timeout, asked).await.ok()?
     }
 
-    /// What was received is still handed on.
+    /// What the client has received is still handed on.
     async fn finish(mut self) {
-        for subscriber in &mut self.subscribers {
-            // It fails when the connection is closed, which is as good.
-            let _ = subscriber.unsubscribe().await;
+        for _ in 0..=CLIENT_CAPACITY / BATCH {
+            // What is there is taken, even by a task that has used up its turn.
+            let left = unconstrained(poll_fn(|cx| Poll::Ready(self.channels.take(cx)))).await;
+            self.control.buffer.extend(self.channels.batch.drain(..));
+            if left != Left::More {
+                break;
+            }
         }
-        while fill(&mut self.subscribers, &self.filters, &mut self.converter, &mut self.batch).await
-        {
-            self.control.buffer.extend(self.batch.drain(..));
-        }
-        self.control.buffer.extend(self.batch.drain(..));
         self.control.buffer.end(None);
+        drop(self.running);
     }
 }
 
-/// Moves what has been received into `batch`, and waits for at least one message. `false` when all have ended.
-///
-/// Cancel safe: what was moved is in `batch`.
-async fn fill(
-    subscribers: &mut [Subscriber],
-    filters: &Filters,
-    converter: &mut Converter,
-    batch: &mut Vec<(Message, usize)>,
-) -> bool {
-    let shows_all = filters.shows_all();
-    poll_fn(|cx| {
-        let mut ended = 0;
-        for (index, subscriber) in subscribers.iter_mut().enumerate() {
-            let mut take = |message: WireMessage| {
-                if shows_all || filters.shows(&message.subject, index) {
-                    let size = message.payload.len();
-                    batch.push((converter.convert(message), size));
-                }
-            };
-            if poll_all(subscriber, cx, &mut take) {
-                ended += 1;
-            }
+/// Ends when the server has said goodbye, or will not.
+async fn heard(farewell: &mut Option<oneshot::Receiver<Answer>>) {
+    let Some(answer) = farewell else { return pending().await };
+    match answer.await {
+        Ok(Err(cause)) if cause.kind() == ErrorKind::Timeout => {
+            tracing::warn!(%cause, "the end of a subscription is not confirmed; what was on its way may be lost");
         }
-        match (batch.is_empty(), ended == subscribers.len()) {
-            (false, false) => Poll::Ready(true),
-            (_, true) => Poll::Ready(false),
-            (true, false) => Poll::Pending,
-        }
-    })
-    .await
+        // Or the link is gone, of which the intake is told.
+        _ => {}
+    }
 }
 
-/// Takes what there is, up to a batch; says whether the subscription has ended.
+/// Takes what there is, up to a batch.
 fn poll_all(
     subscriber: &mut Subscriber,
     cx: &mut Context<'_>,
     take: &mut impl FnMut(WireMessage),
-) -> bool {
+) -> Left {
     for _ in 0..BATCH {
         match Pin::new(&mut *subscriber).poll_next(cx) {
             Poll::Ready(Some(message)) => take(message),
-            Poll::Ready(None) => return true,
-            Poll::Pending => return false,
+            Poll::Ready(None) => return Left::Ended,
+            Poll::Pending => return Left::Nothing,
         }
     }
-    false
+    Left::More
 }
 
 impl Subscribe for Nats {
@@ -220,13 +276,16 @@ impl Subscribe for Nats {
             subscribers.push(subscriber.map_err(|err| failed(err.into()))?);
         }
         let forwarder = Forwarder {
-            subscribers,
-            converter: Converter::new(filters.clone()),
-            filters,
+            channels: Channels {
+                subscribers,
+                converter: Converter::new(filters.clone()),
+                filters,
+                batch: Vec::with_capacity(BATCH),
+            },
             control: Arc::clone(&control),
             view: inner.view.subscribe(),
             inner: Arc::clone(inner),
-            batch: Vec::with_capacity(BATCH),
+            running: Unsettled::new(&inner.running),
         };
         inner.handle.spawn(forwarder.run());
         // From here on a dropped call stops it.
