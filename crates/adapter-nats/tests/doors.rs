@@ -1,5 +1,5 @@
 //! What the suite cannot ask of every backend: leases, positions in a stream, ready-made clients.
-use std::{process::ExitCode, time::Duration};
+use std::{net::Ipv4Addr, process::ExitCode, time::Duration};
 
 use libtest_mimic::Arguments;
 use sinew_adapter_nats::{
@@ -8,10 +8,13 @@ use sinew_adapter_nats::{
 };
 use sinew_core::{
     Attempt, Backend, Buffer, Consume, Consumption, ErrorKind, Event, Link, Message, Overflow,
-    Pattern, Persistence, Property, Publish, PublishExt, Queue, Receipt, Start, Subject, Subscribe,
-    Subscription,
+    Pattern, Persistence, Position, Property, Publish, PublishExt, Queue, Receipt, Start, Subject,
+    Subscribe, Subscription,
 };
-use sinew_testkit::harness::nats::{NatsServer, NatsServerOptions};
+use sinew_testkit::harness::{
+    Proxy,
+    nats::{NatsServer, NatsServerOptions},
+};
 use tokio::time::timeout;
 
 use trial::{Outcome, trial};
@@ -26,6 +29,8 @@ fn main() -> ExitCode {
         trial("a_consumer_that_was_made_otherwise_is_a_conflict", other_consumer),
         trial("a_subject_that_the_stream_does_not_take_is_told", not_taken),
         trial("a_reader_is_told_what_is_gone_of_what_it_resumes_at", truncated),
+        trial("a_stream_made_anew_is_read_from_its_first_message_after_a_gap", made_anew),
+        trial("a_position_that_the_stream_never_had_is_refused", no_position),
         trial("capabilities_follow_the_stream", capabilities),
         trial("both_doors_share_one_connection", both_doors),
         trial("a_ready_made_client_is_taken_over", ready_made),
@@ -123,6 +128,54 @@ async fn truncated() -> Outcome {
     ensure(matches!(reader.next().await, Some(Ok(Event::Lost(2)))), "two are gone")?;
     let next = reader.next_item().await.ok_or("it ended")??;
     ensure(next.payload == "2", "then comes the oldest that is kept")
+}
+
+async fn made_anew() -> Outcome {
+    let (server, stream) = open(config()).await?;
+    let proxy = Proxy::start((Ipv4Addr::LOCALHOST, server.port()).into()).await?;
+    let far = NatsOptions::new(format!("nats://{}", proxy.address()));
+    let far = JetStreamOptions::new("S").connect(far).await?;
+    let mut reader = far.subscribe(Subscription::new(Pattern::parse("s.a")?)).await?;
+    stream.send_to("s.a", "old").await?;
+    let mut read = async || -> Outcome<Event<Message>> {
+        Ok(timeout(Duration::from_secs(20), reader.next()).await?.ok_or("it ended")??)
+    };
+    ensure(read().await?.item().is_some_and(|it| it.payload == "old"), "the old one is read")?;
+    proxy.cut();
+    ensure(matches!(read().await?, Event::Down), "the link is down")?;
+    let client = async_nats::connect(server.url()).await?;
+    async_nats::jetstream::new(client).delete_stream("S").await?;
+    JetStreamOptions::new("S").with_create(config()).open(stream.nats()).await?;
+    // Beyond our place, which alone would show nothing.
+    for text in ["1", "2", "3"] {
+        stream.send_to("s.a", text).await?;
+    }
+    proxy.heal();
+    ensure(matches!(read().await?, Event::Up { gap: true }), "the gap is told")?;
+    for text in ["1", "2", "3"] {
+        ensure(read().await?.item().is_some_and(|it| it.payload == text), "all is read")?;
+    }
+    Ok(())
+}
+
+async fn no_position() -> Outcome {
+    let (_server, stream) = open(config()).await?;
+    let Receipt::Persisted(last) = stream.send_to("s.a", "x").await? else {
+        return Err("no position".into());
+    };
+    let next = Position::new("S", last.offset + 1);
+    for (start, is_known) in [
+        (Start::After(last), true),
+        (Start::At(next.clone()), true),
+        (Start::After(next.clone()), false),
+        (Start::At(Position::new("S", next.offset + 1)), false),
+    ] {
+        let wanted = Subscription::new(Pattern::parse("s.a")?).with_start(start);
+        let kind = stream.subscribe(wanted).await.err().map(|err| err.kind());
+        let expected = (!is_known).then_some(ErrorKind::NotFound);
+        ensure(kind == expected, "the next message is the last that can be named")?;
+    }
+    Ok(())
 }
 
 async fn capabilities() -> Outcome {

@@ -1,9 +1,14 @@
 //! Reading a stream from any position, without acks and without losing the place.
 use std::sync::Arc;
 
-use async_nats::{Message as WireMessage, jetstream::consumer::DeliverPolicy};
+use async_nats::{
+    Message as WireMessage,
+    datetime::DateTime,
+    jetstream::{consumer::DeliverPolicy, stream},
+};
 use sinew_core::{
-    Error, Incoming, Message, Overflow, Position, Result, Start, Subscribe, Subscription,
+    Error, ErrorKind, Event, Incoming, Message, Overflow, Position, Result, Start, Subscribe,
+    Subscription,
 };
 
 use super::{
@@ -30,7 +35,6 @@ impl Subscribe for JetStream {
         inner.check_open().map_err(failed)?;
         let filters =
             inner.names.filters(wanted.scope.as_ref(), &wanted.patterns).map_err(failed)?;
-        let start = check::deliver(&wanted.start, &stream.name).map_err(failed)?;
         let control = Control::new(wanted.buffer, Vec::new());
         let mut reader = Reader {
             js: self.clone(),
@@ -38,7 +42,8 @@ impl Subscribe for JetStream {
             filters,
             control: Arc::clone(&control),
             blocks: wanted.buffer.overflow == Overflow::Block,
-            start: Some(start),
+            start: Some(wanted.start),
+            made: None,
             consumer: String::new(),
             last: 0,
             expected: 1,
@@ -47,10 +52,6 @@ impl Subscribe for JetStream {
         };
         let (view, seen) = (inner.view.subscribe(), *inner.view.borrow());
         let (pull, _) = reader.join().await.map_err(failed)?;
-        let missing = reader.missing(&wanted.start).await.map_err(failed)?;
-        if missing > 0 {
-            control.buffer.lose(missing);
-        }
         let runner = Runner {
             source: reader,
             control: Arc::clone(&control),
@@ -75,7 +76,9 @@ struct Reader {
     /// Asks only for what there is room for.
     blocks: bool,
     /// Where to start, until it has.
-    start: Option<DeliverPolicy>,
+    start: Option<Start>,
+    /// When the stream was made that it has read: one of the same name, made anew, counts from 1 again.
+    made: Option<DateTime>,
     /// The server's name of the consumer of now.
     consumer: String,
     /// The number of the last message that came, or that was there before the first.
@@ -89,30 +92,34 @@ struct Reader {
 }
 
 impl Reader {
-    /// How many of the messages that a reader resumes at are gone.
-    async fn missing(&self, start: &Start) -> Result<u64, Cause> {
-        let JetStream { nats, stream } = &self.js;
-        let first_wanted = match start {
-            Start::At(position) => position.offset,
-            Start::After(position) => position.offset.saturating_add(1),
-            _ => return Ok(0),
-        };
-        let state = stream.api.stream_info(&nats.inner, &stream.name).await?.state;
-        Ok(state.first_sequence.saturating_sub(first_wanted.max(1)))
-    }
-
     /// Where to go on, and whether that leaves a gap.
-    async fn resume(&mut self) -> Result<(DeliverPolicy, bool), Cause> {
-        let JetStream { nats, stream } = &self.js;
-        let state = stream.api.stream_info(&nats.inner, &stream.name).await?.state;
-        if state.last_sequence < self.last {
-            // It was made anew, and counts from 1 again.
-            self.last = 0;
-            return Ok((DeliverPolicy::All, true));
-        }
+    fn resume(&self, found: &stream::Info) -> (DeliverPolicy, bool) {
         let next = self.last.saturating_add(1);
-        Ok((check::at(next), state.first_sequence > next))
+        // A server that crashed may have lost the newest, and given their numbers to others.
+        let is_known = self.made == Some(found.created) && self.last <= found.state.last_sequence;
+        if is_known {
+            (check::at(next), found.state.first_sequence > next)
+        } else {
+            (DeliverPolicy::All, true)
+        }
     }
+}
+
+/// The number of the first message that is wanted, where one is named. One beyond the next that the stream will have
+/// is of another stream of this name, and what it has now is no continuation.
+fn first_wanted(start: &Start, found: &stream::Info) -> Result<Option<u64>, Cause> {
+    let first = match start {
+        Start::At(position) => position.offset.max(1),
+        Start::After(position) => position.offset.saturating_add(1),
+        _ => return Ok(None),
+    };
+    if first <= found.state.last_sequence.saturating_add(1) {
+        return Ok(Some(first));
+    }
+    Err(Cause::plain(
+        ErrorKind::NotFound,
+        "the stream ends before that position: it was made anew since; start with the earliest",
+    ))
 }
 
 impl Source for Reader {
@@ -121,22 +128,41 @@ impl Source for Reader {
     const SETTLED: bool = false;
 
     async fn join(&mut self) -> Result<(Pull, bool), Cause> {
-        let (policy, gap) = match self.start {
-            Some(start) => (start, false),
-            None => self.resume().await?,
-        };
         let JetStream { nats, stream } = &self.js;
         let inner = &nats.inner;
+        let found = stream.api.stream_info(inner, &stream.name).await?;
+        let (policy, gap, first) = match &self.start {
+            Some(start) => {
+                let policy = check::deliver(start, &stream.name)?;
+                (policy, false, first_wanted(start, &found)?)
+            }
+            None => {
+                let (policy, gap) = self.resume(&found);
+                (policy, gap, None)
+            }
+        };
         let unique = inner.client.new_inbox();
         let name = format!("sinew-{}", unique.rsplit('.').next().unwrap_or_default());
         let mut config = check::reader(policy, &self.filters);
         config.name = Some(name.clone());
         let info = stream.api.create_consumer(inner, &stream.name, &name, &config).await?;
         check::compare(&config, &info.config, true)?;
-        let pull = Pull::new(inner, stream.api.next(&stream.name, &name)).await?;
-        if self.start.take().is_some() {
-            self.last = info.delivered.stream_sequence;
+        let joined = stream.api.stream_info(inner, &stream.name).await?;
+        if joined.created != found.created {
+            stream.api.forget_consumer(inner, &stream.name, &name).await;
+            return Err(Cause::plain(
+                ErrorKind::Disconnected,
+                "the stream was made anew while it was joined; try again",
+            ));
         }
+        let pull = Pull::new(inner, stream.api.next(&stream.name, &name)).await?;
+        let missing = first.map_or(0, |first| joined.state.first_sequence.saturating_sub(first));
+        if missing > 0 {
+            self.control.buffer.tell(Event::Lost(missing));
+        }
+        self.start = None;
+        self.made = Some(joined.created);
+        self.last = info.delivered.stream_sequence;
         self.consumer = name;
         self.expected = 1;
         Ok((pull, gap))
