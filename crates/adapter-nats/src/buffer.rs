@@ -7,27 +7,20 @@ use std::{
 };
 
 use futures_core::Stream;
-use sinew_core::{Buffer as Bounds, Error, ErrorKind, Event, Overflow, Result};
+use sinew_core::{Buffer as Bounds, Error, ErrorKind, Event, IntakeQueue, Result};
 use tokio::sync::Notify;
 
 /// What is held for a reader: bounded in messages and bytes, with losses counted where they happened.
 #[derive(Debug)]
 pub(crate) struct Buffer<T> {
     state: Mutex<State<T>>,
-    bounds: Bounds,
     /// Told when the reader made room, or is gone.
     room: Notify,
 }
 
 #[derive(Debug)]
 struct State<T> {
-    events: VecDeque<(Event<T>, usize)>,
-    messages: usize,
-    bytes: usize,
-    /// Lost before the first event that is held.
-    lost_first: u64,
-    /// An `Up` that was taken back had a gap before it.
-    gap: bool,
+    queue: IntakeQueue<T>,
     end: End,
     reader: Option<Waker>,
     /// Somebody waits for room.
@@ -45,17 +38,9 @@ enum End {
 
 impl<T> Buffer<T> {
     pub(crate) fn new(bounds: Bounds) -> Arc<Self> {
-        let state = State {
-            events: VecDeque::new(),
-            messages: 0,
-            bytes: 0,
-            lost_first: 0,
-            gap: false,
-            end: End::Open,
-            reader: None,
-            wanted: false,
-        };
-        Arc::new(Self { state: Mutex::new(state), bounds, room: Notify::new() })
+        let queue = IntakeQueue::new(bounds);
+        let state = State { queue, end: End::Open, reader: None, wanted: false };
+        Arc::new(Self { state: Mutex::new(state), room: Notify::new() })
     }
 
     /// Whether it takes more, or has ended.
@@ -64,47 +49,35 @@ impl<T> Buffer<T> {
     }
 
     /// Takes `items` in, each with its size in bytes, under one lock and with one wake-up. What does not fit meets
-    /// the overflow policy; [`Overflow::Block`] must look for room first.
+    /// the overflow policy; who blocks must look for room first.
     pub(crate) fn extend(&self, items: impl IntoIterator<Item = (T, usize)>) {
         let mut state = self.lock();
         for (item, size) in items {
             if !matches!(state.end, End::Open) {
                 break;
             }
-            state.push(item, size, self.bounds);
+            state.push(Event::Item(item), size);
         }
         wake(state);
     }
 
-    /// Says something about the link, in order with the items.
+    /// Says something about the link or a loss, in order with the items.
     pub(crate) fn tell(&self, event: Event<T>) {
         let mut state = self.lock();
         if !matches!(state.end, End::Open) {
             return;
         }
-        state.tell(event);
+        state.push(event, 0);
         wake(state);
     }
 
     /// Lets go of the items that are held, uncounted: they come again.
     pub(crate) fn discard(&self) {
         let mut state = self.lock();
-        let events = std::mem::take(&mut state.events);
-        let (items, others) =
-            events.into_iter().partition(|(event, _)| matches!(event, Event::Item(_)));
-        state.events = others;
-        state.messages = 0;
-        state.bytes = 0;
+        let items = state.queue.take_items();
         drop(state);
         // Outside of the lock, as it is a delivery's end.
-        drop::<VecDeque<_>>(items);
-    }
-
-    /// Counts messages that were lost on the way here.
-    pub(crate) fn lose(&self, count: u64) {
-        let mut state = self.lock();
-        state.lose_last(count);
-        wake(state);
+        drop(items);
     }
 
     /// Ends it: what is held is still read, then `outcome`, if there is one. The first end counts.
@@ -128,11 +101,9 @@ impl<T> Buffer<T> {
     /// How many messages and bytes fit, if any do.
     pub(crate) fn try_room(&self) -> Option<(usize, usize)> {
         let mut state = self.lock();
-        let messages = self.bounds.messages.saturating_sub(state.messages);
-        let bytes = self.bounds.bytes.saturating_sub(state.bytes);
-        let room = state.messages == 0 || messages > 0 && bytes > 0;
-        state.wanted = !room;
-        room.then_some((messages.max(1), bytes.max(1)))
+        let room = state.queue.room();
+        state.wanted = room.is_none();
+        room
     }
 
     /// Ends once there is room, or it has ended.
@@ -160,79 +131,19 @@ fn wake<T>(mut state: MutexGuard<'_, State<T>>) {
 }
 
 impl<T> State<T> {
-    fn push(&mut self, item: T, size: usize, bounds: Bounds) {
-        let full = |state: &Self| {
-            state.messages > 0
-                && (state.messages >= bounds.messages || state.bytes + size > bounds.bytes)
-        };
-        if full(self) {
-            match bounds.overflow {
-                Overflow::DropOldest => {
-                    while full(self) {
-                        self.lose_oldest();
-                    }
-                }
-                Overflow::Fail => {
-                    self.end = End::Closed(Some(
-                        Error::new(ErrorKind::Overloaded, "nats intake")
-                            .with_detail("the consumer was too slow, and asked to be told so"),
-                    ));
-                    return;
-                }
-                // Whoever blocks has looked for room: what still does not fit is one message of a size nobody knew.
-                Overflow::Block => {}
-                _ => return self.lose_last(1),
-            }
-        }
-        self.messages += 1;
-        self.bytes += size;
-        self.events.push_back((Event::Item(item), size));
-    }
-
-    /// A link that flaps while nobody reads takes no more room than one that broke once.
-    fn tell(&mut self, event: Event<T>) {
-        let mut latest = self.events.iter().rev().map(|(event, _)| event);
-        match (event, latest.next(), latest.next()) {
-            (Event::Down, Some(Event::Up { gap }), Some(Event::Down)) => {
-                self.gap |= gap;
-                self.events.pop_back();
-            }
-            (Event::Up { gap }, ..) => {
-                let gap = gap | std::mem::take(&mut self.gap);
-                self.events.push_back((Event::Up { gap }, 0));
-            }
-            (event, ..) => self.events.push_back((event, 0)),
+    fn push(&mut self, event: Event<T>, bytes: usize) {
+        if !self.queue.push(event, bytes) {
+            self.end = End::Closed(Some(
+                Error::new(ErrorKind::Overloaded, "nats intake")
+                    .with_detail("the consumer was too slow, and asked to be told so"),
+            ));
         }
     }
 
-    fn lose_last(&mut self, count: u64) {
-        match self.events.back_mut() {
-            Some((Event::Lost(lost), _)) => *lost += count,
-            None => self.lost_first += count,
-            Some(_) => self.events.push_back((Event::Lost(count), 0)),
-        }
-    }
-
-    /// Drops the oldest item; what is told about the link stays.
-    fn lose_oldest(&mut self) {
-        let oldest = self.events.iter().position(|(event, _)| matches!(event, Event::Item(_)));
-        if let Some((_, size)) = oldest.and_then(|index| self.events.remove(index)) {
-            self.messages -= 1;
-            self.bytes -= size;
-            self.lost_first += 1;
-        }
-    }
-
-    fn pop(&mut self) -> Option<Event<T>> {
-        if self.lost_first > 0 {
-            return Some(Event::Lost(std::mem::take(&mut self.lost_first)));
-        }
-        let (event, size) = self.events.pop_front()?;
-        if matches!(event, Event::Item(_)) {
-            self.messages -= 1;
-            self.bytes -= size;
-        }
-        Some(event)
+    /// Half of it free is soon enough for whoever waits for room, and spares a wake-up per message.
+    fn is_half_free(&self) -> bool {
+        let bounds = self.queue.bounds();
+        self.queue.messages() <= bounds.messages / 2 && self.queue.bytes() <= bounds.bytes / 2
     }
 }
 
@@ -252,7 +163,8 @@ const STRIDE_BYTES: usize = 64 << 10;
 
 impl<T> Reader<T> {
     pub(crate) fn new(buffer: Arc<Buffer<T>>) -> Self {
-        let stride = if buffer.bounds.messages >= 16 * STRIDE { STRIDE } else { 1 };
+        let messages = buffer.lock().queue.bounds().messages;
+        let stride = if messages >= 16 * STRIDE { STRIDE } else { 1 };
         Self { buffer, ahead: VecDeque::new(), stride }
     }
 }
@@ -267,7 +179,7 @@ impl<T: Unpin> Stream for Reader<T> {
         }
         let buffer = &this.buffer;
         let mut state = buffer.lock();
-        let next = match (state.pop(), &mut state.end) {
+        let next = match (state.queue.pop(), &mut state.end) {
             (Some(event), _) => Poll::Ready(Some(Ok(event))),
             (None, End::Closed(outcome)) => Poll::Ready(outcome.take().map(Err)),
             (None, End::Abandoned) => Poll::Ready(None),
@@ -279,18 +191,14 @@ impl<T: Unpin> Stream for Reader<T> {
                 Poll::Pending
             }
         };
-        let enough = state.bytes.saturating_sub(STRIDE_BYTES);
-        while this.ahead.len() + 1 < this.stride && state.bytes > enough {
-            match state.pop() {
+        let enough = state.queue.bytes().saturating_sub(STRIDE_BYTES);
+        while this.ahead.len() + 1 < this.stride && state.queue.bytes() > enough {
+            match state.queue.pop() {
                 Some(event) => this.ahead.push_back(event),
                 None => break,
             }
         }
-        // Half of it free is soon enough for whoever waits, and spares a wake-up per message.
-        let tell = state.wanted
-            && state.messages <= buffer.bounds.messages / 2
-            && state.bytes <= buffer.bounds.bytes / 2;
-        if tell {
+        if state.wanted && state.is_half_free() {
             state.wanted = false;
             drop(state);
             buffer.room.notify_one();
@@ -303,17 +211,17 @@ impl<T> Drop for Reader<T> {
     fn drop(&mut self) {
         let mut state = self.buffer.lock();
         state.end = End::Abandoned;
-        let events = std::mem::take(&mut state.events);
+        let items = state.queue.take_items();
         drop(state);
         // Outside of the lock: a delivery that is dropped goes back to its queue.
-        drop(events);
+        drop(items);
         self.buffer.room.notify_one();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use sinew_core::Overflow;
 
     use super::*;
 
@@ -333,44 +241,17 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_counted_where_it_was_lost() {
-        let bounds = Bounds::default().with_messages(2);
-        let mut reader = filled(bounds, 0..5);
-        reader.buffer.tell(Event::Down);
-        let events = [Event::Item(0), Event::Item(1), Event::Lost(3), Event::Down];
-        assert_eq!(read(&mut reader), events);
-
-        let mut reader = filled(bounds.with_overflow(Overflow::DropOldest), 0..5);
-        assert_eq!(read(&mut reader), [Event::Lost(3), Event::Item(3), Event::Item(4)]);
-    }
-
-    #[test]
     fn a_failing_buffer_yields_what_it_held_then_the_error() {
         let bounds = Bounds::default().with_messages(2).with_overflow(Overflow::Fail);
         let mut reader = filled(bounds, 0..5);
-        assert_eq!(read(&mut reader), [Event::Item(0), Event::Item(1)]);
         let mut cx = Context::from_waker(Waker::noop());
-        assert!(Pin::new(&mut reader).poll_next(&mut cx).is_ready());
-    }
-
-    #[test]
-    fn bytes_bound_it_too_but_one_message_always_fits() {
-        let buffer = Buffer::new(Bounds::default().with_bytes(10));
-        buffer.extend([(0, 100), (1, 1)]);
-        let mut reader = Reader::new(buffer);
-        assert_eq!(read(&mut reader), [Event::Item(0), Event::Lost(1)]);
-        reader.buffer.extend([(2, 5), (3, 5), (4, 1)]);
-        assert_eq!(read(&mut reader), [Event::Item(2), Event::Item(3), Event::Lost(1)]);
-    }
-
-    #[test]
-    fn a_flapping_link_takes_no_room() {
-        let mut reader = filled(Bounds::default(), [0]);
-        for _ in 0..100 {
-            reader.buffer.tell(Event::Down);
-            reader.buffer.tell(Event::Up { gap: true });
+        let mut next = || Pin::new(&mut reader).poll_next(&mut cx);
+        for held in 0..2 {
+            assert!(matches!(next(), Poll::Ready(Some(Ok(Event::Item(item)))) if item == held));
         }
-        assert_eq!(read(&mut reader), [Event::Item(0), Event::Down, Event::Up { gap: true }]);
+        let overloaded = |err: &Error| err.kind() == ErrorKind::Overloaded;
+        assert!(matches!(next(), Poll::Ready(Some(Err(err))) if overloaded(&err)));
+        assert!(matches!(next(), Poll::Ready(None)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What runs an intake from outside: its owner, the drain, and the server's refusals.
 use std::sync::{Arc, PoisonError, Weak};
 
-use sinew_core::{Buffer as Bounds, Error, Incoming};
+use sinew_core::{Buffer as Bounds, Error, Event, Incoming};
 use tokio::sync::{Notify, watch};
 
 use crate::{
@@ -60,7 +60,7 @@ impl<T: Send + 'static> Intake for Control<T> {
     fn lose(&self, count: u64) {
         // An intake of JetStream notices by itself, and asks again.
         if !self.filters.is_empty() {
-            self.buffer.lose(count);
+            self.buffer.tell(Event::Lost(count));
         }
     }
 
