@@ -1,9 +1,10 @@
 //! The harness does to servers and links what it says.
 use std::{
-    io,
+    io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, Stdio},
+    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -19,12 +20,17 @@ use tokio::{
 type Outcome<T = ()> = Result<T, Failed>;
 
 fn main() -> ExitCode {
+    if let Some(state) = std::env::var_os(VICTIM) {
+        return victim(state == "frozen");
+    }
     let arguments = Arguments::from_args();
     let trials = vec![
         trial("a_server_comes_up_ready_and_goes_when_dropped", comes_and_goes()),
         trial("a_killed_server_comes_back_at_its_port_with_its_files", kill_and_restart()),
         trial("a_frozen_server_answers_nothing_until_it_thaws", freeze_and_thaw()),
         trial("a_server_that_does_not_start_shows_its_log", shows_its_log()),
+        trial("a_server_dies_with_a_test_that_is_killed", dies_with_its_test(false)),
+        trial("a_frozen_server_dies_with_a_test_that_is_killed", dies_with_its_test(true)),
         trial("a_password_lets_in_who_has_it", password()),
         trial("options_reach_the_server", payload_and_jetstream()),
         plain("a_proxy_forwards", forwards()),
@@ -32,6 +38,7 @@ fn main() -> ExitCode {
         plain("a_half_open_link_swallows_and_is_reset_when_healed", swallows()),
         plain("a_delayed_link_takes_its_time", delays()),
         plain("a_program_that_is_missing_is_not_found", missing_program()),
+        plain("who_answers_for_a_dead_server_is_not_adopted", adopts_nobody()),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
@@ -156,6 +163,73 @@ async fn missing_program() -> Outcome {
     check(err.is_some_and(|err| err.kind() == ErrorKind::NotFound), "a wrong path is not found")
 }
 
+/// Says that the broker is ready as soon as the process that ran it is gone.
+async fn adopts_nobody() -> Outcome {
+    #[derive(Default)]
+    struct Usurped(Mutex<PathBuf>);
+    impl Recipe for Usurped {
+        fn name(&self) -> &str {
+            "usurped broker"
+        }
+        fn command(&self, folder: &Path, _: u16) -> sinew_core::Result<Command> {
+            let id = folder.join("id");
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", "echo $$ > \"$1\"", "sh"]).arg(&id);
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = id;
+            Ok(command)
+        }
+        fn ready(&self, _: u16) -> BoxFuture<'_, io::Result<()>> {
+            let id = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            Box::pin(async move {
+                let is_dead = || {
+                    let id = std::fs::read_to_string(&id)?;
+                    let state = std::fs::read_to_string(format!("/proc/{}/stat", id.trim()))?;
+                    Ok::<_, io::Error>(state.contains(") Z "))
+                };
+                while !is_dead().unwrap_or_default() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Ok(())
+            })
+        }
+    }
+    let err = Server::start(Usurped::default()).await.err().ok_or("a dead broker is ready")?;
+    check(err.kind() == ErrorKind::Unreachable, &err.to_string())
+}
+
+/// This program once more, as a test that starts a server; it is killed, and the server goes.
+async fn dies_with_its_test(frozen: bool) -> Outcome {
+    let mut test = tokio::process::Command::new(std::env::current_exe()?)
+        .env(VICTIM, if frozen { "frozen" } else { "running" })
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let out = test.stdout.take().ok_or("no output")?;
+    let mut line = String::new();
+    BufReader::new(out).read_line(&mut line).await?;
+    let port = line.trim().parse()?;
+    TcpStream::connect(("127.0.0.1", port)).await?;
+    test.kill().await?;
+    // Whoever waits too long is told so by the trial's deadline.
+    while TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
+
+/// The test that is killed: says at which port its server is, and waits for the end.
+fn victim(frozen: bool) -> ExitCode {
+    let run = block_on(async {
+        let server = NatsServerOptions::new().start().await?;
+        if frozen {
+            server.freeze()?;
+        }
+        writeln!(io::stdout(), "{}", server.port())?;
+        std::future::pending().await
+    });
+    if run.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
 async fn forwards() -> Outcome {
     let (proxy, mut link) = echoed().await?;
     check(echo(&mut link, b"hello").await? == b"hello", "it comes back")?;
@@ -254,5 +328,8 @@ async fn answer_to(port: u16, options: &str) -> Outcome<String> {
 fn check(held: bool, what: &str) -> Outcome {
     if held { Ok(()) } else { Err(format!("was not so: {what}").into()) }
 }
+
+/// Set where this program is to be the test that is killed.
+const VICTIM: &str = "SINEW_HARNESS_VICTIM";
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -29,7 +29,8 @@ pub trait Recipe: Send + Sync + 'static {
     /// be written.
     fn command(&self, folder: &Path, port: u16) -> Result<Command>;
 
-    /// Tries once whether it takes work on `port`.
+    /// Tries once whether the broker that it runs takes work on `port`. Somebody else may have got the port first: it
+    /// looks at who answers.
     ///
     /// # Errors
     ///
@@ -189,10 +190,12 @@ async fn run(
     let deadline = Instant::now() + READY;
     loop {
         let why = match timeout(ATTEMPT, recipe.ready(port)).await {
-            Ok(Ok(())) => {
+            // Who answers for a dead broker is not it.
+            Ok(Ok(())) if process.ended().is_none() => {
                 *lock(slot) = process.process.take();
                 return Ok(());
             }
+            Ok(Ok(())) => "another program has its port".to_owned(),
             Ok(Err(err)) => err.to_string(),
             Err(_) => "it does not answer".to_owned(),
         };
