@@ -71,7 +71,11 @@ impl Index {
         };
         patterns.iter().for_each(|pattern| space.trie.insert(pattern, id));
         space.routes.clear();
-        self.targets.insert(id, target);
+        let before = self.targets.insert(id, target);
+        debug_assert!(
+            before.is_none(),
+            "bound twice: once unbound, it would leave patterns behind"
+        );
     }
 
     pub(crate) fn remove<'a>(

@@ -156,13 +156,14 @@ impl State {
         self.index.insert(id, wanted.scope.as_ref(), &wanted.patterns, target);
     }
 
-    /// The next event of a replay. With its end the intake goes live, under the same lock: nothing comes between.
+    /// The next event of a replay. With its end the intake goes live, under the same lock: nothing comes between. Where
+    /// a kill has ended it, the intake is live already.
     pub(crate) fn replay(&mut self, id: u64) -> Replayed {
-        let next = self.log.as_mut().map_or(Replayed::End, |log| log.replay(id));
-        if matches!(next, Replayed::End) {
+        let next = self.log.as_mut().and_then(|log| log.replay(id));
+        if matches!(next, Some(Replayed::End)) {
             self.go_live(id);
         }
-        next
+        next.unwrap_or(Replayed::End)
     }
 
     /// Stops the intake `id`. What comes back is to be dropped with no lock held.

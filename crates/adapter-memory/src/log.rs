@@ -173,25 +173,25 @@ impl Log {
         Ok(())
     }
 
-    /// The next event of the replay of `id`; `End` ends it.
-    pub(crate) fn replay(&mut self, id: u64) -> Replayed {
+    /// The next event of the replay of `id`, if there is one; `End` ends it.
+    pub(crate) fn replay(&mut self, id: u64) -> Option<Replayed> {
         let first = self.first();
-        let Some(replay) = self.replays.get_mut(&id) else { return Replayed::End };
+        let replay = self.replays.get_mut(&id)?;
         if replay.lost > 0 {
-            return Replayed::Lost(std::mem::take(&mut replay.lost));
+            return Some(Replayed::Lost(std::mem::take(&mut replay.lost)));
         }
         let from = usize::try_from(replay.cursor.saturating_sub(first)).unwrap_or(usize::MAX);
         for entry in self.entries.iter().skip(from).take(STRETCH) {
             replay.cursor += 1;
             if replay.wanted.wants(entry.held.message()) && !entry.held.is_expired() {
-                return Replayed::Message(entry.held.clone());
+                return Some(Replayed::Message(entry.held.clone()));
             }
         }
         if replay.cursor < self.next {
-            return Replayed::Further;
+            return Some(Replayed::Further);
         }
         self.replays.remove(&id);
-        Replayed::End
+        Some(Replayed::End)
     }
 
     /// The intakes that are still reading.

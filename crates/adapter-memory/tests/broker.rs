@@ -305,6 +305,26 @@ async fn a_killed_broker_forgets_and_its_clients_do_not() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_replay_that_a_kill_ends_goes_live_once() -> Result<()> {
+    let broker = logged(10);
+    let memory = broker.connect();
+    for payload in ["1", "2"] {
+        memory.send(message(payload)?).await?;
+    }
+    let mut incoming = memory.subscribe(on("a")?.with_start(Start::Earliest)).await?;
+    assert_eq!(next(&mut incoming).await?.payload, "1");
+    broker.kill();
+    broker.start();
+    memory.send(message("after")?).await?;
+    // The rest of the log is the gap.
+    assert!(matches!(incoming.next().await, Some(Ok(Event::Down))));
+    assert!(matches!(incoming.next().await, Some(Ok(Event::Up { gap: true }))));
+    assert_eq!(next(&mut incoming).await?.payload, "after");
+    assert!(is_silent(&mut incoming));
+    Ok(())
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_frozen_broker_is_waited_for_no_longer_than_the_timeout() -> Result<()> {
     let timeout = Duration::from_secs(3);
