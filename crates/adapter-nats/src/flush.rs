@@ -1,5 +1,8 @@
 //! Flushing: when all that was handed over is with the server, and what is known of it when a flush fails.
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use sinew_core::{Error, ErrorKind, Result, Sent};
 
@@ -8,32 +11,36 @@ use crate::{
     error::Cause,
 };
 
-/// The generation of the first publish that no flush has covered; 0 when there is none.
+/// What no flush has answered for.
 #[derive(Debug, Default)]
-pub(crate) struct Unflushed(AtomicU64);
+pub(crate) struct Unflushed {
+    /// The generation of the first publish that no flush has covered; 0 when there is none.
+    first: AtomicU64,
+    /// What each flush that is under way covers: one that begins meanwhile answers for it, too.
+    covered: Mutex<Vec<u64>>,
+}
 
 impl Unflushed {
     /// Notes a publish, unless an earlier one waits for its flush.
     fn note(&self, generation: impl FnOnce() -> u64) {
-        if self.0.load(Ordering::Relaxed) == 0 {
+        if self.first.load(Ordering::Relaxed) == 0 {
             // Another publish may have been quicker; its generation is the earlier one.
-            let _ = self.0.compare_exchange(0, generation(), Ordering::AcqRel, Ordering::Relaxed);
+            let _ =
+                self.first.compare_exchange(0, generation(), Ordering::AcqRel, Ordering::Relaxed);
         }
     }
 
-    /// Takes over what there is to flush. Dropped before it is [`settled`](Covered::settle), it puts it back.
+    /// Takes over what there is to flush. Dropped before it is [settled](Covered::settle), it puts it back.
     fn cover(&self) -> Covered<'_> {
-        Covered { unflushed: self, since: self.0.swap(0, Ordering::AcqRel) }
+        let mut covered = self.lock();
+        let first = Some(self.first.swap(0, Ordering::AcqRel)).filter(|first| *first != 0);
+        let since = covered.iter().copied().chain(first).min();
+        covered.extend(since);
+        Covered { unflushed: self, since, told: false }
     }
 
-    fn put_back(&self, since: u64) {
-        if since == 0 {
-            return;
-        }
-        // What was published meanwhile counts from its own generation, which is no earlier one.
-        let _ = self.0.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |now| {
-            Some(if now == 0 { since } else { now.min(since) })
-        });
+    fn lock(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.covered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -41,19 +48,32 @@ impl Unflushed {
 #[derive(Debug)]
 struct Covered<'a> {
     unflushed: &'a Unflushed,
-    since: u64,
+    since: Option<u64>,
+    told: bool,
 }
 
 impl Covered<'_> {
-    /// The flush's caller knows what became of it. Says whether all of it was on the connection of `generation`.
+    /// The flush's caller is told what became of it. Says whether all of it was on the connection of `generation`.
     fn settle(mut self, generation: u64) -> bool {
-        matches!(std::mem::take(&mut self.since), since if since == 0 || since == generation)
+        self.told = true;
+        self.since.is_none_or(|since| since == generation)
     }
 }
 
 impl Drop for Covered<'_> {
     fn drop(&mut self) {
-        self.unflushed.put_back(self.since);
+        let Some(since) = self.since else { return };
+        let mut covered = self.unflushed.lock();
+        if let Some(index) = covered.iter().position(|covered| *covered == since) {
+            covered.swap_remove(index);
+        }
+        if !self.told {
+            // What was published meanwhile counts from its own generation, which is no earlier one.
+            let _ =
+                self.unflushed.first.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |first| {
+                    Some(if first == 0 { since } else { first.min(since) })
+                });
+        }
     }
 }
 
@@ -111,6 +131,16 @@ mod tests {
 
         unflushed.note(|| 2);
         drop(unflushed.cover());
+        assert!(unflushed.cover().settle(2));
+    }
+
+    #[test]
+    fn a_flush_beside_another_answers_for_the_same() {
+        let unflushed = Unflushed::default();
+        unflushed.note(|| 1);
+        let (slow, quick) = (unflushed.cover(), unflushed.cover());
+        assert!(!quick.settle(2), "the other does not know yet that the link broke");
+        assert!(!slow.settle(2));
         assert!(unflushed.cover().settle(2));
     }
 
