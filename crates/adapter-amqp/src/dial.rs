@@ -35,7 +35,8 @@ pub(crate) struct Door {
 #[derive(Debug)]
 pub(crate) struct Dialed {
     pub(crate) connection: Connection,
-    pub(crate) line: Line,
+    /// Missing where somebody else made the connection.
+    pub(crate) line: Option<Line>,
 }
 
 /// A hold on a connection's socket: dropped, it cuts the connection.
@@ -129,7 +130,7 @@ impl Door {
         let runtime = TokioRuntime::tokio_current();
         let connection =
             Connection::connector(self.uri.clone(), runtime, once, self.properties.clone()).await?;
-        Ok(Dialed { connection, line })
+        Ok(Dialed { connection, line: Some(line) })
     }
 }
 
@@ -141,5 +142,123 @@ impl fmt::Debug for Door {
             .field("vhost", &self.uri.vhost)
             .field("tls", &self.tls.is_some())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use sinew_core::Error;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        time::sleep,
+    };
+
+    use super::*;
+
+    const QUICK: Duration = Duration::from_millis(200);
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// A server that reads something and answers `answer`, then stays, or hangs up if there is none.
+    async fn serve(answer: Option<&'static [u8]>) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut buffer = [0; 1024];
+                    let _ = client.read(&mut buffer).await;
+                    let Some(answer) = answer else { return };
+                    let _ = client.write_all(answer).await;
+                    while client.read(&mut buffer).await.is_ok_and(|count| count > 0) {}
+                });
+            }
+        });
+        port
+    }
+
+    async fn refused(url: String, timeout: Duration) -> Error {
+        let options = AmqpOptions::new(url).with_connect_timeout(timeout);
+        let at = options.redacted();
+        let door = Door::new(options).await.unwrap();
+        let cause = door.open().await.unwrap_err();
+        cause.during("amqp connect").on(at).into()
+    }
+
+    /// The client's threads in this process.
+    #[cfg(target_os = "linux")]
+    fn threads() -> usize {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let names =
+            tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|name| name.trim() == "lapin-io-loop").count()
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_unreachable() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let err = refused(format!("amqp://127.0.0.1:{port}"), PATIENCE).await;
+        assert_eq!((err.kind(), err.is_transient()), (ErrorKind::Unreachable, true));
+        assert!(err.to_string().contains("is RabbitMQ running there?"), "{err}");
+        let err = refused("amqp://no-such-host.invalid".to_owned(), PATIENCE).await;
+        assert_eq!(err.kind(), ErrorKind::Unreachable);
+    }
+
+    #[tokio::test]
+    async fn who_speaks_something_else_is_no_broker() {
+        for answer in [
+            &b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"[..],
+            b"INFO {\"server_id\":\"N\",\"version\":\"2.12.0\",\"proto\":1}\r\n",
+            b"AMQP\x00\x01\x00\x00",
+            // An alert of TLS: a handshake was expected.
+            b"\x15\x03\x03\x00\x02\x02\x0a",
+        ] {
+            let port = serve(Some(answer)).await;
+            let err = refused(format!("amqp://127.0.0.1:{port}"), PATIENCE).await;
+            assert_eq!((err.kind(), err.is_transient()), (ErrorKind::Protocol, false), "{err}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_is_not_ready() {
+        let port = serve(None).await;
+        for scheme in ["amqp", "amqps"] {
+            let err = refused(format!("{scheme}://127.0.0.1:{port}"), PATIENCE).await;
+            assert_eq!((err.kind(), err.is_transient()), (ErrorKind::Unreachable, true), "{err}");
+            assert!(err.to_string().contains("closed during the handshake"), "{err}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_speaks_no_tls_is_told_from_who_is_away() {
+        let port = serve(Some(b"AMQP\x00\x00\x09\x01")).await;
+        let err = refused(format!("amqps://127.0.0.1:{port}"), PATIENCE).await;
+        assert_eq!((err.kind(), err.is_transient()), (ErrorKind::Unreachable, false));
+        assert!(err.to_string().contains("TLS handshake failed"), "{err}");
+    }
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn attempts_at_a_silent_server_leave_no_thread() {
+        let port = serve(Some(b"")).await;
+        let attempts = (0..8).map(|_| refused(format!("amqp://127.0.0.1:{port}"), QUICK));
+        for err in futures_util::future::join_all(attempts).await {
+            assert_eq!((err.kind(), err.is_transient()), (ErrorKind::Timeout, true));
+        }
+        let err = refused(format!("amqps://127.0.0.1:{port}"), QUICK).await;
+        assert_eq!(err.kind(), ErrorKind::Timeout);
+        // One that is dropped half-way, too.
+        let door = AmqpOptions::new(format!("amqp://127.0.0.1:{port}"));
+        let door = Door::new(door).await.unwrap();
+        assert!(timeout(QUICK, door.open()).await.is_err());
+        let since = Instant::now();
+        while threads() > 0 {
+            assert!(since.elapsed() < PATIENCE, "{} threads are left", threads());
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 }

@@ -90,6 +90,17 @@ impl Cause {
         }
     }
 
+    /// The same, of an attempt to consume: RabbitMQ denies access to a queue that somebody else has for himself.
+    pub(crate) fn of_consumer(self) -> Self {
+        match &self {
+            Self::Client { source, .. } if is_in_use(source) => Self::Given {
+                kind: ErrorKind::Conflict,
+                detail: "another consumer has the queue for itself".to_owned(),
+            },
+            _ => self,
+        }
+    }
+
     /// One line for a log.
     pub(crate) fn describe(&self) -> String {
         self.detail()
@@ -229,5 +240,15 @@ fn client_detail(err: &lapin::Error) -> String {
             "what answered is no AMQP 0-9-1 broker".into()
         }
         _ => "the link is gone; it reconnects by itself".into(),
+    }
+}
+
+fn is_in_use(err: &lapin::Error) -> bool {
+    match err.kind() {
+        ClientKind::ProtocolError(said) => {
+            said.kind() == &AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)
+                && said.get_message().as_str().contains("exclusive")
+        }
+        _ => false,
     }
 }

@@ -1,15 +1,40 @@
 //! Sinew's contracts over AMQP 0-9-1: RabbitMQ, and what speaks like it.
 #![doc = include_str!("../README.md")]
 
+mod acks;
+mod backoff;
+mod buffer;
+mod connect;
+mod consume;
+mod control;
+mod declare;
+mod delay;
 mod dial;
 mod error;
+mod fields;
+mod inbound;
+mod lane;
+mod link;
 mod login;
+mod names;
 mod options;
 mod policy;
+mod properties;
+mod publish;
+mod queues;
 mod refusal;
+mod request;
+mod returns;
+mod run;
+mod session;
+mod settle;
+mod subscribe;
+mod supervisor;
 mod tls;
+mod topology;
 mod url;
 
+pub use connect::Amqp;
 pub use lapin;
 pub use options::AmqpOptions;
 pub use policy::{ExchangeKind, ExchangePolicy, QueuePolicy};

@@ -225,3 +225,191 @@ fn decode(text: &str) -> Result<String, Cause> {
     String::from_utf8(decoded)
         .map_err(|_| Cause::options("what is percent-encoded in the URL is no UTF-8"))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use sinew_core::{Error, ErrorKind};
+
+    use super::*;
+    use crate::{AmqpOptions, login::Login};
+
+    /// What `kombu.Connection(url).info()` says, as host, port, user, password and virtual host; kombu 5.7.0.
+    #[rustfmt::skip]
+    const KOMBU: &[(&str, &str, u16, &str, &str, &str)] = &[
+        ("amqp://", "localhost", 5672, "guest", "guest", "/"),
+        ("amqp:///", "localhost", 5672, "guest", "guest", "/"),
+        ("amqp://h", "h", 5672, "guest", "guest", "/"),
+        ("amqp://h/", "h", 5672, "guest", "guest", "/"),
+        ("amqp://h//", "h", 5672, "guest", "guest", "/"),
+        ("amqp://h/%2f", "h", 5672, "guest", "guest", "/"),
+        ("amqp://h/%2F", "h", 5672, "guest", "guest", "/"),
+        ("amqp://h/name", "h", 5672, "guest", "guest", "name"),
+        ("amqp://h/%2Fname", "h", 5672, "guest", "guest", "/name"),
+        ("amqp://h//name", "h", 5672, "guest", "guest", "/name"),
+        ("amqp://h/a/b", "h", 5672, "guest", "guest", "a/b"),
+        ("amqp://h/a/", "h", 5672, "guest", "guest", "a/"),
+        ("amqp://h/a%2Fb", "h", 5672, "guest", "guest", "a/b"),
+        ("amqp://h/a%20b", "h", 5672, "guest", "guest", "a b"),
+        ("amqp://h/caf%C3%A9", "h", 5672, "guest", "guest", "café"),
+        ("amqp://h/a+b", "h", 5672, "guest", "guest", "a+b"),
+        ("amqp://h/../b", "h", 5672, "guest", "guest", "../b"),
+        ("amqp://h:5673/v", "h", 5673, "guest", "guest", "v"),
+        ("amqp://h:/v", "h", 5672, "guest", "guest", "v"),
+        ("amqp://H/V", "h", 5672, "guest", "guest", "V"),
+        ("AMQP://h/v", "h", 5672, "guest", "guest", "v"),
+        ("pyamqp://guest:guest@localhost", "localhost", 5672, "guest", "guest", "/"),
+        ("pyamqp://guest:guest@localhost:5672/nameko", "localhost", 5672, "guest", "guest", "nameko"),
+        ("pyamqp://ann:s3cret@rabbit:5672//", "rabbit", 5672, "ann", "s3cret", "/"),
+        ("amqps://h", "h", 5671, "guest", "guest", "/"),
+        ("amqps://h/v", "h", 5671, "guest", "guest", "v"),
+        ("amqps://h:1234/", "h", 1234, "guest", "guest", "/"),
+        ("amqp:///v", "localhost", 5672, "guest", "guest", "v"),
+        ("amqp://ann@h", "h", 5672, "ann", "guest", "/"),
+        ("amqp://ann:@h", "h", 5672, "ann", "guest", "/"),
+        ("amqp://:s3cret@h", "h", 5672, "guest", "s3cret", "/"),
+        ("amqp://@h", "h", 5672, "guest", "guest", "/"),
+        ("amqp://ann:p%40s%2Fs%3A@h", "h", 5672, "ann", "p@s/s:", "/"),
+        ("amqp://ann:p@ss@h/v", "h", 5672, "ann", "p@ss", "v"),
+        ("amqp://ann:p:ss@h", "h", 5672, "ann", "p:ss", "/"),
+        ("amqp://ann:p,ss@h", "h", 5672, "ann", "p,ss", "/"),
+        ("amqp://ann:p ss@h", "h", 5672, "ann", "p ss", "/"),
+        ("amqp://ann:50%off@h", "h", 5672, "ann", "50%off", "/"),
+        ("amqp://ann:100%@h", "h", 5672, "ann", "100%", "/"),
+        ("amqp://a%6Eb:c%20d@h/v%25w", "h", 5672, "anb", "c d", "v%w"),
+        ("amqp://[::1]", "::1", 5672, "guest", "guest", "/"),
+        ("amqp://[::1]:5673/v", "::1", 5673, "guest", "guest", "v"),
+        ("amqp://ann:s3cret@[2001:db8::7]:5673/v", "2001:db8::7", 5673, "ann", "s3cret", "v"),
+        ("amqp://127.0.0.1:5672/%2f", "127.0.0.1", 5672, "guest", "guest", "/"),
+        ("amqp://h/v?heartbeat=10", "h", 5672, "guest", "guest", "v"),
+        ("amqp://h?heartbeat=10", "h", 5672, "guest", "guest", "/"),
+        ("amqp://under_score.host/v", "under_score.host", 5672, "guest", "guest", "v"),
+    ];
+
+    #[test]
+    fn a_url_means_what_it_means_to_kombu() {
+        for (url, host, port, user, password, vhost) in KOMBU.iter().copied() {
+            let target = AmqpOptions::new(url).target().unwrap();
+            let login = Login::Password { user: user.to_owned(), password: password.to_owned() };
+            assert!(target.login == login, "the login of {url}");
+            let place = (target.host.as_str(), target.port, target.vhost.as_str());
+            assert_eq!(place, (host, port, vhost), "{url}");
+            assert_eq!(target.tls.is_some(), url.starts_with("amqps"), "{url}");
+        }
+    }
+
+    #[test]
+    fn options_follow_the_path() {
+        let address = Address::parse(
+            "amqp://h/v?heartbeat=7&connection_timeout=1500&auth_mechanism=EXTERNAL\
+             &connection_name=a%20b&cacertfile=/ca.pem&certfile=/c.pem&keyfile=/k.pem",
+        )
+        .unwrap();
+        let query = Query {
+            heartbeat: Some(Duration::from_secs(7)),
+            connect_timeout: Some(Duration::from_millis(1500)),
+            mechanism: Some(Mechanism::External),
+            name: Some("a b".to_owned()),
+            ca_file: Some("/ca.pem".into()),
+            client_cert: Some("/c.pem".into()),
+            client_key: Some("/k.pem".into()),
+        };
+        assert_eq!((address.query, address.tls), (query, true));
+    }
+
+    #[test]
+    fn an_unknown_option_is_refused_by_its_name_but_not_its_value() {
+        let err = refused("amqp://h?connect_timeout=hush");
+        assert!(err.contains("`connect_timeout`") && err.contains("connection_timeout (milli"));
+        assert!(!err.contains("hush"), "{err}");
+        assert!(refused(&format!("amqp://h?{}=1", "k".repeat(1 << 16))).len() < 1000);
+    }
+
+    #[test]
+    fn what_is_no_broker_of_ours_is_refused_and_not_shown() {
+        for url in [
+            "",
+            "hush",
+            "h:5672",
+            "http://hush",
+            "pyamqps://hush",
+            "amqp://hush,i",
+            "amqp://hush;amqp://i",
+            "amqp://h/hush;x",
+            "amqp://h:hush",
+            "amqp://h:0",
+            "amqp://h:65536",
+            "amqp://h:+1",
+            "amqp://::1",
+            "amqp://[hush]",
+            "amqp://[::1]hush",
+            "amqp://hu sh",
+            "amqp://h%75sh",
+            "amqp://h/v#hush",
+            "amqp://h/a@hush",
+            "amqp://h/hush\n",
+            "amqp://h/%ff",
+            "amqp://u:%ffhush@h",
+            "amqp://u:hush/x@h",
+            "amqp://u:hush?x@h",
+            "amqp://u:hush#x@h",
+            "amqp://h?heartbeat=0",
+            "amqp://h?heartbeat=hush",
+            "amqp://h?connection_timeout=0",
+            "amqp://h?auth_mechanism=hush",
+            "amqp://h?certfile=hush",
+        ] {
+            let err = refused(url);
+            assert!(!err.contains("hush"), "{url:?}: {err}");
+        }
+    }
+
+    /// The refusal of `url`, with all that can be shown of it.
+    fn refused(url: &str) -> String {
+        let options = AmqpOptions::new(url);
+        let cause = options.target().unwrap_err();
+        let err = Error::from(cause.clone().during("amqp connect").on(options.redacted()));
+        assert_eq!(err.kind(), ErrorKind::InvalidOptions, "{url:?}");
+        format!("{options:?} {cause:?} {err} {err:?}")
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "(amqps?://)?[-a:@/?#%;,&=.\\[\\] \\PC]{0,48}") {
+            let _ = AmqpOptions::new(&text).target();
+        }
+
+        #[test]
+        fn a_password_is_never_shown_whatever_it_breaks(
+            password in "[A-Z@/,:;%# ?&=\\[\\]]{4,16}",
+            rest in "(h|h:1|h:x|\\[::1|h,i)(/v|/%ff|//)?(\\?(heartbeat=x|zzz=1))?",
+        ) {
+            let url = format!("amqp://u:{password}@{rest}");
+            let options = AmqpOptions::new(&url);
+            let mut shown = format!("{options:?}");
+            match options.target() {
+                Ok(target) => {
+                    shown.push_str(&format!("{target:?}"));
+                    let Login::Password { password: read, .. } = target.login else { panic!() };
+                    prop_assert_eq!(read, decode(&password).unwrap());
+                }
+                Err(cause) => {
+                    shown.push_str(&format!("{cause:?}"));
+                    let err = Error::from(cause.during("amqp connect").on(options.redacted()));
+                    shown.push_str(&format!("{err} {err:?}"));
+                }
+            }
+            // Four characters in a row would be no chance.
+            let parts: Vec<_> = password.as_bytes().windows(4).collect();
+            let part = parts.iter().find(|part| shown.as_bytes().windows(4).any(|it| it == **part));
+            prop_assert!(part.is_none(), "{shown} shows a part of {password}");
+        }
+
+        #[test]
+        fn an_encoded_password_arrives(password in "[^\\x00]{1,16}") {
+            let encoded: String = password.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let address = Address::parse(&format!("amqp://u:{encoded}@h")).unwrap();
+            prop_assert_eq!(address.password, Some(password));
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The connections: how they are made, and what their handles share.
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use futures_util::future::BoxFuture;
+use lapin::Connection;
+use sinew_core::{
+    AnyBackend, AnyConsumer, AnyLink, AnyPublisher, AnyRequester, AnySubscriber, Attempts,
+    Capabilities, Confirm, ErrorKind, Groups, Guarantee, HeaderCarriage, Names, Ordering, Overflow,
+    Overflows, Persistence, Property, PropertySet, QueueKind, QueueKinds, Registration, Requests,
+    Requeue, Result, Scopes, Settlement, Wildcards,
+};
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    time::sleep,
+    try_join,
+};
+
+use crate::{
+    AmqpOptions,
+    backoff::Backoff,
+    control::Intake,
+    declare::Declarations,
+    delay,
+    dial::{Dialed, Door},
+    error::Cause,
+    link::Phase,
+    options::Settings,
+    publish::Publishing,
+    request::Requesting,
+    session::Session,
+    supervisor::Kept,
+};
+
+const OPERATION: &str = "amqp connect";
+
+/// AMQP 0-9-1 over two connections: one publishes and asks, the other one consumes, so that a broker which is short of
+/// memory and stops publishers still delivers.
+///
+/// Cloning shares the connections. They end with [`Link::drain`](sinew_core::Link::drain), or when the last clone and
+/// the last intake are gone. Calls may come from any runtime, or from none: the connections stay on the one where they
+/// were made.
+#[derive(Clone)]
+pub struct Amqp {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What the handles of one link share.
+pub(crate) struct Inner {
+    pub(crate) handle: Handle,
+    pub(crate) settings: Settings,
+    pub(crate) publishing: Kept,
+    pub(crate) consuming: Kept,
+    pub(crate) publishes: Publishing,
+    pub(crate) requests: Requesting,
+    pub(crate) declarations: Declarations,
+    pub(crate) phase: watch::Sender<Phase>,
+    /// Set when both connections are closed.
+    pub(crate) ended: watch::Sender<bool>,
+    pub(crate) capabilities: Capabilities,
+    /// How many deliveries wait for their verdict.
+    pub(crate) unsettled: watch::Sender<usize>,
+    pub(crate) intakes: Mutex<Vec<Weak<dyn Intake>>>,
+}
+
+/// Makes connections.
+pub(crate) trait Dial: fmt::Debug + Send + Sync {
+    /// Makes one, all the way through the login.
+    fn dial(&self) -> BoxFuture<'_, Result<Dialed, Cause>>;
+
+    /// Whether it will never make one again.
+    fn is_spent(&self) -> bool {
+        false
+    }
+}
+
+impl Dial for Door {
+    fn dial(&self) -> BoxFuture<'_, Result<Dialed, Cause>> {
+        Box::pin(self.open())
+    }
+}
+
+/// A connection that somebody else made: there is no second one.
+#[derive(Debug)]
+struct Given(Mutex<Option<Connection>>);
+
+impl Dial for Given {
+    fn dial(&self) -> BoxFuture<'_, Result<Dialed, Cause>> {
+        let given = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let gone = Cause::plain(
+            ErrorKind::Closed,
+            "the connection was given to us and is gone; connect again and give a new one",
+        );
+        let given = given.map(|connection| Dialed { connection, line: None });
+        Box::pin(std::future::ready(given.ok_or(gone)))
+    }
+
+    fn is_spent(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+impl Amqp {
+    /// What RabbitMQ does, known without a connection.
+    pub const CAPABILITIES: Capabilities = Capabilities::new("amqp")
+        .with_confirm(Confirm::Accepted)
+        .with_registration(Registration::Confirmed)
+        .with_delivery(Guarantee::AtLeastOnce)
+        .with_settlement(Settlement::Each)
+        .with_requeue(Requeue::Delayed)
+        .with_attempts(Attempts::Flag)
+        .with_ordering(Ordering::Key)
+        .with_groups(Groups::Named)
+        .with_wildcards(Wildcards::Full)
+        .with_names(Names::Any)
+        .with_scopes(Scopes::Native)
+        .with_headers(HeaderCarriage::Typed)
+        .with_persistence(Persistence::Disk)
+        .with_queues(QueueKinds::of(&[
+            QueueKind::Durable,
+            QueueKind::UntilUnused,
+            QueueKind::Exclusive,
+        ]))
+        .with_max_delay(Some(delay::LONGEST))
+        .with_request(Requests::NoResponders)
+        .with_properties(PropertySet::of(&[
+            Property::Id,
+            Property::CorrelationId,
+            Property::ContentType,
+            Property::ContentEncoding,
+            Property::Ttl,
+            Property::Priority,
+            Property::Timestamp,
+            Property::MustRoute,
+            Property::Durable,
+        ]))
+        .with_overflow(Overflows::of(&[
+            Overflow::Block,
+            Overflow::DropNewest,
+            Overflow::DropOldest,
+            Overflow::Fail,
+        ]));
+
+    pub(crate) async fn connect(options: AmqpOptions) -> Result<Self> {
+        let at = options.redacted();
+        let start = async {
+            let handle = handle()?;
+            let settings = options.settings()?;
+            let door: Arc<dyn Dial> = Arc::new(Door::new(options).await?);
+            Self::start([Arc::clone(&door), door], settings, handle).await
+        };
+        start.await.map_err(|cause| cause.during(OPERATION).on(at).into())
+    }
+
+    /// Takes over two ready-made connections, one to publish and one to consume, with what else `options` say; their
+    /// URL is not looked at.
+    ///
+    /// There is no way to make them again, so the link ends for good when one of them breaks: intakes and watchers end
+    /// with an error of kind [`ErrorKind::Closed`]. The connections must not recover by themselves, which would declare
+    /// behind our back; one that does is refused as soon as it does.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidOptions`] outside of a tokio runtime, [`ErrorKind::Disconnected`] for a connection that is
+    /// down.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped call closes the connections.
+    pub async fn from_connections(
+        publishing: Connection,
+        consuming: Connection,
+        options: &AmqpOptions,
+    ) -> Result<Self> {
+        let given = |connection| -> Arc<dyn Dial> { Arc::new(Given(Mutex::new(Some(connection)))) };
+        let start = async {
+            let dials = [given(publishing), given(consuming)];
+            Self::start(dials, options.settings()?, handle()?).await
+        };
+        start.await.map_err(|cause| cause.during(OPERATION).into())
+    }
+
+    async fn start(
+        [publish, consume]: [Arc<dyn Dial>; 2],
+        settings: Settings,
+        handle: Handle,
+    ) -> Result<Self, Cause> {
+        let (publishing, consuming) =
+            try_join!(first(&*publish, &settings), first(&*consume, &settings))?;
+        let keep = |dial, role, connection| {
+            let within = settings.answer_timeout;
+            let session = Session::new(connection, 1, within, &handle);
+            Kept::start(dial, role, session, within, &handle)
+        };
+        let publishing = keep(publish, "publish", publishing);
+        let consuming = keep(consume, "consume", consuming);
+        let inner = Arc::new(Inner {
+            publishes: Publishing::new(&settings),
+            requests: Requesting::default(),
+            declarations: Declarations::new(),
+            settings,
+            publishing,
+            consuming,
+            phase: watch::Sender::new(Phase::Open),
+            ended: watch::Sender::new(false),
+            capabilities: Self::CAPABILITIES,
+            unsettled: watch::Sender::new(0),
+            intakes: Mutex::default(),
+            handle,
+        });
+        Ok(Self { inner })
+    }
+
+    /// This handle with its type erased.
+    #[must_use]
+    pub fn into_any(self) -> AnyBackend {
+        AnyBackend::new(AnyLink::new(self.clone()))
+            .with_publisher(AnyPublisher::new(self.clone()))
+            .with_subscriber(AnySubscriber::new(self.clone()))
+            .with_consumer(AnyConsumer::new(self.clone()))
+            .with_requester(AnyRequester::new(self))
+    }
+}
+
+/// Makes the first connection; where it may come later, as often as that takes.
+async fn first(dial: &dyn Dial, settings: &Settings) -> Result<Dialed, Cause> {
+    let mut backoff = Backoff::new();
+    loop {
+        match dial.dial().await {
+            Err(cause) if settings.retry_first && !cause.is_lasting() => {
+                tracing::warn!(error = %cause.describe(), "not connected yet");
+                sleep(backoff.wait()).await;
+            }
+            made => return made,
+        }
+    }
+}
+
+impl Inner {
+    /// Runs `work` on the runtime where the connections are: it needs its timers, wherever it is called from. A caller
+    /// who goes away leaves it to end by itself.
+    pub(crate) async fn at_home<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Cause>> + Send + 'static,
+    ) -> Result<T, Cause> {
+        match self.handle.spawn(work).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Cause::plain(
+                ErrorKind::Closed,
+                "the runtime that the connection was made on is gone",
+            )),
+        }
+    }
+}
+
+fn handle() -> Result<Handle, Cause> {
+    Handle::try_current().map_err(|_| {
+        Cause::options("connect inside of a tokio runtime; what follows may run anywhere")
+    })
+}
+
+impl fmt::Debug for Amqp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Amqp")
+            .field("publishing", &self.inner.publishing.now().is_up())
+            .field("consuming", &self.inner.consuming.now().is_up())
+            .finish_non_exhaustive()
+    }
+}

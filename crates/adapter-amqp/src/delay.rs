@@ -1,0 +1,133 @@
+//! Delayed requeues: the message waits in a queue that nobody reads, whose dead letters go back where it came from.
+//!
+//! A copy is parked and confirmed before the first one is acknowledged, so a broker that fails between the two
+//! delivers the message twice, and never not at all.
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use lapin::{
+    BasicProperties,
+    options::QueueDeclareOptions,
+    types::{AMQPValue, FieldTable, LongString, ShortString},
+};
+use sinew_core::{ErrorKind, Message};
+
+use crate::{connect::Inner, error::Cause, names, properties, publish::Outbound, queues};
+
+/// Where a parked message came from: a queue takes no exchange and no routing key back.
+const EXCHANGE: &str = "x-sinew-exchange";
+const KEY: &str = "x-sinew-routing-key";
+/// How long an empty delay queue stays.
+const IDLE: Duration = Duration::from_secs(60);
+/// RabbitMQ counts a time to live in 32 bits of milliseconds, and the wait until the queue goes is longer than that.
+pub(crate) const LONGEST: Duration = Duration::from_secs(4_000_000);
+
+/// Parks a copy of `message` for `wait`, after which it is in `queue` again; ends when the broker has it.
+pub(crate) async fn park(
+    inner: &Arc<Inner>,
+    queue: &ShortString,
+    message: &Message,
+    wait: Duration,
+) -> Result<(), Cause> {
+    check(wait)?;
+    let wait = step(wait);
+    let parking = queues::parking(queue, wait)?;
+    let session = inner.publishing.now().session()?;
+    let channel = session.channel().await?;
+    // Declared each time: that is what keeps it from going while something waits in it.
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let declared = channel.queue_declare(parking.clone(), options, arguments(queue, wait));
+    session.ask(declared).await?;
+    let _ = session.ask(channel.close(200, "OK".into())).await;
+
+    let route = names::route(&message.address, inner.settings.default_exchange.as_str())?;
+    let mut properties = properties::outbound(message, None)?;
+    let mut headers = properties.headers().clone().unwrap_or_default();
+    for (name, value) in [(EXCHANGE, route.exchange), (KEY, route.key)] {
+        headers.insert(name.into(), AMQPValue::LongString(value.as_str().into()));
+    }
+    properties = properties.with_headers(headers);
+    inner
+        .deliver(Outbound {
+            exchange: ShortString::default(),
+            key: parking,
+            // A queue that went in between is an error, not a loss.
+            mandatory: true,
+            properties,
+            payload: message.payload.clone(),
+        })
+        .await
+}
+
+/// The address that a parked message had, taken out of its headers.
+pub(crate) fn origin(properties: &mut BasicProperties) -> Option<(ShortString, ShortString)> {
+    let headers = properties.headers().as_ref()?;
+    let text = |name: &str| match headers.inner().get(name) {
+        Some(AMQPValue::LongString(text)) => ShortString::try_new(text.to_string()).ok(),
+        _ => None,
+    };
+    let origin = (text(EXCHANGE)?, text(KEY)?);
+    let left = headers.inner().iter().filter(|(name, _)| ![EXCHANGE, KEY].contains(&name.as_str()));
+    let left: BTreeMap<_, _> = left.map(|(name, value)| (name.clone(), value.clone())).collect();
+    *properties = std::mem::take(properties).with_headers(left.into());
+    Some(origin)
+}
+
+/// The wait as it is kept: longer by a tenth at most, so that any number of different waits takes few queues.
+fn step(wait: Duration) -> Duration {
+    let millis = u64::try_from(wait.min(LONGEST).as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
+    let mut unit = 1;
+    while millis / unit >= 100 {
+        unit *= 10;
+    }
+    Duration::from_millis(millis.div_ceil(unit).saturating_mul(unit).max(1))
+}
+
+fn arguments(queue: &ShortString, wait: Duration) -> FieldTable {
+    let millis = |time: Duration| {
+        AMQPValue::LongLongInt(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+    };
+    let text = |text: &str| AMQPValue::LongString(LongString::from(text));
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-message-ttl".into(), millis(wait));
+    arguments.insert("x-expires".into(), millis(wait + IDLE));
+    arguments.insert("x-dead-letter-exchange".into(), text(""));
+    arguments.insert("x-dead-letter-routing-key".into(), text(queue.as_str()));
+    arguments
+}
+
+/// Whether a delay is one that the broker can keep.
+fn check(wait: Duration) -> Result<(), Cause> {
+    if wait <= LONGEST {
+        return Ok(());
+    }
+    Err(Cause::plain(ErrorKind::Unsupported, "a delay is 46 days at most"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_delay_is_kept_no_shorter_and_a_tenth_longer_at_most(millis in 1..4_000_000_000_u64) {
+            let (asked, kept) = (Duration::from_millis(millis), step(Duration::from_millis(millis)));
+            prop_assert!(kept >= asked && kept <= asked + asked / 10, "{kept:?} for {asked:?}");
+        }
+    }
+
+    #[test]
+    fn few_queues_serve_every_delay() {
+        let steps: std::collections::BTreeSet<_> =
+            (1..100_000).map(|millis| step(Duration::from_millis(millis))).collect();
+        assert!(steps.len() <= 99 + 3 * 90, "{}", steps.len());
+    }
+
+    #[test]
+    fn the_longest_delay_and_the_time_until_the_queue_goes_fit_the_broker() {
+        let most = Duration::from_millis(u32::MAX.into());
+        assert!(step(LONGEST) + IDLE <= most);
+        assert!(step(Duration::MAX) <= LONGEST);
+    }
+}

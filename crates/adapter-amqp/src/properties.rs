@@ -1,0 +1,306 @@
+//! Properties: messages as AMQP's basic class has them, and back.
+use std::time::Duration;
+
+use lapin::{BasicProperties, types::ShortString};
+use sinew_core::{Address, ErrorKind, Message, Properties};
+
+use crate::{error::Cause, fields, names};
+
+const TRANSIENT: u8 = 1;
+const PERSISTENT: u8 = 2;
+
+/// What goes out beside the payload. `correlation_id` is that of the question where the message is an answer; one that
+/// the message has of its own comes first.
+///
+/// A message is persistent unless it says otherwise, and of a time stamp only whole seconds go.
+pub(crate) fn outbound(
+    message: &Message,
+    correlation_id: Option<ShortString>,
+) -> Result<BasicProperties, Cause> {
+    let mut wire = match message.properties() {
+        Some(properties) => of(properties)?,
+        None => BasicProperties::default().with_delivery_mode(PERSISTENT),
+    };
+    if let Some(headers) = fields::outbound(&message.headers)? {
+        wire = wire.with_headers(headers);
+    }
+    let mut id = correlation_id;
+    if let Some(reply_to) = &message.reply_to {
+        let (asked, queue) = names::reply_parts(reply_to)?;
+        let own = wire.correlation_id();
+        if own.is_some() && asked.is_some() && asked != *own {
+            return Err(Cause::plain(
+                ErrorKind::InvalidOptions,
+                "the correlation id and that of the reply address differ; leave the first out",
+            ));
+        }
+        id = asked.or(id);
+        wire = wire.with_reply_to(queue);
+    }
+    Ok(match id {
+        Some(id) if wire.correlation_id().is_none() => wire.with_correlation_id(id),
+        _ => wire,
+    })
+}
+
+fn of(properties: &Properties) -> Result<BasicProperties, Cause> {
+    let Properties { ttl, priority, timestamp, durable, .. } = properties;
+    let mode = if *durable == Some(false) { TRANSIENT } else { PERSISTENT };
+    let mut wire = BasicProperties::default().with_delivery_mode(mode);
+    let texts: [Text<'_>; 7] = [
+        ("message id", &properties.id, BasicProperties::with_message_id),
+        ("correlation id", &properties.correlation_id, BasicProperties::with_correlation_id),
+        ("content type", &properties.content_type, BasicProperties::with_content_type),
+        ("content encoding", &properties.content_encoding, BasicProperties::with_content_encoding),
+        ("message type", &properties.message_type, BasicProperties::with_type),
+        ("application id", &properties.app_id, BasicProperties::with_app_id),
+        ("user id", &properties.user_id, BasicProperties::with_user_id),
+    ];
+    for (what, text, set) in texts {
+        if let Some(text) = text {
+            let text = ShortString::try_new(text.as_str()).map_err(|_| Cause::Given {
+                kind: ErrorKind::InvalidOptions,
+                detail: format!("the {what} is longer than 255 bytes"),
+            })?;
+            wire = set(wire, text);
+        }
+    }
+    if let Some(ttl) = ttl {
+        wire = wire.with_expiration(expiration(*ttl)?);
+    }
+    if let Some(priority) = priority {
+        wire = wire.with_priority(*priority);
+    }
+    if let Some(timestamp) = timestamp {
+        let seconds = fields::seconds(*timestamp)
+            .ok_or(Cause::plain(ErrorKind::InvalidOptions, "a time stamp is 1970 or later here"))?;
+        wire = wire.with_timestamp(seconds);
+    }
+    Ok(wire)
+}
+
+/// What an error calls it, what it is, and where it goes.
+type Text<'a> = (&'a str, &'a Option<String>, fn(BasicProperties, ShortString) -> BasicProperties);
+
+/// Milliseconds as text; of a fraction the next whole one, so that nothing expires early. None at all lets a message
+/// reach only a consumer who takes it at once.
+fn expiration(ttl: Duration) -> Result<ShortString, Cause> {
+    match u32::try_from(ttl.as_nanos().div_ceil(1_000_000)) {
+        Ok(millis) => Ok(millis.to_string().into()),
+        // More costs the channel.
+        Err(_) => Err(Cause::plain(
+            ErrorKind::Unsupported,
+            "RabbitMQ counts a time to live in 32 bits of milliseconds: 49 days at most",
+        )),
+    }
+}
+
+/// What came in under `address`, and how many headers were left out of it.
+pub(crate) fn inbound(wire: &BasicProperties, body: Vec<u8>, address: Address) -> (Message, usize) {
+    let mut message = Message::to(address, body);
+    let text = |text: &Option<ShortString>| text.as_ref().map(ToString::to_string);
+    let mut properties = Properties::default();
+    properties.id = text(wire.message_id());
+    properties.correlation_id = text(wire.correlation_id());
+    properties.content_type = text(wire.content_type());
+    properties.content_encoding = text(wire.content_encoding());
+    properties.message_type = text(wire.kind());
+    properties.app_id = text(wire.app_id());
+    properties.user_id = text(wire.user_id());
+    properties.ttl = wire
+        .expiration()
+        .as_ref()
+        .and_then(|text| text.as_str().parse().ok().map(Duration::from_millis));
+    properties.priority = *wire.priority();
+    properties.timestamp = wire.timestamp().and_then(fields::time);
+    properties.durable = match wire.delivery_mode() {
+        Some(TRANSIENT) => Some(false),
+        Some(PERSISTENT) => Some(true),
+        _ => None,
+    };
+    if let Some(queue) = wire.reply_to() {
+        message.reply_to = names::reply_to(properties.correlation_id.as_deref(), queue.as_str());
+    }
+    if properties != Properties::default() {
+        *message.properties_mut() = properties;
+    }
+    let left_out = match wire.headers() {
+        Some(headers) => {
+            let (headers, left_out) = fields::inbound(headers);
+            message.headers = headers;
+            left_out
+        }
+        None => 0,
+    };
+    (message, left_out)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    use lapin::types::{AMQPValue, FieldTable};
+    use proptest::prelude::*;
+    use sinew_core::{ReplyTo, Subject};
+
+    use super::*;
+
+    fn plain() -> Message {
+        Message::new(Subject::parse("a").unwrap(), "body")
+    }
+
+    fn there_and_back(message: &Message) -> Message {
+        let wire = outbound(message, None).unwrap();
+        let (seen, left_out) = inbound(&wire, message.payload.to_vec(), message.address.clone());
+        assert_eq!(left_out, 0);
+        seen
+    }
+
+    fn refusal(message: &Message) -> ErrorKind {
+        outbound(message, None).unwrap_err().kind()
+    }
+
+    #[test]
+    fn a_plain_message_is_persistent_and_nothing_else() {
+        let wire = outbound(&plain(), None).unwrap();
+        assert_eq!(wire, BasicProperties::default().with_delivery_mode(PERSISTENT));
+        let wire = outbound(&plain().with_durable(false), None).unwrap();
+        assert_eq!(wire.delivery_mode(), &Some(TRANSIENT));
+    }
+
+    #[test]
+    fn every_property_arrives_as_it_was() {
+        let sent = plain()
+            .with_id("7")
+            .with_correlation_id("c\0d")
+            .with_content_type("application/json")
+            .with_content_encoding("utf-8")
+            .with_message_type("order.created")
+            .with_app_id("billing")
+            .with_user_id("guest")
+            .with_ttl(Duration::from_millis(1500))
+            .with_priority(9)
+            .with_timestamp(UNIX_EPOCH + Duration::from_secs(1_700_000_000))
+            .with_durable(false)
+            .with_header("x", Value::from_iter(["a", "b"]))
+            .unwrap();
+        assert_eq!(there_and_back(&sent), sent);
+    }
+
+    use sinew_core::Value;
+
+    #[test]
+    fn a_text_of_more_than_255_bytes_is_refused_by_name() {
+        let long = "é".repeat(128);
+        for (message, what) in [
+            (plain().with_id(&*long), "message id"),
+            (plain().with_correlation_id(&*long), "correlation id"),
+            (plain().with_content_type(&*long), "content type"),
+            (plain().with_content_encoding(&*long), "content encoding"),
+            (plain().with_message_type(&*long), "message type"),
+            (plain().with_app_id(&*long), "application id"),
+            (plain().with_user_id(&*long), "user id"),
+        ] {
+            let cause = outbound(&message, None).unwrap_err();
+            assert_eq!(cause.kind(), ErrorKind::InvalidOptions);
+            assert!(cause.to_string().contains(what), "{cause}");
+        }
+    }
+
+    #[test]
+    fn a_time_to_live_is_rounded_up_to_milliseconds() {
+        for (ttl, text) in [
+            (Duration::ZERO, "0"),
+            (Duration::from_nanos(1), "1"),
+            (Duration::from_secs(5), "5000"),
+            (Duration::from_millis(u32::MAX.into()), "4294967295"),
+        ] {
+            let wire = outbound(&plain().with_ttl(ttl), None).unwrap();
+            assert_eq!(wire.expiration().as_ref().unwrap().as_str(), text);
+        }
+        for ttl in [Duration::from_millis(1 << 32), Duration::MAX] {
+            assert_eq!(refusal(&plain().with_ttl(ttl)), ErrorKind::Unsupported);
+        }
+    }
+
+    #[test]
+    fn a_time_before_1970_is_refused() {
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(refusal(&plain().with_timestamp(before)), ErrorKind::InvalidOptions);
+    }
+
+    #[test]
+    fn an_answer_carries_the_correlation_id_of_its_question_unless_it_has_one() {
+        let asked = Some(ShortString::from("q-1"));
+        let wire = outbound(&plain(), asked.clone()).unwrap();
+        assert_eq!(wire.correlation_id(), &asked);
+        let wire = outbound(&plain().with_correlation_id("own"), asked).unwrap();
+        assert_eq!(wire.correlation_id().as_ref().unwrap().as_str(), "own");
+    }
+
+    #[test]
+    fn a_question_names_where_its_answers_go_and_under_which_correlation_id() {
+        let asking = plain().with_reply_to(names::reply_to(Some("q-1"), "replies").unwrap());
+        for sent in [asking.clone(), asking.clone().with_correlation_id("q-1")] {
+            let seen = there_and_back(&sent);
+            assert_eq!(seen.reply_to, sent.reply_to);
+            assert_eq!(seen.properties().unwrap().correlation_id.as_deref(), Some("q-1"));
+        }
+        assert_eq!(refusal(&asking.with_correlation_id("other")), ErrorKind::InvalidOptions);
+        let strange = plain().with_reply_to(ReplyTo::new("_INBOX.1"));
+        assert_eq!(refusal(&strange), ErrorKind::InvalidSubject);
+    }
+
+    #[test]
+    fn what_a_peer_may_send_is_taken_as_far_as_it_makes_sense() {
+        let mut headers = FieldTable::default();
+        headers.insert("not a name".into(), AMQPValue::Void);
+        headers.insert("x".into(), AMQPValue::LongInt(1));
+        let wire = BasicProperties::default()
+            .with_expiration("soon".into())
+            .with_timestamp(u64::MAX)
+            .with_delivery_mode(7)
+            .with_priority(255)
+            .with_reply_to("".into())
+            .with_headers(headers);
+        let (seen, left_out) = inbound(&wire, Vec::new(), plain().address);
+        let mut wanted = Properties::default();
+        wanted.priority = Some(255);
+        assert_eq!((seen.properties(), left_out), (Some(&wanted), 1));
+        assert_eq!((seen.headers.len(), seen.reply_to), (1, None));
+        let (bare, _) = inbound(&BasicProperties::default(), Vec::new(), plain().address);
+        assert_eq!(bare.properties(), None);
+    }
+
+    fn text() -> impl Strategy<Value = Option<String>> {
+        prop::option::of(".{0,63}")
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_taken_arrives_as_it_was(
+            texts in prop::array::uniform7(text()),
+            ttl in prop::option::of(any::<u32>()),
+            priority in prop::option::of(0_u8..=9),
+            timestamp in prop::option::of(0_u64..1 << 40),
+            durable in any::<bool>(),
+        ) {
+            let mut sent = plain();
+            let [id, correlation_id, content_type, content_encoding, kind, app_id, user_id] = texts;
+            let properties = sent.properties_mut();
+            properties.id = id;
+            properties.correlation_id = correlation_id;
+            properties.content_type = content_type;
+            properties.content_encoding = content_encoding;
+            properties.message_type = kind;
+            properties.app_id = app_id;
+            properties.user_id = user_id;
+            properties.ttl = ttl.map(|millis| Duration::from_millis(millis.into()));
+            properties.priority = priority;
+            properties.timestamp = timestamp
+                .map(|seconds| -> SystemTime { UNIX_EPOCH + Duration::from_secs(seconds) });
+            properties.durable = Some(durable);
+            prop_assert_eq!(there_and_back(&sent), sent);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! The task of an intake: it reads one channel, and opens another one when that is gone.
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt as _;
+use lapin::{Channel, Consumer, message::Delivery, options::BasicCancelOptions};
+use sinew_core::{ErrorKind, Event, Incoming};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
+
+use crate::{
+    connect::Inner,
+    control::{Control, Intake, Unsettled},
+    error::Cause,
+    session::Session,
+    supervisor::Line,
+};
+
+/// How long to wait before a channel is opened again after the broker could not.
+const RETRY: Duration = Duration::from_millis(200);
+/// How long what was sent before a goodbye may take to come.
+const LEAVE: Duration = Duration::from_secs(1);
+
+/// What becomes of the messages, and where they come from.
+pub(crate) trait Source: Send + 'static {
+    /// What the intake yields.
+    type Item: Send + Unpin + 'static;
+    /// The verb, as errors name it.
+    const OPERATION: &'static str;
+
+    /// Opens a channel, declares, and consumes. `again` when it is not for the first time.
+    fn join(
+        &mut self,
+        session: &Arc<Session>,
+        again: bool,
+    ) -> impl Future<Output = Result<Tap, Cause>> + Send;
+
+    /// Whether there is room for a message.
+    fn has_room(&self) -> bool;
+
+    /// Ends when there may be room again.
+    fn room(&self) -> impl Future<Output = ()> + Send;
+
+    /// Takes a message in.
+    fn take(&mut self, tap: &Tap, message: Delivery) -> impl Future<Output = ()> + Send;
+
+    /// Has nothing more to take for now.
+    fn rest(&mut self, tap: &Tap) -> impl Future<Output = ()> + Send;
+
+    /// The channel is gone, and with it every delivery that is not settled.
+    fn lose(&mut self);
+
+    /// No message will come of the channel any more.
+    fn leave(&mut self, tap: Tap) -> impl Future<Output = ()> + Send;
+}
+
+/// Where messages come from: a consumer on a channel of its own.
+#[derive(Debug)]
+pub(crate) struct Tap {
+    pub(crate) session: Arc<Session>,
+    pub(crate) channel: Channel,
+    pub(crate) consumer: Consumer,
+    /// Messages may be missing since the last one.
+    pub(crate) gap: bool,
+}
+
+/// Runs a source until it is stopped, or cannot go on.
+struct Runner<S: Source> {
+    source: S,
+    control: Arc<Control<S::Item>>,
+    inner: Arc<Inner>,
+    line: watch::Receiver<Line>,
+    /// A drain waits for what is on its way to us.
+    running: Unsettled,
+}
+
+/// Starts to run `source`, which has joined; dropping what this gives stops it.
+pub(crate) fn start<S: Source>(
+    inner: &Arc<Inner>,
+    source: S,
+    control: Arc<Control<S::Item>>,
+    tap: Tap,
+) -> Incoming<S::Item> {
+    let runner = Runner {
+        source,
+        control: Arc::clone(&control),
+        inner: Arc::clone(inner),
+        line: inner.consuming.line.clone(),
+        running: Unsettled::new(&inner.unsettled),
+    };
+    let intake: Arc<dyn Intake> = Arc::clone(&control) as _;
+    inner.register(Arc::downgrade(&intake));
+    inner.handle.spawn(runner.run(tap));
+    control.incoming()
+}
+
+enum Turn {
+    Go,
+    /// The channel is gone: why, where the broker said so.
+    Rejoin(Option<Cause>),
+    End,
+}
+
+impl<S: Source> Runner<S> {
+    async fn run(mut self, mut tap: Tap) {
+        let failure = loop {
+            let turn = self.turn(&mut tap).await;
+            match turn {
+                Turn::Go => {}
+                Turn::End => break None,
+                Turn::Rejoin(cause) => {
+                    self.source.lose();
+                    if let Some(cause) = cause {
+                        tracing::debug!(error = %cause.describe(), "a channel is gone");
+                    }
+                    // What is told depends on what was missed; a break of the link is told at once.
+                    if tap.session.is_over() {
+                        self.control.buffer.tell(Event::Down);
+                    }
+                    self.source.leave(tap).await;
+                    match self.rejoin().await {
+                        Ok(fresh) => tap = fresh,
+                        Err(failure) => return self.end(failure),
+                    }
+                }
+            }
+            if !self.control.buffer.is_open() {
+                break None;
+            }
+        };
+        self.finish(tap).await;
+        self.end(failure);
+    }
+
+    async fn turn(&mut self, tap: &mut Tap) -> Turn {
+        let has_room = self.source.has_room();
+        // Looked at first: whoever waits for more may have to say so before there is more.
+        let ready = has_room.then(|| futures_util::FutureExt::now_or_never(tap.consumer.next()));
+        if let Some(Some(next)) = ready {
+            return self.hear(tap, next).await;
+        }
+        if has_room {
+            self.source.rest(tap).await;
+        }
+        tokio::select! {
+            biased;
+            () = self.control.stopped() => Turn::End,
+            () = over(&mut self.line) => Turn::Rejoin(None),
+            next = tap.consumer.next(), if has_room => self.hear(tap, next).await,
+            () = self.source.room(), if !has_room => Turn::Go,
+            // Without room nobody reads what the channel says of its end.
+            cause = tap.session.over(), if !has_room => Turn::Rejoin(Some(cause)),
+        }
+    }
+
+    async fn hear(&mut self, tap: &Tap, next: Option<lapin::Result<Delivery>>) -> Turn {
+        match next {
+            Some(Ok(message)) => {
+                self.source.take(tap, message).await;
+                Turn::Go
+            }
+            // Nothing follows an error, though the stream may not say so.
+            Some(Err(err)) => Turn::Rejoin(Some(err.into())),
+            // The broker cancelled it: its queue is gone.
+            None => Turn::Rejoin(None),
+        }
+    }
+
+    /// Tries until there is a channel again. An error ends the intake.
+    async fn rejoin(&mut self) -> Result<Tap, Option<Cause>> {
+        let since = Instant::now();
+        loop {
+            let session = tokio::select! {
+                biased;
+                () = self.control.stopped() => return Err(None),
+                session = live(&mut self.line) => session?,
+            };
+            match self.source.join(&session, true).await {
+                Ok(tap) => {
+                    // A queue that was lost with the link up is a gap as well.
+                    self.control.buffer.tell(Event::Down);
+                    self.control.buffer.tell(Event::Up { gap: tap.gap });
+                    return Ok(tap);
+                }
+                Err(cause) if session.is_over() || self.is_passing(&cause, since) => {
+                    tracing::debug!(error = %cause.describe(), "the broker does not take us back yet");
+                }
+                Err(cause) => return Err(Some(cause)),
+            }
+            tokio::select! {
+                () = self.control.stopped() => return Err(None),
+                () = sleep(RETRY) => {}
+            }
+        }
+    }
+
+    /// Whether the broker may answer otherwise in a moment. What the connection that we lost held alone is held until
+    /// the broker misses its heartbeats.
+    fn is_passing(&self, cause: &Cause, since: Instant) -> bool {
+        match cause.kind() {
+            ErrorKind::Conflict => since.elapsed() < self.inner.settings.patience(),
+            _ => !cause.is_lasting(),
+        }
+    }
+
+    /// What is on its way still comes.
+    async fn finish(&mut self, mut tap: Tap) {
+        let cancel =
+            tap.channel.basic_cancel(tap.consumer.tag(), BasicCancelOptions { nowait: false });
+        // It fails with the connection, which is as good.
+        if tap.session.ask(cancel).await.is_ok() {
+            while let Ok(Some(Ok(message))) = timeout(LEAVE, tap.consumer.next()).await {
+                self.source.take(&tap, message).await;
+            }
+        }
+        self.source.rest(&tap).await;
+        self.source.leave(tap).await;
+    }
+
+    fn end(self, failure: Option<Cause>) {
+        self.control.buffer.end(failure.map(|cause| cause.during(S::OPERATION).into()));
+        drop(self.running);
+    }
+}
+
+/// A live session, once there is one; an error when there will be none.
+async fn live(line: &mut watch::Receiver<Line>) -> Result<Arc<Session>, Option<Cause>> {
+    let up = line.wait_for(|line| line.is_final() || line.session().is_ok()).await;
+    match up.as_deref() {
+        Ok(Line::Up(session)) => Ok(Arc::clone(session)),
+        Ok(Line::Failed(cause)) => Err(Some(cause.clone())),
+        _ => Err(None),
+    }
+}
+
+/// Ends when the connection will never be up again.
+async fn over(line: &mut watch::Receiver<Line>) {
+    // It fails with the supervisor, which is as good.
+    let _ = line.wait_for(Line::is_final).await;
+}

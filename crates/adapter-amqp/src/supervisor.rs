@@ -1,0 +1,167 @@
+//! Keeps one connection: makes it, watches it, and makes it again.
+use std::{sync::Arc, time::Duration};
+
+use sinew_core::Sent;
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    time::{Instant, sleep},
+};
+
+use crate::{backoff::Backoff, connect::Dial, error::Cause, session::Session};
+
+/// How often in a row a broker that took us before must refuse us before we believe it. One that starts up, or has its
+/// users reloaded, refuses for a moment those whom it will take.
+const REFUSALS: u32 = 3;
+/// How long a connection must have lived to count as a success.
+const LIVED: Duration = Duration::from_secs(5);
+
+/// How a connection stands.
+#[derive(Clone, Debug)]
+pub(crate) enum Line {
+    Up(Arc<Session>),
+    /// It is being made again.
+    Down,
+    /// The broker refuses us for good.
+    Failed(Cause),
+    Closed,
+}
+
+impl Line {
+    pub(crate) const fn is_up(&self) -> bool {
+        matches!(self, Self::Up(_))
+    }
+
+    /// Whether it will never be up again.
+    pub(crate) const fn is_final(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Closed)
+    }
+
+    /// The live session, or why there is none.
+    pub(crate) fn session(&self) -> Result<Arc<Session>, Cause> {
+        match self {
+            Self::Up(session) if session.is_over() => Err(Cause::down()),
+            Self::Up(session) => Ok(Arc::clone(session)),
+            Self::Down => Err(Cause::down()),
+            Self::Failed(cause) => Err(cause.clone().with_sent(Sent::No)),
+            Self::Closed => Err(Cause::closed()),
+        }
+    }
+}
+
+/// One connection that is kept.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) line: watch::Receiver<Line>,
+    /// Set when it is to end; dropped, it ends as well.
+    stop: watch::Sender<bool>,
+}
+
+impl Kept {
+    /// Keeps what `dial` makes, starting with `session`.
+    pub(crate) fn start(
+        dial: Arc<dyn Dial>,
+        role: &'static str,
+        session: Arc<Session>,
+        answer_timeout: Duration,
+        handle: &Handle,
+    ) -> Self {
+        let (line, seen) = watch::channel(Line::Up(Arc::clone(&session)));
+        let (stop, stopped) = watch::channel(false);
+        let supervisor =
+            Supervisor { dial, role, line, stopped, answer_timeout, handle: handle.clone() };
+        handle.spawn(supervisor.run(session));
+        Self { line: seen, stop }
+    }
+
+    /// How it stands now.
+    pub(crate) fn now(&self) -> Line {
+        self.line.borrow().clone()
+    }
+
+    /// Ends it, and waits until it has.
+    pub(crate) async fn close(&self) {
+        self.stop.send_replace(true);
+        // It fails when the supervisor is gone, which is as good.
+        let _ = self.line.clone().wait_for(Line::is_final).await;
+    }
+}
+
+struct Supervisor {
+    dial: Arc<dyn Dial>,
+    role: &'static str,
+    line: watch::Sender<Line>,
+    stopped: watch::Receiver<bool>,
+    answer_timeout: Duration,
+    handle: Handle,
+}
+
+impl Supervisor {
+    async fn run(mut self, mut session: Arc<Session>) {
+        let mut backoff = Backoff::new();
+        loop {
+            let since = Instant::now();
+            tokio::select! {
+                biased;
+                () = stop(&mut self.stopped) => {
+                    session.close().await;
+                    self.line.send_replace(Line::Closed);
+                    return;
+                }
+                cause = session.over() => {
+                    tracing::warn!(connection = self.role, error = %cause.describe(), "the link is down");
+                }
+            }
+            if since.elapsed() >= LIVED {
+                backoff.reset();
+            }
+            self.line.send_replace(Line::Down);
+            // Its thread ends, its socket closes.
+            let generation = session.generation() + 1;
+            drop(session);
+            session = match self.again(&mut backoff, generation).await {
+                Ok(session) => session,
+                Err(end) => {
+                    self.line.send_replace(end);
+                    return;
+                }
+            };
+            tracing::info!(connection = self.role, generation, "the link is up");
+            self.line.send_replace(Line::Up(Arc::clone(&session)));
+        }
+    }
+
+    /// Tries until there is a connection, or there will be none.
+    async fn again(&mut self, backoff: &mut Backoff, generation: u64) -> Result<Arc<Session>, Line> {
+        let mut refusals = 0;
+        loop {
+            let attempt = async {
+                sleep(backoff.wait()).await;
+                self.dial.dial().await
+            };
+            let made = tokio::select! {
+                biased;
+                () = stop(&mut self.stopped) => return Err(Line::Closed),
+                made = attempt => made,
+            };
+            match made {
+                Ok(connection) => {
+                    return Ok(Session::new(connection, generation, self.answer_timeout, &self.handle));
+                }
+                Err(cause) => {
+                    refusals = if cause.is_lasting() { refusals + 1 } else { 0 };
+                    tracing::debug!(connection = self.role, error = %cause.describe(), "not connected yet");
+                    if refusals >= REFUSALS || cause.is_lasting() && self.dial.is_spent() {
+                        tracing::error!(connection = self.role, error = %cause.describe(), "the broker refuses us; the link is given up");
+                        return Err(Line::Failed(cause));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Ends when it is to stop, or nobody is left who could say so.
+async fn stop(stopped: &mut watch::Receiver<bool>) {
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
