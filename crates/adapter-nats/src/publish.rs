@@ -81,8 +81,8 @@ impl Inner {
             return Err(Cause::down());
         }
         // Nearly always there is room. Whoever must wait pays with an allocation for a smaller future for all.
-        let at_once = poll_fn(|cx| Poll::Ready(handed_over.as_mut().poll(cx))).await;
-        if let Poll::Ready(outcome) = at_once {
+        let at_once = poll_fn(|cx| Poll::Ready(handed_over.as_mut().poll(cx)));
+        if let Poll::Ready(outcome) = at_once.await {
             return Ok(outcome?);
         }
         tokio::select! {
@@ -116,9 +116,10 @@ impl Publish for Nats {
             if !inner.is_plain(&message) {
                 inner.capabilities.check_message(&message)?;
             }
-            let outbound = inner.translate(&mut message, OPERATION)?;
+            let handed_over =
+                pin!(inner.client.publish_message(inner.translate(&mut message, OPERATION)?));
             inner
-                .hand_over(pin!(inner.client.publish_message(outbound)))
+                .hand_over(handed_over)
                 .await
                 .map_err(|cause| cause.during(OPERATION).on(message.address.to_string()))?;
             inner.note_unflushed();
