@@ -79,10 +79,7 @@ mod tests {
         for tag in [2, 1, 3, 5] {
             acks.ack(tag);
         }
-        assert_eq!(
-            acks.take(),
-            [Ack { tag: 3, multiple: true }, Ack { tag: 5, multiple: false }]
-        );
+        assert_eq!(acks.take(), [Ack { tag: 3, multiple: true }, Ack { tag: 5, multiple: false }]);
         acks.ack(4);
         assert_eq!(acks.take(), [Ack { tag: 4, multiple: false }]);
         acks.ack(6);

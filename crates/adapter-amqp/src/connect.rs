@@ -2,6 +2,7 @@
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
@@ -15,7 +16,7 @@ use sinew_core::{
 use tokio::{
     runtime::Handle,
     sync::watch,
-    time::sleep,
+    time::{sleep, timeout},
     try_join,
 };
 
@@ -36,6 +37,8 @@ use crate::{
 };
 
 const OPERATION: &str = "amqp connect";
+/// How long the last messages may take to be confirmed when the last handle is gone.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// AMQP 0-9-1 over two connections: one publishes and asks, the other one consumes, so that a broker which is short of
 /// memory and stops publishers still delivers.
@@ -253,6 +256,18 @@ impl Inner {
                 "the runtime that the connection was made on is gone",
             )),
         }
+    }
+}
+
+impl Drop for Inner {
+    /// What was handed over still leaves.
+    fn drop(&mut self) {
+        let (held, settled) = (self.publishing.hold(), self.settled());
+        self.handle.spawn(async move {
+            // Where the broker does not confirm, it has had the time to take it.
+            drop(timeout(FAREWELL, settled).await);
+            drop(held);
+        });
     }
 }
 

@@ -1,8 +1,5 @@
 //! What a delivery of the client's becomes.
-use lapin::{
-    message::Delivery as WireDelivery,
-    types::AMQPValue,
-};
+use lapin::{message::Delivery as WireDelivery, types::AMQPValue};
 use sinew_core::{Address, Attempt, Message};
 
 use crate::{delay, names, properties};

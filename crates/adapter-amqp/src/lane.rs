@@ -151,10 +151,7 @@ impl Future for Numbered {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        this.confirmed
-            .as_mut()
-            .poll(cx)
-            .map(|outcome| (this.number, outcome, this.place.take()))
+        this.confirmed.as_mut().poll(cx).map(|outcome| (this.number, outcome, this.place.take()))
     }
 }
 

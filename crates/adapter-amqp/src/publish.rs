@@ -129,22 +129,16 @@ impl Inner {
         Ok(Outbound { exchange: route.exchange, key: route.key, mandatory, properties, payload })
     }
 
-    /// Hands a message to the client where nothing need be waited for; otherwise gives it back.
-    fn try_hand_over(
-        &self,
-        outbound: Outbound,
-    ) -> std::result::Result<Result<oneshot::Receiver<Answer>, Cause>, Outbound> {
-        let Ok(session) = self.publishing.now().session() else { return Err(outbound) };
-        let Some(lane) = self.publishes.lane(&outbound.exchange, &session) else {
-            return Err(outbound);
-        };
+    /// Where a message can be handed over at once, where nothing need be waited for.
+    fn open_door(&self, outbound: &Outbound) -> Option<(Arc<Lane>, OwnedSemaphorePermit)> {
+        let session = self.publishing.now().session().ok()?;
+        let lane = self.publishes.lane(&outbound.exchange, &session)?;
         if session.is_blocked() {
-            return Err(outbound);
+            return None;
         }
-        match Arc::clone(&self.publishes.window).try_acquire_many_owned(self.publishes.places(&outbound.payload)) {
-            Ok(place) => Ok(lane.publish(outbound, place)),
-            Err(_) => Err(outbound),
-        }
+        let places = self.publishes.places(&outbound.payload);
+        let place = Arc::clone(&self.publishes.window).try_acquire_many_owned(places).ok()?;
+        Some((lane, place))
     }
 
     /// Hands a message to the client, once there is a place for it and the broker takes it.
@@ -152,10 +146,9 @@ impl Inner {
         self: &Arc<Self>,
         outbound: Outbound,
     ) -> Result<oneshot::Receiver<Answer>, Cause> {
-        let outbound = match self.try_hand_over(outbound) {
-            Ok(handed_over) => return handed_over,
-            Err(outbound) => outbound,
-        };
+        if let Some((lane, place)) = self.open_door(&outbound) {
+            return lane.publish(outbound, place);
+        }
         let inner = Arc::clone(self);
         self.at_home(async move {
             let session = inner.publishing.now().session()?;
@@ -208,6 +201,14 @@ impl Inner {
         Ok(lane)
     }
 
+    /// Ends when nothing is in flight.
+    pub(crate) fn settled(&self) -> impl Future<Output = ()> + Send + 'static {
+        let window = Arc::clone(&self.publishes.window);
+        let places = self.publishes.places;
+        // It fails when the window is closed, which nobody does.
+        async move { drop(window.acquire_many_owned(places).await) }
+    }
+
     /// Ends when the broker has confirmed all that was handed over before.
     pub(crate) async fn flush_all(&self) -> Result<(), Cause> {
         // All places are free when nothing is in flight.
@@ -236,9 +237,8 @@ impl Publish for Amqp {
             inner.check_publishing()?;
             inner.hand_over(inner.outbound(&message)?).await
         };
-        let failed = |address: String| {
-            move |cause: Cause| Error::from(cause.during(OPERATION).on(address))
-        };
+        let failed =
+            |address: String| move |cause: Cause| Error::from(cause.during(OPERATION).on(address));
         match handing_over.await {
             Ok(answer) => {
                 let address = message.address;

@@ -266,7 +266,11 @@ impl Request for Amqp {
         inner.capabilities.check_message(&message)?;
         let failed = |cause: Cause| Error::from(cause.during(OPERATION));
         inner.check_open().map_err(failed)?;
-        let taken = |what| failed(Cause::options(format!("a request gets {what} of its own; publish the message instead")));
+        let taken = |what| {
+            failed(Cause::options(format!(
+                "a request gets {what} of its own; publish the message instead"
+            )))
+        };
         if message.reply_to.is_some() {
             return Err(taken("a reply address"));
         }
@@ -281,8 +285,7 @@ impl Request for Amqp {
             .with_reply_to(REPLY_TO.into())
             .with_correlation_id(inner.requests.correlation(token).into());
         let shared = Arc::clone(inner);
-        let incoming =
-            Incoming::new(Reader::new(replies), move || shared.requests.close(token));
+        let incoming = Incoming::new(Reader::new(replies), move || shared.requests.close(token));
         let asking = {
             let inner = Arc::clone(inner);
             async move { inner.ask(outbound, token).await }

@@ -178,6 +178,10 @@ impl<S: Source> Runner<S> {
             };
             match self.source.join(&session, true).await {
                 Ok(tap) => {
+                    // Whoever hears that the link is up may answer: that takes the other connection.
+                    let mut publishing = self.inner.publishing.line.clone();
+                    let up = publishing.wait_for(|line| line.is_up() || line.is_final());
+                    drop(timeout(self.inner.settings.answer_timeout, up).await);
                     // A queue that was lost with the link up is a gap as well.
                     self.control.buffer.tell(Event::Down);
                     self.control.buffer.tell(Event::Up { gap: tap.gap });

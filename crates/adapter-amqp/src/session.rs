@@ -174,10 +174,9 @@ async fn listen(
         let Some(session) = session.upgrade() else { return };
         match event {
             Some(event) => session.hear(event),
-            None if !session.connection.status().connected() => session.finish(Cause::plain(
-                ErrorKind::Disconnected,
-                "the link broke",
-            )),
+            None if !session.connection.status().connected() => {
+                session.finish(Cause::plain(ErrorKind::Disconnected, "the link broke"))
+            }
             None => {}
         }
         if session.end.borrow().is_some() {

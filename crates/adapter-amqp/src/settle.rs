@@ -171,7 +171,9 @@ impl Settlements {
                     _ => {
                         let outcome = self.requeue(command.tag).await;
                         acks.told(command.tag);
-                        command.answer(outcome.and(Err(Error::new(ErrorKind::Unsupported, OPERATION))));
+                        command.answer(
+                            outcome.and(Err(Error::new(ErrorKind::Unsupported, OPERATION))),
+                        );
                     }
                 }
             }

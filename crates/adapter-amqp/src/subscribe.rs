@@ -13,8 +13,7 @@ use crate::{
     connect::Inner,
     control::Control,
     error::Cause,
-    inbound,
-    names, queues,
+    inbound, names, queues,
     run::{self, Source, Tap},
     session::Session,
     topology::QueueSpec,
@@ -53,7 +52,8 @@ async fn open(inner: Arc<Inner>, wanted: Subscription) -> Result<Incoming<Messag
 
 /// A subscriber's queue is its own; a group's is shared, and named after all that its members must have in common.
 fn spec(inner: &Inner, wanted: &Subscription) -> Result<QueueSpec, Cause> {
-    let exchange = names::exchange(wanted.scope.as_ref(), inner.settings.default_exchange.as_str())?;
+    let exchange =
+        names::exchange(wanted.scope.as_ref(), inner.settings.default_exchange.as_str())?;
     let kind = inner.settings.exchange(exchange.as_str()).kind;
     let mut bindings = names::bindings(&wanted.patterns, kind)?;
     bindings.sort();
@@ -132,7 +132,8 @@ impl Source for Reader {
         self.last = delivery.delivery_tag;
         self.unacked += 1;
         let size = delivery.data.len();
-        let message = inbound::message(self.inner.settings.default_exchange.as_str(), delivery).message;
+        let message =
+            inbound::message(self.inner.settings.default_exchange.as_str(), delivery).message;
         self.control.buffer.extend([(message, size)]);
         if self.unacked >= self.prefetch.div_ceil(2) {
             self.ack(tap).await;

@@ -54,7 +54,7 @@ impl Line {
 pub(crate) struct Kept {
     pub(crate) line: watch::Receiver<Line>,
     /// Set when it is to end; dropped, it ends as well.
-    stop: watch::Sender<bool>,
+    stop: Arc<watch::Sender<bool>>,
 }
 
 impl Kept {
@@ -71,12 +71,17 @@ impl Kept {
         let supervisor =
             Supervisor { dial, role, line, stopped, answer_timeout, handle: handle.clone() };
         handle.spawn(supervisor.run(session));
-        Self { line: seen, stop }
+        Self { line: seen, stop: Arc::new(stop) }
     }
 
     /// How it stands now.
     pub(crate) fn now(&self) -> Line {
         self.line.borrow().clone()
+    }
+
+    /// Keeps it for as long as what this gives is kept.
+    pub(crate) fn hold(&self) -> impl Send + 'static {
+        Arc::clone(&self.stop)
     }
 
     /// Ends it, and waits until it has.
@@ -132,7 +137,11 @@ impl Supervisor {
     }
 
     /// Tries until there is a connection, or there will be none.
-    async fn again(&mut self, backoff: &mut Backoff, generation: u64) -> Result<Arc<Session>, Line> {
+    async fn again(
+        &mut self,
+        backoff: &mut Backoff,
+        generation: u64,
+    ) -> Result<Arc<Session>, Line> {
         let mut refusals = 0;
         loop {
             let attempt = async {
@@ -146,7 +155,12 @@ impl Supervisor {
             };
             match made {
                 Ok(connection) => {
-                    return Ok(Session::new(connection, generation, self.answer_timeout, &self.handle));
+                    return Ok(Session::new(
+                        connection,
+                        generation,
+                        self.answer_timeout,
+                        &self.handle,
+                    ));
                 }
                 Err(cause) => {
                     refusals = if cause.is_lasting() { refusals + 1 } else { 0 };

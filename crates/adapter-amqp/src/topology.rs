@@ -69,9 +69,7 @@ impl Topology {
             steps.push(Step::Queue);
             let bound = self.queues.get(&spec.name).map(|queue| &queue.bindings);
             let missing = spec.bindings.iter().filter(|key| {
-                !bound.is_some_and(|bound| {
-                    bound.contains(&(spec.exchange.clone(), (*key).clone()))
-                })
+                !bound.is_some_and(|bound| bound.contains(&(spec.exchange.clone(), (*key).clone())))
             });
             steps.extend(missing.cloned().map(Step::Bind));
         } else {
