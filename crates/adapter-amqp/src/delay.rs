@@ -40,7 +40,12 @@ pub(crate) async fn park(
     let _ = session.ask(channel.close(200, "OK".into())).await;
 
     let route = names::route(&message.address, inner.settings.default_exchange.as_str())?;
-    let mut properties = properties::outbound(message, None)?;
+    let mut message = message.clone();
+    if message.properties().is_some_and(|properties| properties.ttl.is_some()) {
+        // It would expire while it waits.
+        message.properties_mut().ttl = None;
+    }
+    let mut properties = properties::outbound(&message, None)?;
     let mut headers = properties.headers().clone().unwrap_or_default();
     for (name, value) in [(EXCHANGE, route.exchange), (KEY, route.key)] {
         headers.insert(name.into(), AMQPValue::LongString(value.as_str().into()));
@@ -53,7 +58,7 @@ pub(crate) async fn park(
             // A queue that went in between is an error, not a loss.
             mandatory: true,
             properties,
-            payload: message.payload.clone(),
+            payload: message.payload,
         })
         .await
 }
