@@ -126,7 +126,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities::new("memory")
     .with_ordering(Ordering::Total)
     .with_groups(Groups::Named)
     .with_wildcards(Wildcards::Full)
-    .with_names(Names::Any)
+    .with_names(Names::Prefixes)
     .with_scopes(Scopes::Native)
     .with_headers(HeaderCarriage::Typed)
     .with_persistence(Persistence::Memory)
@@ -148,6 +148,9 @@ const PROPERTIES: &[Property] = &[
     Property::CorrelationId,
     Property::ContentType,
     Property::ContentEncoding,
+    Property::Type,
+    Property::AppId,
+    Property::UserId,
     Property::Key,
     Property::Ttl,
     Property::Timestamp,

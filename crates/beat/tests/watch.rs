@@ -303,7 +303,7 @@ fn a_runtime_that_is_shut_down_ends_the_watch_with_an_error() -> Result<()> {
 async fn a_backend_that_cannot_serve_the_watch_is_refused_by_name() {
     let deaf = Capabilities::new("deaf");
     let exact = deaf.clone().with_registration(Registration::Confirmed);
-    let prefix = exact.clone().with_wildcards(Wildcards::Prefix).with_names(Names::Any);
+    let prefix = exact.clone().with_wildcards(Wildcards::Prefix).with_names(Names::Prefixes);
     let refused = [
         (deaf, WatchOptions::default()),
         (exact.clone(), WatchOptions::default()),

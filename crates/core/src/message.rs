@@ -44,7 +44,8 @@ pub enum Address {
     /// Whoever asked.
     Reply(ReplyTo),
     /// A name that is no subject: an empty routing key, a binary ZeroMQ topic. Delivered, never dropped; it can be
-    /// published where the backend's [`Names`](crate::Names) are any bytes. In a scope or in none, as a subject is.
+    /// published where the backend's [`Names`](crate::Names) are any text or any bytes. In a scope or in none, as a
+    /// subject is.
     Foreign(Option<Scope>, Bytes),
 }
 
@@ -257,6 +258,12 @@ property_setters! {
     with_content_type(content_type: impl Into<String>) = Some(content_type.into()),
     /// Says how the payload is compressed.
     with_content_encoding(content_encoding: impl Into<String>) = Some(content_encoding.into()),
+    /// Says what kind of message it is.
+    with_message_type(message_type: impl Into<String>) = Some(message_type.into()),
+    /// Says which application made it.
+    with_app_id(app_id: impl Into<String>) = Some(app_id.into()),
+    /// Says who published it.
+    with_user_id(user_id: impl Into<String>) = Some(user_id.into()),
     /// Groups it with others for order and partition.
     with_key(key: impl Into<Bytes>) = Some(key.into()),
     /// Bounds how long it is worth delivering.

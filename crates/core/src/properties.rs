@@ -19,6 +19,12 @@ pub struct Properties {
     pub content_type: Option<String>,
     /// How the payload is compressed: `gzip`.
     pub content_encoding: Option<String>,
+    /// What kind of message it is, in its application's words: AMQP's `type`.
+    pub message_type: Option<String>,
+    /// The application that made it.
+    pub app_id: Option<String>,
+    /// The user who published it. RabbitMQ takes no other than the one who is logged in.
+    pub user_id: Option<String>,
     /// Messages of one key keep their order, and on a log share a partition.
     pub key: Option<bytes::Bytes>,
     /// How long the message is worth delivering.
@@ -43,6 +49,9 @@ impl Properties {
             (self.correlation_id.is_some(), Property::CorrelationId),
             (self.content_type.is_some(), Property::ContentType),
             (self.content_encoding.is_some(), Property::ContentEncoding),
+            (self.message_type.is_some(), Property::Type),
+            (self.app_id.is_some(), Property::AppId),
+            (self.user_id.is_some(), Property::UserId),
             (self.key.is_some(), Property::Key),
             (self.ttl.is_some(), Property::Ttl),
             (self.priority.is_some(), Property::Priority),

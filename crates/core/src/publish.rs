@@ -243,6 +243,6 @@ impl<F> fmt::Debug for PublishAsyncFn<F> {
 const CLOSURE: Capabilities = Capabilities::new("closure")
     .with_confirm(Confirm::Buffered)
     .with_headers(HeaderCarriage::Typed)
-    .with_names(Names::Any)
+    .with_names(Names::Prefixes)
     .with_scopes(Scopes::Native)
     .with_properties(PropertySet::all());

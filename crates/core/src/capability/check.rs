@@ -25,8 +25,8 @@ impl Capabilities {
             self.require(need, "put it into the payload").map_err(|err| err.with_subject(name))?;
         }
         self.check_scope(message.address.scope())?;
-        if let Address::Foreign(..) = message.address {
-            self.require(Need::Names(Names::Any), "publish under a subject")?;
+        if let Address::Foreign(_, name) = &message.address {
+            self.require(Need::Names(names_for(name)), "publish under a subject")?;
         }
         if message.reply_to.is_some() || matches!(message.address, Address::Reply(_)) {
             self.require(Need::Request(Requests::Replies), "answer under an agreed subject")?;
@@ -116,9 +116,12 @@ impl Capabilities {
         }
         patterns.iter().try_for_each(|pattern| {
             let named = |err: Error| err.with_subject(pattern.to_string());
-            if !matches!(pattern.kind(), PatternKind::Tokens(_)) {
-                self.require(Need::Names(Names::Any), "use a pattern of tokens").map_err(named)?;
-            }
+            let names = match pattern.kind() {
+                PatternKind::Tokens(_) => Names::Subjects,
+                PatternKind::Exact(name) => names_for(name),
+                PatternKind::Prefix(_) => Names::Prefixes,
+            };
+            self.require(Need::Names(names), "use a pattern of tokens").map_err(named)?;
             self.require(
                 Need::Wildcards(pattern.needs()),
                 "name the subjects, or take more and filter",
@@ -146,6 +149,14 @@ impl Capabilities {
             Need::Start(point),
             "start with what is new, or use a backend that keeps a log",
         )
+    }
+}
+
+/// What a name that is no subject takes.
+fn names_for(name: &[u8]) -> Names {
+    match std::str::from_utf8(name) {
+        Ok(_) => Names::Text,
+        Err(_) => Names::Any,
     }
 }
 
@@ -208,6 +219,27 @@ mod tests {
             .with_max_delay(Some(Duration::from_secs(1)));
         assert!(able.check_verdict(Verdict::RequeueAfter(Duration::from_secs(1))).is_ok());
         assert!(able.check_verdict(Verdict::RequeueAfter(Duration::from_secs(2))).is_err());
+    }
+
+    #[test]
+    fn names_are_refused_beyond_what_they_may_be_made_of() {
+        let all = Capabilities::new("x")
+            .with_confirm(Confirm::Buffered)
+            .with_registration(Registration::Confirmed)
+            .with_overflow(crate::Overflows::all())
+            .with_wildcards(crate::Wildcards::Full);
+        let names = [(&b"a..b"[..], Names::Text), (b"\xff", Names::Any)];
+        for has in Names::ALL {
+            let able = all.clone().with_names(*has);
+            let takes = |pattern| able.check_subscription(&Subscription::new(pattern)).is_ok();
+            for (name, needed) in names {
+                let message = Message::to(Address::Foreign(None, name.into()), "");
+                assert_eq!(able.check_message(&message).is_ok(), *has >= needed);
+                assert_eq!(takes(Pattern::exact(name)), *has >= needed);
+            }
+            assert_eq!(takes(Pattern::prefix("a")), *has >= Names::Prefixes);
+            assert!(takes(Pattern::exact("a.b")));
+        }
     }
 
     #[test]

@@ -146,8 +146,12 @@ ordered! {
         /// Subjects.
         #[default]
         Subjects = "subjects",
+        /// Any text, as far as it is no longer than the backend takes.
+        Text = "any text",
         /// Any bytes.
         Any = "any bytes",
+        /// Any bytes, wanted by what they start with, too: [`Pattern::prefix`](crate::Pattern::prefix).
+        Prefixes = "any bytes, byte prefixes",
     }
 }
 ordered! {

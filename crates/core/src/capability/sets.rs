@@ -139,6 +139,12 @@ flags! {
         ContentType = "content type",
         /// Content encoding.
         ContentEncoding = "content encoding",
+        /// What kind of message it is.
+        Type = "type",
+        /// The application that made it.
+        AppId = "application id",
+        /// The user who published it.
+        UserId = "user id",
         /// Key for ordering and partitions.
         Key = "key",
         /// Time to live.
