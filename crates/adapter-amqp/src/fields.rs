@@ -24,7 +24,7 @@ use crate::error::Cause;
 
 /// How many bytes a table of headers may take: a message's properties travel in one frame, of the size that RabbitMQ
 /// proposes, and this leaves 4 KiB of it to the other properties.
-const MAX_BYTES: usize = (124 << 10) as usize;
+const MAX_BYTES: usize = 124 << 10;
 
 /// What goes out; `None` where there is nothing.
 ///

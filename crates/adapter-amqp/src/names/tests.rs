@@ -206,8 +206,8 @@ proptest! {
     #[test]
     fn any_reply_address_is_read_back_or_refused(native in prop::collection::vec(any::<u8>(), 0..600)) {
         if let Ok((id, queue)) = reply_parts(&ReplyTo::new(native.clone())) {
-            let again = reply_to(id.as_ref().map(ShortString::as_str), queue.as_str());
-            prop_assert_eq!(again.unwrap().native(), &native);
+            let again = reply_to(id.as_ref().map(ShortString::as_str), queue.as_str()).unwrap();
+            prop_assert_eq!(again.native(), &native);
         }
     }
 }
