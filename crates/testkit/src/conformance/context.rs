@@ -22,7 +22,7 @@ pub struct Context {
     pace: Pace,
     /// Different for each context, in this process and in others.
     token: String,
-    queues: Arc<AtomicU32>,
+    numbers: Arc<AtomicU32>,
 }
 
 /// How long to wait, and how much to do.
@@ -81,7 +81,7 @@ impl Context {
         static RUN: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let token = format!("{:x}-{}", *RUN, NEXT.fetch_add(1, Ordering::Relaxed));
-        Self { broker, capabilities, pace, token, queues: Arc::default() }
+        Self { broker, capabilities, pace, token, numbers: Arc::default() }
     }
 
     /// What the adapter promises.
@@ -126,7 +126,12 @@ impl Context {
 
     /// A name for a queue that is asked for once.
     pub(super) fn next_queue(&self) -> String {
-        format!("queue {}", self.queues.fetch_add(1, Ordering::Relaxed))
+        format!("queue {}", self.next_number())
+    }
+
+    /// A number that is given once.
+    pub(super) fn next_number(&self) -> u32 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A scope that no other behaviour uses.

@@ -12,7 +12,8 @@ use super::{
     behaviour::behaviours,
     ensure, ensure_eq,
     settlement::Work,
-    support::{Intake, Tally, message, numbered, refused, text},
+    support::{RETRY, message, numbered, refused, text},
+    tally::Tally,
     when,
 };
 use crate::Fault;
@@ -138,22 +139,24 @@ async fn a_publish_while_the_broker_is_down_is_honest(cx: &Context) -> Outcome {
     cx.until(&mut watch, "up", is_up).await?;
     cx.fault(Fault::Kill).await?;
     cx.until(&mut watch, "down", is_down).await?;
-    let mut waiting = Vec::new();
+    let mut sending = tokio::task::JoinSet::new();
     for text in numbered("m", 5) {
         let (publisher, sent) = (publisher.clone(), message(&subject, text)?);
-        let mut sending = Box::pin(async move { publisher.send(sent).await });
-        match timeout(cx.pace().quiet, &mut sending).await {
-            Ok(Ok(receipt)) => {
+        sending.spawn(async move { publisher.send(sent).await });
+    }
+    cx.quiet(1).await;
+    while let Some(done) = sending.try_join_next() {
+        match done.map_err(|died| Failure::new(died.to_string()))? {
+            Ok(receipt) => {
                 return Err(Failure::new(format!("{receipt:?} came while the broker was down")));
             }
-            Ok(Err(err)) => is_honest(&err)?,
-            // It may wait for the broker to come back.
-            Err(_) => waiting.push(sending),
+            Err(err) => is_honest(&err)?,
         }
     }
+    // The others wait for the broker to come back.
     cx.fault(Fault::Start).await?;
-    for sending in waiting {
-        if let Err(err) = cx.soon("an answer after the restart", sending).await? {
+    while let Some(done) = cx.soon("an answer after the restart", sending.join_next()).await? {
+        if let Err(err) = done.map_err(|died| Failure::new(died.to_string()))? {
             is_honest(&err)?;
         }
     }
@@ -163,6 +166,8 @@ async fn a_publish_while_the_broker_is_down_is_honest(cx: &Context) -> Outcome {
 async fn what_was_in_flight_at_a_kill_is_answered(cx: &Context) -> Outcome {
     let backend = cx.connect().await?;
     let (publisher, subject) = (backend.publisher()?, cx.subject("in-flight")?);
+    let mut watch = backend.link().watch();
+    cx.until(&mut watch, "up", is_up).await?;
     let mut tasks = tokio::task::JoinSet::new();
     for by in 0..4 {
         let (cx, publisher, subject) = (cx.clone(), publisher.clone(), subject.clone());
@@ -180,7 +185,7 @@ async fn what_was_in_flight_at_a_kill_is_answered(cx: &Context) -> Outcome {
     }
     sleep(Duration::from_millis(5)).await;
     cx.fault(Fault::Kill).await?;
-    sleep(cx.pace().quiet).await;
+    cx.until(&mut watch, "down", is_down).await?;
     cx.fault(Fault::Start).await?;
     while let Some(done) = tasks.join_next().await {
         done.map_err(|died| Failure::new(died.to_string()))??;
@@ -196,8 +201,10 @@ async fn a_kill_revokes_deliveries(cx: &Context) -> Outcome {
     let mut queue = work.consume().await?;
     work.publish(2).await?;
     let held = work.take(&mut queue, 2).await?;
+    // After a round trip, at least, of nothing that could revoke them.
+    cx.soon("the flush", work.publisher.flush()).await?.during("flush")?;
     for delivery in &held {
-        let early = timeout(cx.pace().quiet, delivery.revoked()).await;
+        let early = timeout(Duration::ZERO, delivery.revoked()).await;
         ensure(early.is_err(), || "a delivery was revoked while the link was up".to_owned())?;
     }
     cx.fault(Fault::Kill).await?;
@@ -213,7 +220,7 @@ async fn a_kill_revokes_deliveries(cx: &Context) -> Outcome {
         refused("an ack across a restart", answer, &kinds)?;
     }
     if cx.capabilities().persistence >= Persistence::Disk {
-        Intake::Queue(queue).exactly(cx, numbered("m", 2)).await?;
+        work.yields(queue, numbered("m", 2)).await?;
     }
     Ok(())
 }
@@ -237,11 +244,11 @@ async fn a_request_in_flight_at_a_kill_does_not_hang(cx: &Context) -> Outcome {
     cx.soon("a reply after the restart", async {
         loop {
             let Ok(mut replies) = requester.request(message(&subject, "again?")?).await else {
-                sleep(cx.pace().quiet / 5).await;
+                sleep(RETRY).await;
                 continue;
             };
             // Where nobody was heard yet, it is asked again.
-            let asked = timeout(cx.pace().quiet, desk.next_item()).await;
+            let asked = timeout(RETRY * 10, desk.next_item()).await;
             let Ok(Some(Ok(asked))) = asked else { continue };
             let reply = asked.reply("yes").ok_or_else(|| Failure::new("nobody asked"))?;
             publisher.send(reply).await.during("reply")?;
@@ -301,16 +308,13 @@ async fn a_frozen_broker_delays_and_loses_nothing(cx: &Context) -> Outcome {
         let (cx, publisher, subject) = (cx.clone(), publisher.clone(), subject.clone());
         async move { cx.send_all(&publisher, &subject, numbered("frozen", 20)).await }
     });
-    sleep(cx.pace().quiet * 2).await;
+    cx.quiet(2).await;
     cx.fault(Fault::Thaw).await?;
     sending.await.map_err(|died| Failure::new(died.to_string()))?.during("through a freeze")?;
     cx.send_all(&publisher, &subject, numbered("after", 20)).await?;
-    cx.each_exactly(
-        &mut intakes,
-        ["before", "frozen", "after"].into_iter().flat_map(|it| numbered(it, 20)),
-    )
-    .await?;
-    Ok(())
+    let promised = ["before", "frozen", "after"].into_iter().flat_map(|it| numbered(it, 20));
+    let promised = Tally::new(promised).fenced(&publisher, &subject);
+    cx.each_exactly(&mut intakes, promised).await
 }
 
 /// Whatever is asked meanwhile either fails, or waits and is done once the broker goes on.
@@ -352,7 +356,7 @@ async fn nothing_hangs_for_ever_on_a_frozen_broker(cx: &Context) -> Outcome {
         let (requester, asking) = (backend.requester()?, message(&subject, "?")?);
         spawn("request", Box::pin(async move { requester.request(asking).await.map(drop) }));
     }
-    sleep(cx.pace().quiet * 2).await;
+    cx.quiet(2).await;
     cx.fault(Fault::Thaw).await?;
     while let Some(done) = asked.join_next().await {
         done.map_err(|died| Failure::new(died.to_string()))??;

@@ -4,7 +4,8 @@ use sinew_core::{AnyBackend, Groups, Queue, Subject, Subscribe};
 use super::{
     Context, Outcome,
     behaviour::behaviours,
-    support::{Intake, numbered, unsupported},
+    support::{numbered, unsupported},
+    tally::{Intake, Tally},
     when,
 };
 
@@ -30,7 +31,7 @@ async fn members_share_and_groups_do_not(cx: &Context) -> Outcome {
         Intake::Copies(cx.subscribe(&near, cx.subscription(&subject)).await?),
     ];
     cx.send_all(&near.publisher()?, &subject, numbered("m", 60)).await?;
-    cx.each_exactly(&mut intakes, numbered("m", 60)).await
+    cx.each_exactly(&mut intakes, Tally::new(numbered("m", 60))).await
 }
 
 async fn a_group_goes_on_when_a_member_leaves(cx: &Context) -> Outcome {
@@ -42,7 +43,7 @@ async fn a_group_goes_on_when_a_member_leaves(cx: &Context) -> Outcome {
     // Leaving is not confirmed to anyone; a later registration on the same connection shows that it is done.
     let fence = cx.subscribe(&far, cx.subscription(&cx.subject("fence")?)).await?;
     cx.send_all(&publisher, &subject, numbered("m", 20)).await?;
-    staying.exactly(cx, numbered("m", 20)).await?;
+    staying.exactly(cx, Tally::new(numbered("m", 20))).await?;
     drop(fence);
     Ok(())
 }
@@ -55,7 +56,7 @@ async fn groups_of_similar_names_stay_apart(cx: &Context) -> Outcome {
         groups.push(group(cx, &[&backend], &subject, &cx.queue(name)?).await?);
     }
     cx.send_all(&backend.publisher()?, &subject, numbered("m", 10)).await?;
-    cx.each_exactly(&mut groups, numbered("m", 10)).await
+    cx.each_exactly(&mut groups, Tally::new(numbered("m", 10))).await
 }
 
 /// A group with a member on each of `backends`.

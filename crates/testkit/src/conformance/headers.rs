@@ -14,7 +14,8 @@ use super::{
     Context, During, Outcome,
     behaviour::behaviours,
     ensure, ensure_eq,
-    support::{Intake, message, refused, unsupported},
+    support::{message, refused, unsupported},
+    tally::Intake,
     when,
 };
 

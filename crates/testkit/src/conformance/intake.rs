@@ -8,7 +8,8 @@ use super::{
     Context, During, Failure, Outcome,
     behaviour::behaviours,
     ensure,
-    support::{Intake, message, numbered, refused, text},
+    support::{RETRY, message, numbered, refused, text},
+    tally::{Intake, Tally},
     when,
 };
 
@@ -84,7 +85,7 @@ async fn a_registration_takes_effect_in_the_end(cx: &Context) -> Outcome {
             loop {
                 cx.send(&publisher, message(&subject, "x")?).await?;
                 let next = intake.message(cx, "a message");
-                if let Ok(seen) = tokio::time::timeout(cx.pace().quiet, next).await {
+                if let Ok(seen) = tokio::time::timeout(RETRY, next).await {
                     return seen;
                 }
             }
@@ -96,15 +97,15 @@ async fn a_registration_takes_effect_in_the_end(cx: &Context) -> Outcome {
 
 async fn each_subscriber_gets_a_copy(cx: &Context) -> Outcome {
     let (near, far) = (cx.connect().await?, cx.connect().await?);
-    let subject = cx.subject("copies")?;
+    let (publisher, subject) = (near.publisher()?, cx.subject("copies")?);
     let mut intakes = Vec::new();
     for backend in [&near, &near, &near, &far, &far] {
         let incoming = cx.subscribe(backend, cx.subscription(&subject)).await?;
         intakes.push(Intake::Copies(incoming));
     }
-    cx.send_all(&near.publisher()?, &subject, numbered("m", 50)).await?;
-    cx.each_exactly(&mut intakes, numbered("m", 50)).await?;
-    Ok(())
+    cx.send_all(&publisher, &subject, numbered("m", 50)).await?;
+    let promised = Tally::new(numbered("m", 50)).fenced(&publisher, &subject);
+    cx.each_exactly(&mut intakes, promised).await
 }
 
 async fn a_new_intake_sees_no_past(cx: &Context) -> Outcome {
@@ -113,8 +114,8 @@ async fn a_new_intake_sees_no_past(cx: &Context) -> Outcome {
     cx.send_all(&publisher, &subject, numbered("past", 10)).await?;
     let mut intakes = cx.intakes_of(&backend, &subject).await?;
     cx.send_all(&publisher, &subject, numbered("new", 10)).await?;
-    cx.each_exactly(&mut intakes, numbered("new", 10)).await?;
-    Ok(())
+    let promised = Tally::new(numbered("new", 10)).fenced(&publisher, &subject);
+    cx.each_exactly(&mut intakes, promised).await
 }
 
 async fn a_dropped_intake_ends_and_another_takes_its_place(cx: &Context) -> Outcome {
@@ -124,7 +125,8 @@ async fn a_dropped_intake_ends_and_another_takes_its_place(cx: &Context) -> Outc
         let incoming = cx.subscribe(&backend, cx.subscription(&subject)).await?;
         let texts = numbered(format!("round-{round}"), 20);
         cx.send_all(&publisher, &subject, texts.clone()).await?;
-        Intake::Copies(incoming).exactly(cx, texts).await?;
+        let promised = Tally::new(texts).fenced(&publisher, &subject);
+        Intake::Copies(incoming).exactly(cx, promised).await?;
     }
     Ok(())
 }
@@ -138,7 +140,7 @@ async fn a_stopped_intake_yields_what_it_received(cx: &Context) -> Outcome {
         let mut incoming = cx.subscribe(&backend, cx.subscription(&subject)).await?;
         cx.send_all(&publisher, &subject, promised.clone()).await?;
         let first = cx.item(&mut incoming, "the first message").await?;
-        tokio::time::sleep(cx.pace().quiet * turn).await;
+        cx.quiet(turn).await;
         incoming.stop();
         let mut seen = vec![text(&first)];
         while let Some(event) = cx.soon("the end of the intake", incoming.next()).await? {
@@ -168,8 +170,8 @@ async fn intakes_that_end_at_once_disturb_no_other(cx: &Context) -> Outcome {
     }
     cx.send_all(&publisher, &subject, numbered("m", 50)).await?;
     while tasks.join_next().await.is_some() {}
-    cx.each_exactly(&mut staying, numbered("m", 50)).await?;
-    Ok(())
+    let promised = Tally::new(numbered("m", 50)).fenced(&publisher, &subject);
+    cx.each_exactly(&mut staying, promised).await
 }
 
 async fn a_subscription_without_a_pattern_is_refused(cx: &Context) -> Outcome {

@@ -1,5 +1,8 @@
 //! Life and end of a connection: clones, drains, and what is left after a close.
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use sinew_core::{
     AnyBackend, Consume, Error, ErrorKind, Event, Link, Publish, PublishExt, Request, Sent,
@@ -11,7 +14,8 @@ use super::{
     behaviour::behaviours,
     ensure, ensure_eq,
     settlement::Work,
-    support::{Intake, message, numbered, refused, text},
+    support::{message, numbered, refused, text},
+    tally::{Intake, Tally},
     when,
 };
 
@@ -90,18 +94,20 @@ async fn a_watch_starts_with_the_state_of_now(cx: &Context) -> Outcome {
 
 async fn dropping_a_clone_closes_no_other(cx: &Context) -> Outcome {
     let backend = cx.connect().await?;
-    let subject = cx.subject("clones")?;
+    let (subject, other) = (cx.subject("clones")?, cx.subject("others")?);
     let publisher = backend.publisher()?;
     let mut intakes = cx.intakes_of(&backend.clone(), &subject).await?;
     drop((backend.publisher()?, publisher.clone(), backend.link(), backend.link().watch()));
     drop((backend.subscriber().ok(), backend.consumer().ok(), backend.requester().ok()));
     drop(backend.clone());
-    let mut others = cx.intakes_of(&backend, cx.subject("others")?).await?;
+    let mut others = cx.intakes_of(&backend, &other).await?;
     drop(backend);
     cx.send_all(&publisher, &subject, numbered("m", 20)).await?;
-    cx.send_all(&publisher.clone(), &cx.subject("others")?, numbered("o", 20)).await?;
-    cx.each_exactly(&mut intakes, numbered("m", 20)).await?;
-    cx.each_exactly(&mut others, numbered("o", 20)).await
+    cx.send_all(&publisher.clone(), &other, numbered("o", 20)).await?;
+    let promised = Tally::new(numbered("m", 20)).fenced(&publisher, &subject);
+    cx.each_exactly(&mut intakes, promised).await?;
+    let promised = Tally::new(numbered("o", 20)).fenced(&publisher, &other);
+    cx.each_exactly(&mut others, promised).await
 }
 
 async fn closing_twice_is_closing_once(cx: &Context) -> Outcome {
@@ -178,8 +184,9 @@ async fn a_drain_delivers_what_was_handed_over(cx: &Context) -> Outcome {
         leaving.link().drain(cx.pace().patience).await.during("drain")?;
     }
     cx.answers(pendings).await.during("handed over before a drain")?;
-    cx.each_exactly(&mut intakes, (0..10).flat_map(|by| numbered(format!("by-{by}"), 100))).await?;
-    Ok(())
+    let promised = (0..10).flat_map(|by| numbered(format!("by-{by}"), 100));
+    let promised = Tally::new(promised).fenced(&far.publisher()?, &subject);
+    cx.each_exactly(&mut intakes, promised).await
 }
 
 async fn a_drain_yields_what_was_received(cx: &Context) -> Outcome {
@@ -191,7 +198,7 @@ async fn a_drain_yields_what_was_received(cx: &Context) -> Outcome {
         let near = cx.connect().await?;
         let mut incoming = cx.subscribe(&near, cx.subscription(&subject)).await?;
         cx.send_all(&publisher, &subject, promised.clone()).await?;
-        tokio::time::sleep(cx.pace().quiet * turn).await;
+        cx.quiet(turn).await;
         near.link().drain(cx.pace().patience).await.during("drain")?;
         let mut seen = Vec::new();
         while let Some(event) = cx.soon("the end of the intake", incoming.next()).await? {
@@ -217,29 +224,39 @@ async fn a_drain_waits_for_a_slow_handler(cx: &Context) -> Outcome {
 
     let link = work.backend.link();
     let mut drain = std::pin::pin!(link.drain(cx.pace().patience));
-    let early = tokio::time::timeout(cx.pace().quiet, &mut drain).await;
+    // One poll starts it.
+    let early = tokio::time::timeout(Duration::ZERO, &mut drain).await;
     ensure(early.is_err(), || format!("a drain ended with four deliveries unsettled: {early:?}"))?;
     let opened = work.backend.consumer()?.consume(work.wanted.clone()).await;
     refused("an intake while draining", opened, &[ErrorKind::Closed])?;
+    let settled = AtomicUsize::new(0);
+    let drain = async { (drain.await, settled.load(Ordering::Relaxed)) };
     let handlers = async {
         for delivery in held {
             let name = text(&delivery.message);
             let result = message(&results, name.clone())?;
             cx.send(&work.publisher, result).await.during("a handler publishes while draining")?;
-            cx.soon("the ack", delivery.ack()).await?.during("a handler acks while draining")?;
+            let ack = delivery.ack();
+            settled.fetch_add(1, Ordering::Relaxed);
+            cx.soon("the ack", ack).await?.during("a handler acks while draining")?;
         }
         Ok::<(), Failure>(())
     };
     let (drained, handled) = tokio::join!(cx.soon("the end of the drain", drain), handlers);
     handled?;
-    drained?.during("drain")?;
+    let (drained, settled) = drained?;
+    drained.during("drain")?;
+    ensure_eq("deliveries settled when the drain ended", settled, 4)?;
     // What was on its way is yielded still, but cannot be settled; then the intake ends.
     while let Some(event) = cx.soon("the end of the intake", queue.next()).await? {
         drop(event);
     }
-    cx.each_exactly(&mut seen, numbered("m", 4)).await?;
+    let publisher = far.publisher()?;
+    let promised = Tally::new(numbered("m", 4)).fenced(&publisher, &results);
+    cx.each_exactly(&mut seen, promised).await?;
     let again = cx.consume(&far, work.wanted.clone()).await?;
     let rest = (4..8).map(|number| format!("m-{number}"));
+    let rest = Tally::new(rest).fenced(&publisher, &work.subject);
     Intake::Queue(again).exactly(cx, rest).await.during("what no handler had")
 }
 
@@ -256,7 +273,8 @@ async fn a_drain_that_runs_out_of_time_says_so(cx: &Context) -> Outcome {
     }
     let far = cx.connect().await?;
     let again = cx.consume(&far, work.wanted.clone()).await?;
-    Intake::Queue(again).exactly(cx, numbered("m", 1)).await
+    let promised = Tally::new(numbered("m", 1)).fenced(&far.publisher()?, &work.subject);
+    Intake::Queue(again).exactly(cx, promised).await
 }
 
 async fn a_settlement_after_the_close_fails(cx: &Context) -> Outcome {
@@ -272,7 +290,8 @@ async fn a_settlement_after_the_close_fails(cx: &Context) -> Outcome {
     }
     let far = cx.connect().await?;
     let again = cx.consume(&far, work.wanted.clone()).await?;
-    Intake::Queue(again).exactly(cx, numbered("m", 2)).await
+    let promised = Tally::new(numbered("m", 2)).fenced(&far.publisher()?, &work.subject);
+    Intake::Queue(again).exactly(cx, promised).await
 }
 
 async fn a_dropped_drain_goes_on(cx: &Context) -> Outcome {

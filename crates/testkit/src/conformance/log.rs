@@ -11,7 +11,8 @@ use super::{
     Context, Failure, Outcome,
     behaviour::behaviours,
     ensure_eq,
-    support::{Intake, message, numbered, refused, text, unsupported},
+    support::{message, numbered, refused, text, unsupported},
+    tally::{Intake, Tally, is_fence},
     when,
 };
 
@@ -258,11 +259,16 @@ impl<'a> Log<'a> {
         let mut read = Vec::new();
         for (mut intake, promised) in opened {
             for promised in promised {
-                let seen = intake.message(self.cx, &promised).await?;
+                let mut seen = intake.message(self.cx, &promised).await?;
+                // The log keeps those, too.
+                while is_fence(&seen) {
+                    seen = intake.message(self.cx, &promised).await?;
+                }
                 ensure_eq("the next", text(&seen), promised)?;
             }
             read.push(intake);
         }
-        self.cx.no_more(&mut read).await
+        let nothing = Tally::default().fenced(&self.publisher, &self.subject);
+        self.cx.each_exactly(&mut read, nothing).await
     }
 }

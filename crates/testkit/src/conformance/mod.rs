@@ -24,6 +24,7 @@ mod runtimes;
 mod settlement;
 mod suite;
 mod support;
+mod tally;
 mod when;
 
 pub use self::{

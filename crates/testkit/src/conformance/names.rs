@@ -8,13 +8,14 @@ use super::{
     Context, Outcome,
     behaviour::behaviours,
     ensure_eq,
-    support::{Intake, Tally, message, text, unsupported},
+    support::{message, text, unsupported},
+    tally::{Intake, Tally},
     when,
 };
 
 behaviours! { "names", alone;
-    |it| when::publishes(it) && it.names == Names::Subjects => a_foreign_name_cannot_be_published,
-    when::takes_any_name => a_foreign_name_is_published_and_wanted,
+    |it| when::publishes(it) && it.names < Names::Any => a_foreign_name_cannot_be_published,
+    when::takes_foreign_names => a_foreign_name_is_published_and_wanted,
     |it| when::publishes(it) && it.scopes == Scopes::None => a_scope_is_refused,
     when::has_scopes => scopes_stay_apart,
     |it| when::has_scopes(it) && when::takes_tokens(it) => wildcards_stay_in_their_scope,
@@ -22,7 +23,7 @@ behaviours! { "names", alone;
 
 async fn a_foreign_name_cannot_be_published(cx: &Context) -> Outcome {
     let publisher = cx.connect().await?.publisher()?;
-    for name in FOREIGN {
+    for name in FOREIGN.into_iter().filter(|name| needed(name) > cx.capabilities().names) {
         let sent = publisher.send(Message::to(Address::Foreign(None, name.into()), "x")).await;
         unsupported(cx, format_args!("the name {}", name.escape_ascii()), sent)?;
     }
@@ -32,7 +33,7 @@ async fn a_foreign_name_cannot_be_published(cx: &Context) -> Outcome {
 async fn a_foreign_name_is_published_and_wanted(cx: &Context) -> Outcome {
     let backend = cx.connect().await?;
     let publisher = backend.publisher()?;
-    for name in FOREIGN {
+    for name in FOREIGN.into_iter().filter(|name| needed(name) <= cx.capabilities().names) {
         let name = Bytes::from_static(name);
         let mut intakes = cx.intakes_of(&backend, Pattern::exact(name.clone())).await?;
         let token = cx.subject("token")?.to_string();
@@ -110,7 +111,12 @@ async fn scopes_stay_apart(cx: &Context) -> Outcome {
             ensure_eq("its address", &seen.address, &address)?;
         }
     }
-    cx.no_more(opened.iter_mut().flat_map(|(_, _, intakes)| intakes)).await
+    cx.exactly(opened.iter_mut().flat_map(|(scope, subject, intakes)| {
+        let address = Address::Subject(scope.clone(), subject.clone());
+        let nothing = Tally::default().named(&address).fenced_at(&publisher, address);
+        intakes.iter_mut().map(move |intake| (intake, nothing.clone()))
+    }))
+    .await
 }
 
 async fn wildcards_stay_in_their_scope(cx: &Context) -> Outcome {
@@ -131,10 +137,16 @@ async fn wildcards_stay_in_their_scope(cx: &Context) -> Outcome {
     }
     cx.exactly(opened.iter_mut().flat_map(|(scope, intakes)| {
         let label = scope.map_or("none", Scope::as_str);
-        let tally = Tally::new([label.to_owned()]).named(label);
+        let address = Address::Subject(scope.cloned(), subject.clone());
+        let tally = Tally::new([label.to_owned()]).named(label).fenced_at(&publisher, address);
         intakes.iter_mut().map(move |intake| (intake, tally.clone()))
     }))
     .await
+}
+
+/// What a backend must be able to have for a name.
+fn needed(name: &[u8]) -> Names {
+    if std::str::from_utf8(name).is_ok() { Names::Text } else { Names::Any }
 }
 
 const FOREIGN: [&[u8]; 4] = [b"", b"a..b", b"a b", b"\xff\0"];

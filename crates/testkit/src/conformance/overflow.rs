@@ -8,7 +8,8 @@ use super::{
     Context, During, Failure, Outcome,
     behaviour::behaviours,
     ensure, ensure_eq,
-    support::{Intake, message, numbered, refused, text, unsupported},
+    support::{message, numbered, refused, text, unsupported},
+    tally::{Intake, Tally},
     when,
 };
 
@@ -50,7 +51,7 @@ async fn a_full_buffer_fails_its_intake(cx: &Context) -> Outcome {
     let slow = Slow::open(cx, "fail", Overflow::Fail).await?;
     let mut incoming = slow.subscribe().await?;
     slow.publish_all().await?;
-    tokio::time::sleep(cx.pace().quiet).await;
+    cx.quiet(1).await;
     let mut seen = 0;
     let err = loop {
         match cx.soon("the failure", incoming.next()).await? {
@@ -70,7 +71,7 @@ async fn a_full_buffer_that_blocks_loses_nothing(cx: &Context) -> Outcome {
     let publishing = slow.publish_all();
     let reading = async {
         // Slow at first, so that the buffer is full for a while.
-        tokio::time::sleep(cx.pace().quiet).await;
+        cx.quiet(1).await;
         for promised in numbered("m", SENT) {
             let seen = cx.item(&mut incoming, &promised).await?;
             ensure_eq("the next", text(&seen), promised)?;
@@ -94,8 +95,9 @@ async fn a_buffer_is_bounded_in_bytes(cx: &Context) -> Outcome {
         pendings.push(cx.soon("room to publish", handed).await??);
     }
     cx.answers(pendings).await?;
-    tokio::time::sleep(cx.pace().quiet).await;
+    cx.quiet(1).await;
     let (seen, lost) = account(cx, &mut incoming, 200).await?;
+    goes_on(cx, &publisher, &subject, &mut incoming).await?;
     ensure_eq("received and lost", seen.len() as u64 + lost, 200)?;
     ensure(lost > 0, || "1.6 MB were kept where 64 KiB fit".to_owned())
 }
@@ -122,7 +124,8 @@ async fn a_slow_subscriber_disturbs_no_other(cx: &Context) -> Outcome {
     let quick = cx.subscribe(&slow.backend, cx.subscription(&slow.subject)).await?;
     let reading = async {
         let mut quick = Intake::Copies(quick);
-        quick.exactly(cx, numbered("m", SENT)).await
+        let promised = Tally::new(numbered("m", SENT));
+        quick.exactly(cx, promised.fenced(&slow.publisher, &slow.subject)).await
     };
     tokio::try_join!(slow.publish_all(), reading)?;
     drop(unread);
@@ -176,23 +179,32 @@ impl<'a> Slow<'a> {
     async fn fall_behind(&self) -> Outcome<(Vec<String>, u64, Incoming<Message>)> {
         let mut incoming = self.subscribe().await?;
         self.publish_all().await?;
-        tokio::time::sleep(self.cx.pace().quiet).await;
+        self.cx.quiet(1).await;
         let (seen, lost) = account(self.cx, &mut incoming, SENT.into()).await?;
         Ok((seen, lost, incoming))
     }
 
     async fn goes_on(&self, incoming: &mut Incoming<Message>) -> Outcome {
-        for text in numbered("after", 5) {
-            let after = message(&self.subject, text.clone())?;
-            self.cx.send(&self.publisher, after).await?;
-            let seen = self.cx.item(incoming, &text).await?;
-            ensure_eq("the next after a loss", super::support::text(&seen), text)?;
-        }
-        Ok(())
+        goes_on(self.cx, &self.publisher, &self.subject, incoming).await
     }
 }
 
-/// Reads until as many were received or told lost as were sent; nothing more may come then.
+/// With all accounted for, what is published next comes next.
+async fn goes_on(
+    cx: &Context,
+    publisher: &AnyPublisher,
+    subject: &Subject,
+    incoming: &mut Incoming<Message>,
+) -> Outcome {
+    for after in numbered("after", 5) {
+        cx.send(publisher, message(subject, after.clone())?).await?;
+        let seen = cx.item(incoming, &after).await?;
+        ensure_eq("the next after a loss", text(&seen), after)?;
+    }
+    Ok(())
+}
+
+/// Reads until as many were received or told lost as were sent.
 async fn account(
     cx: &Context,
     incoming: &mut Incoming<Message>,
@@ -207,6 +219,5 @@ async fn account(
             other => return Err(Failure::new(format!("{other:?} came"))),
         }
     }
-    cx.silence(incoming, "after all was accounted for").await?;
     Ok((seen, lost))
 }

@@ -6,7 +6,8 @@ use sinew_core::{
 use super::{
     Context, Outcome,
     behaviour::behaviours,
-    support::{Intake, Tally, unsupported},
+    support::unsupported,
+    tally::{Intake, Tally},
     when,
 };
 
@@ -15,7 +16,7 @@ behaviours! { "patterns";
     when::takes_tokens => a_queue_wants_what_its_pattern_matches,
     when::takes_tokens => a_message_that_several_patterns_match_arrives_once,
     when::takes_tokens => several_patterns_want_what_any_of_them_matches,
-    when::takes_any_name => a_prefix_wants_the_bytes_it_starts_with,
+    when::takes_prefixes => a_prefix_wants_the_bytes_it_starts_with,
     when::carries => a_pattern_beyond_the_capability_is_refused,
 }
 
@@ -63,7 +64,11 @@ async fn matches_exactly(
     }
     cx.exactly(opened.iter_mut().map(|(pattern, intake)| {
         let wanted = subjects.iter().filter(|subject| pattern.matches(subject));
-        (intake, Tally::new(wanted.map(Subject::to_string)).named(&*pattern))
+        let tally = Tally::new(wanted.clone().map(Subject::to_string)).named(&*pattern);
+        match wanted.last() {
+            Some(subject) => (intake, tally.fenced(&publisher, subject)),
+            None => (intake, tally),
+        }
     }))
     .await
 }
@@ -82,8 +87,8 @@ async fn a_message_that_several_patterns_match_arrives_once(cx: &Context) -> Out
         promised.push(rest.to_owned());
         cx.send(&publisher, Message::new(subject, rest)).await?;
     }
-    cx.each_exactly(&mut intakes, promised.clone()).await?;
-    Ok(())
+    let promised = Tally::new(promised).fenced(&publisher, &cx.subject("o.c")?);
+    cx.each_exactly(&mut intakes, promised).await
 }
 
 async fn several_patterns_want_what_any_of_them_matches(cx: &Context) -> Outcome {
@@ -94,8 +99,8 @@ async fn several_patterns_want_what_any_of_them_matches(cx: &Context) -> Outcome
     for rest in ["s.x.1", "s.y", "s.z.1.2", "s.x", "s.y.1", "s.z", "s.q"] {
         cx.send(&publisher, Message::new(cx.subject(rest)?, rest)).await?;
     }
-    cx.each_exactly(&mut intakes, ["s.x.1", "s.y", "s.z.1.2"].map(str::to_owned)).await?;
-    Ok(())
+    let promised = Tally::new(["s.x.1", "s.y", "s.z.1.2"].map(str::to_owned));
+    cx.each_exactly(&mut intakes, promised.fenced(&publisher, &cx.subject("s.y")?)).await
 }
 
 async fn a_prefix_wants_the_bytes_it_starts_with(cx: &Context) -> Outcome {
@@ -108,8 +113,8 @@ async fn a_prefix_wants_the_bytes_it_starts_with(cx: &Context) -> Outcome {
     }
     let foreign = [start.as_bytes(), b"..\xff\0"].concat();
     cx.send(&publisher, Message::to(Address::Foreign(None, foreign.into()), "binary")).await?;
-    cx.each_exactly(&mut intakes, ["pre", "prefix", "pre.a", "binary"].map(str::to_owned)).await?;
-    Ok(())
+    let promised = Tally::new(["pre", "prefix", "pre.a", "binary"].map(str::to_owned));
+    cx.each_exactly(&mut intakes, promised.fenced(&publisher, &start)).await
 }
 
 async fn a_pattern_beyond_the_capability_is_refused(cx: &Context) -> Outcome {
@@ -122,9 +127,14 @@ async fn a_pattern_beyond_the_capability_is_refused(cx: &Context) -> Outcome {
             beyond.push(pattern);
         }
     }
-    if cx.capabilities().names < Names::Any {
-        beyond.extend([Pattern::prefix("r"), Pattern::exact("r..b")]);
-    } else if has < Wildcards::Prefix {
+    let names = cx.capabilities().names;
+    if names < Names::Text {
+        beyond.push(Pattern::exact("r..b"));
+    }
+    if names < Names::Any {
+        beyond.push(Pattern::exact(&b"r\xff"[..]));
+    }
+    if names < Names::Prefixes || has < Wildcards::Prefix {
         beyond.push(Pattern::prefix("r"));
     }
     for pattern in beyond {

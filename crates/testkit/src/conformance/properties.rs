@@ -9,6 +9,7 @@ use super::{
     behaviour::behaviours,
     ensure, ensure_eq,
     support::{message, numbered, refused, unsupported},
+    tally::Tally,
     when,
 };
 
@@ -60,6 +61,8 @@ async fn an_awkward_property_arrives_as_it_was_or_is_refused(cx: &Context) -> Ou
             (Property::CorrelationId, plain.clone().with_correlation_id(text)),
             (Property::ContentType, plain.clone().with_content_type(text)),
             (Property::ContentEncoding, plain.clone().with_content_encoding(text)),
+            (Property::Type, plain.clone().with_message_type(text)),
+            (Property::AppId, plain.clone().with_app_id(text)),
             (Property::Key, plain.clone().with_key(Bytes::from_static(text.as_bytes()))),
             (Property::Key, plain.clone().with_key(&b"\xff\xfe"[..])),
         ];
@@ -116,8 +119,8 @@ async fn a_second_message_of_one_id_is_dropped(cx: &Context) -> Outcome {
             cx.send(&publisher, message(&subject, text.clone())?.with_id(id)).await?;
         }
     }
-    cx.each_exactly(&mut intakes, numbered("m", 10)).await?;
-    Ok(())
+    let promised = Tally::new(numbered("m", 10)).fenced(&publisher, &subject);
+    cx.each_exactly(&mut intakes, promised).await
 }
 
 async fn messages_of_one_id_all_arrive(cx: &Context) -> Outcome {
@@ -128,8 +131,8 @@ async fn messages_of_one_id_all_arrive(cx: &Context) -> Outcome {
     for text in numbered("m", 10) {
         cx.send(&publisher, message(&subject, text)?.with_id("one")).await?;
     }
-    cx.each_exactly(&mut intakes, numbered("m", 10)).await?;
-    Ok(())
+    let promised = Tally::new(numbered("m", 10)).fenced(&publisher, &subject);
+    cx.each_exactly(&mut intakes, promised).await
 }
 
 async fn a_must_route_message_that_no_queue_takes_fails(cx: &Context) -> Outcome {
@@ -172,6 +175,10 @@ fn with(message: Message, property: Property) -> Option<Message> {
         Property::CorrelationId => message.with_correlation_id("7f 8a"),
         Property::ContentType => message.with_content_type("application/json; charset=utf-8"),
         Property::ContentEncoding => message.with_content_encoding("gzip"),
+        Property::Type => message.with_message_type("order.created"),
+        Property::AppId => message.with_app_id("billing 2"),
+        // RabbitMQ takes no other user than the one who is logged in.
+        Property::UserId => message.with_user_id("guest"),
         Property::Key => message.with_key("a-key"),
         Property::Ttl => message.with_ttl(Duration::from_secs(3600)),
         Property::Priority => message.with_priority(7),
@@ -191,6 +198,9 @@ fn arrived(property: Property, sent: &Message, seen: &Message) -> bool {
         Property::CorrelationId => seen.correlation_id == sent.correlation_id,
         Property::ContentType => seen.content_type == sent.content_type,
         Property::ContentEncoding => seen.content_encoding == sent.content_encoding,
+        Property::Type => seen.message_type == sent.message_type,
+        Property::AppId => seen.app_id == sent.app_id,
+        Property::UserId => seen.user_id == sent.user_id,
         Property::Key => seen.key == sent.key,
         Property::Priority => seen.priority == sent.priority,
         Property::Timestamp => seen.timestamp == sent.timestamp,

@@ -10,7 +10,8 @@ use super::{
     Context, During, Failure, Outcome,
     behaviour::behaviours,
     ensure, ensure_eq,
-    support::{Tally, message, numbered},
+    support::{message, numbered},
+    tally::Tally,
     when,
 };
 
@@ -60,11 +61,11 @@ async fn positions_rise_within_one_log(cx: &Context) -> Outcome {
 
 async fn messages_arrive_once(cx: &Context) -> Outcome {
     let backend = cx.connect().await?;
-    let subject = cx.subject("once")?;
+    let (publisher, subject) = (backend.publisher()?, cx.subject("once")?);
     let mut intakes = cx.intakes_of(&backend, &subject).await?;
-    cx.send_all(&backend.publisher()?, &subject, numbered("m", 100)).await?;
-    cx.each_exactly(&mut intakes, numbered("m", 100)).await?;
-    Ok(())
+    cx.send_all(&publisher, &subject, numbered("m", 100)).await?;
+    let promised = Tally::new(numbered("m", 100)).fenced(&publisher, &subject);
+    cx.each_exactly(&mut intakes, promised).await
 }
 
 async fn outcomes_that_nobody_awaits_hold_nothing_up(cx: &Context) -> Outcome {
@@ -76,11 +77,11 @@ async fn outcomes_that_nobody_awaits_hold_nothing_up(cx: &Context) -> Outcome {
 
 async fn a_dropped_outcome_withdraws_nothing(cx: &Context) -> Outcome {
     let backend = cx.connect().await?;
-    let subject = cx.subject("dropped")?;
+    let (publisher, subject) = (backend.publisher()?, cx.subject("dropped")?);
     let mut intakes = cx.intakes_of(&backend, &subject).await?;
-    drop(cx.hand_over(&backend.publisher()?, &subject, numbered("m", 50)).await?);
-    cx.each_exactly(&mut intakes, numbered("m", 50)).await?;
-    Ok(())
+    drop(cx.hand_over(&publisher, &subject, numbered("m", 50)).await?);
+    let promised = Tally::new(numbered("m", 50)).fenced(&publisher, &subject);
+    cx.each_exactly(&mut intakes, promised).await
 }
 
 async fn a_flush_waits_for_the_answers(cx: &Context) -> Outcome {
@@ -102,11 +103,11 @@ async fn a_flush_waits_for_the_answers(cx: &Context) -> Outcome {
 
 async fn a_publish_reaches_other_connections(cx: &Context) -> Outcome {
     let (near, far) = (cx.connect().await?, cx.connect().await?);
-    let subject = cx.subject("far")?;
+    let (publisher, subject) = (near.publisher()?, cx.subject("far")?);
     let mut intakes = cx.intakes_of(&far, &subject).await?;
-    cx.send_all(&near.publisher()?, &subject, numbered("m", 50)).await?;
-    cx.each_exactly(&mut intakes, numbered("m", 50)).await?;
-    Ok(())
+    cx.send_all(&publisher, &subject, numbered("m", 50)).await?;
+    let promised = Tally::new(numbered("m", 50)).fenced(&publisher, &subject);
+    cx.each_exactly(&mut intakes, promised).await
 }
 
 async fn many_publishers_reach_many_intakes(cx: &Context) -> Outcome {
@@ -115,12 +116,10 @@ async fn many_publishers_reach_many_intakes(cx: &Context) -> Outcome {
     for _ in 0..3 {
         let backend = cx.connect().await?;
         for mut intake in cx.intakes_of(&backend, &subject).await? {
-            let (cx, backend) = (cx.clone(), backend.clone());
+            let (cx, publisher, subject) = (cx.clone(), backend.publisher()?, subject.clone());
             tasks.spawn(async move {
                 let promised = (0..20).flat_map(|by| numbered(format!("by-{by}"), 50));
-                let seen = intake.exactly(&cx, promised).await;
-                drop(backend);
-                seen
+                intake.exactly(&cx, Tally::new(promised).fenced(&publisher, &subject)).await
             });
         }
     }
@@ -153,7 +152,8 @@ async fn subjects_stay_apart(cx: &Context) -> Outcome {
     }
     cx.answers(pendings).await?;
     cx.exactly(opened.iter_mut().flat_map(|(topic, subject, intakes)| {
-        let tally = Tally::new(numbered(format!("topic-{topic}"), 20)).named(&*subject);
+        let tally = Tally::new(numbered(format!("topic-{topic}"), 20));
+        let tally = tally.named(&*subject).fenced(&publisher, subject);
         intakes.iter_mut().map(move |intake| (intake, tally.clone()))
     }))
     .await
@@ -182,5 +182,9 @@ async fn unusual_subjects_stay_apart(cx: &Context) -> Outcome {
             ensure_eq("the payload", seen.payload.as_ref(), subject.as_bytes())?;
         }
     }
-    cx.no_more(opened.iter_mut().flat_map(|(_, intakes)| intakes)).await
+    cx.exactly(opened.iter_mut().flat_map(|(subject, intakes)| {
+        let nothing = Tally::default().named(&*subject).fenced(&publisher, subject);
+        intakes.iter_mut().map(move |intake| (intake, nothing.clone()))
+    }))
+    .await
 }

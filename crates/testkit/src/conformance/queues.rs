@@ -8,7 +8,8 @@ use super::{
     behaviour::behaviours,
     ensure_eq,
     settlement::Work,
-    support::{Intake, message, numbered, refused, text, unsupported},
+    support::{RETRY, message, numbered, refused, text, unsupported},
+    tally::{Intake, Tally},
     when,
 };
 
@@ -69,7 +70,7 @@ async fn each_queue_gets_a_copy(cx: &Context) -> Outcome {
     let second = cx.consume(&one.backend, second).await?;
     one.publish(50).await?;
     one.share(first.into(), 50).await?;
-    Intake::Queue(second).exactly(cx, numbered("m", 50)).await
+    one.yields(second, numbered("m", 50)).await
 }
 
 async fn queues_of_similar_names_stay_apart(cx: &Context) -> Outcome {
@@ -88,8 +89,8 @@ async fn queues_of_similar_names_stay_apart(cx: &Context) -> Outcome {
         queues.push(Intake::Queue(cx.consume(&work.backend, wanted).await.during(name)?));
     }
     work.publish(10).await?;
-    cx.each_exactly(&mut queues, numbered("m", 10)).await?;
-    Ok(())
+    let promised = Tally::new(numbered("m", 10)).fenced(&work.publisher, &work.subject);
+    cx.each_exactly(&mut queues, promised).await
 }
 
 async fn the_prefetch_bounds_what_is_unsettled(cx: &Context) -> Outcome {
@@ -114,7 +115,7 @@ async fn a_full_consumer_loses_nothing(cx: &Context) -> Outcome {
     let work = Work::open(cx, "full").await?;
     let queue = cx.consume(&work.backend, work.wanted.clone().with_prefetch(2)).await?;
     work.publish(2000).await?;
-    Intake::Queue(queue).exactly(cx, numbered("m", 2000)).await
+    work.yields(queue, numbered("m", 2000)).await
 }
 
 async fn what_a_dropped_consumer_held_goes_to_others(cx: &Context) -> Outcome {
@@ -127,7 +128,7 @@ async fn what_a_dropped_consumer_held_goes_to_others(cx: &Context) -> Outcome {
     let name = taken.iter().map(|it| text(&it.message)).collect::<String>();
     let promised = numbered("m", 10).filter(|text| *text != name);
     // What was in a hand stays there; what was only on its way does not.
-    Intake::Queue(second).exactly(cx, promised).await?;
+    work.yields(second, promised).await?;
     for delivery in taken {
         cx.soon("the ack", delivery.ack()).await??;
     }
@@ -140,14 +141,14 @@ async fn a_queue_survives_its_consumer(cx: &Context) -> Outcome {
     drop(cx.consume(&leaving, work.wanted.clone()).await?);
     sinew_core::Link::drain(&leaving.link(), cx.pace().patience).await.during("drain")?;
     work.publish(20).await?;
-    Intake::Queue(work.consume().await?).exactly(cx, numbered("m", 20)).await
+    work.yields(work.consume().await?, numbered("m", 20)).await
 }
 
 async fn nothing_is_lost_across_reopening(cx: &Context) -> Outcome {
     let work = Work::open(cx, "reopened").await?;
     drop(work.consume().await?);
     work.publish(200).await?;
-    let mut seen = super::support::Tally::new(numbered("m", 200));
+    let mut seen = Tally::new(numbered("m", 200));
     // Few at a time, and never settling the last: it may come again, nothing may be missing.
     while !seen.is_complete() {
         let mut queue = work.consume().await?;
@@ -201,7 +202,7 @@ async fn a_queue_of_another_lifetime_is_a_conflict(cx: &Context) -> Outcome {
     refused("a queue that is there with another lifetime", opened, &[ErrorKind::Conflict])?;
     // The first is none the worse for it.
     work.publish(5).await?;
-    Intake::Queue(kept).exactly(cx, numbered("m", 5)).await
+    work.yields(kept, numbered("m", 5)).await
 }
 
 async fn an_exclusive_queue_takes_one_consumer(cx: &Context) -> Outcome {
@@ -214,13 +215,13 @@ async fn an_exclusive_queue_takes_one_consumer(cx: &Context) -> Outcome {
         refused("a second consumer of an exclusive queue", second, &[ErrorKind::Conflict])?;
     }
     work.publish(5).await?;
-    Intake::Queue(first).exactly(cx, numbered("m", 5)).await?;
+    work.yields(first, numbered("m", 5)).await?;
     // With the first gone, the broker lets the next in once it knows.
     let next = cx.soon("room for the next consumer", async {
         loop {
             match far.consumer()?.consume(wanted.clone()).await {
                 Err(err) if err.kind() == ErrorKind::Conflict => {
-                    tokio::time::sleep(cx.pace().quiet).await;
+                    tokio::time::sleep(RETRY).await;
                 }
                 opened => return opened,
             }
@@ -228,7 +229,7 @@ async fn an_exclusive_queue_takes_one_consumer(cx: &Context) -> Outcome {
     });
     let next = next.await?.during("consume after the first is gone")?;
     work.publish(5).await?;
-    Intake::Queue(next).exactly(cx, numbered("m", 5)).await
+    work.yields(next, numbered("m", 5)).await
 }
 
 async fn a_kind_of_queue_that_the_backend_has_not_is_refused(cx: &Context) -> Outcome {

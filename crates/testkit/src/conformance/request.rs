@@ -1,4 +1,6 @@
 //! Requests: one reply or many, never another's, and the truth when nobody listens.
+use std::time::Duration;
+
 use sinew_core::{
     AnyBackend, AnyPublisher, ErrorKind, Event, Incoming, Message, PublishExt, Request, Requests,
     Subject,
@@ -60,7 +62,7 @@ async fn a_request_yields_many_replies(cx: &Context) -> Outcome {
     let mut promised: Vec<_> = numbered("reply", 100).collect();
     promised.sort();
     ensure_eq("the replies", seen, promised)?;
-    cx.silence(&mut replies, "after the last reply").await
+    desk.said_all(&asked, &mut replies).await
 }
 
 async fn a_request_can_be_passed_on(cx: &Context) -> Outcome {
@@ -95,8 +97,10 @@ async fn concurrent_requests_get_their_own_replies(cx: &Context) -> Outcome {
         let reply = cx.item(replies, format!("the reply to {question}")).await?;
         ensure_eq("the reply", text(&reply), format!("re {question}"))?;
     }
-    for (replies, question) in open.iter_mut().take(3) {
-        cx.silence(replies, format!("after the reply to {question}")).await?;
+    for (replies, question) in &mut open {
+        let asked = asked.iter().find(|it| text(it) == *question);
+        let asked = asked.ok_or_else(|| Failure::new(format!("{question} was not asked")))?;
+        desk.said_all(asked, replies).await?;
     }
     Ok(())
 }
@@ -114,8 +118,7 @@ async fn a_late_reply_never_resolves_a_later_request(cx: &Context) -> Outcome {
         desk.answer(&current, "in time").await?;
         let reply = cx.item(&mut replies, "the reply").await?;
         ensure_eq("the reply to the later request", text(&reply), "in time")?;
-        // One publisher sent both, so what it sent first is here by now.
-        cx.glance(&mut replies, "after the reply in time").await?;
+        desk.said_all(&current, &mut replies).await?;
     }
     Ok(())
 }
@@ -135,7 +138,7 @@ async fn a_dropped_request_leaves_nothing(cx: &Context) -> Outcome {
     let asked = desk.question().await?;
     desk.answer(&asked, "re the last").await?;
     ensure_eq("the reply", text(&cx.item(&mut replies, "the reply").await?), "re the last")?;
-    cx.silence(&mut replies, "after the last reply").await
+    desk.said_all(&asked, &mut replies).await
 }
 
 async fn nobody_listening_is_told(cx: &Context) -> Outcome {
@@ -195,10 +198,16 @@ async fn one_member_of_a_group_answers(cx: &Context) -> Outcome {
             }
         });
     }
+    let mut open = Vec::new();
     for question in numbered("q", 10) {
         let mut replies = ask(cx, &near, &subject, &question).await?;
         ensure_eq("the reply", text(&cx.item(&mut replies, "the reply").await?), "re")?;
-        let more = tokio::time::timeout(cx.pace().quiet / 10, replies.next()).await;
+        open.push(replies);
+    }
+    // A second answer would be another member's, in its own time.
+    cx.quiet(1).await;
+    for replies in &mut open {
+        let more = tokio::time::timeout(Duration::ZERO, replies.next()).await;
         ensure(more.is_err(), || format!("one reply was promised, {more:?} came too"))?;
     }
     Ok(())
@@ -248,5 +257,12 @@ impl<'a> Desk<'a> {
         let reply = asked.reply(answer.to_owned());
         let reply = reply.ok_or_else(|| Failure::new("the request has no reply address"))?;
         self.cx.send(&self.far, reply).await.map(drop)
+    }
+
+    /// Answers once more: whoever said something before, it would come first.
+    async fn said_all(&mut self, asked: &Message, replies: &mut Incoming<Message>) -> Outcome {
+        self.answer(asked, "that is all").await?;
+        let next = self.cx.item(replies, "the end of the replies").await?;
+        ensure_eq("the next reply", text(&next), "that is all")
     }
 }

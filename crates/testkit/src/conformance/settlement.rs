@@ -11,7 +11,8 @@ use super::{
     Context, During, Failure, Outcome,
     behaviour::behaviours,
     ensure, ensure_eq,
-    support::{Intake, Tally, numbered, refused, text},
+    support::{numbered, refused, text},
+    tally::{Intake, Tally},
     when,
 };
 
@@ -89,7 +90,7 @@ async fn a_requeued_delivery_comes_back(cx: &Context) -> Outcome {
         cx.soon("the answer", delivery.settle(verdict)).await??;
     }
     let promised = ["m-3", "m-7"].map(str::to_owned);
-    Intake::Queue(queue).exactly(cx, promised).await
+    work.yields(queue, promised).await
 }
 
 async fn many_requeues_lose_nothing(cx: &Context) -> Outcome {
@@ -106,7 +107,7 @@ async fn many_requeues_lose_nothing(cx: &Context) -> Outcome {
     // What two of them hold, the third gets.
     let [first, second, third] = queues;
     drop((first, second));
-    Intake::Queue(third).exactly(cx, numbered("m", 50)).await
+    work.yields(third, numbered("m", 50)).await
 }
 
 async fn a_dropped_delivery_comes_back(cx: &Context) -> Outcome {
@@ -114,7 +115,7 @@ async fn a_dropped_delivery_comes_back(cx: &Context) -> Outcome {
     let mut queue = work.consume().await?;
     work.publish(10).await?;
     drop(work.take(&mut queue, 10).await?);
-    Intake::Queue(queue).exactly(cx, numbered("m", 10)).await
+    work.yields(queue, numbered("m", 10)).await
 }
 
 async fn a_panicking_handler_loses_nothing(cx: &Context) -> Outcome {
@@ -166,7 +167,7 @@ async fn handlers_die(cx: &Context, name: &str, death: Death) -> Outcome {
         };
     }
     ensure_eq("handlers that died as they should", &died, &50)?;
-    Intake::Queue(queue).exactly(cx, numbered("m", 50)).await?;
+    work.yields(queue, numbered("m", 50)).await?;
     work.is_empty().await
 }
 
@@ -176,7 +177,7 @@ async fn what_was_not_acked_comes_back_to_the_next_consumer(cx: &Context) -> Out
     work.publish(10).await?;
     drop(work.take(&mut queue, 10).await?);
     drop(queue);
-    Intake::Queue(work.consume().await?).exactly(cx, numbered("m", 10)).await
+    work.yields(work.consume().await?, numbered("m", 10)).await
 }
 
 async fn a_discarded_delivery_never_comes_back(cx: &Context) -> Outcome {
@@ -186,8 +187,7 @@ async fn a_discarded_delivery_never_comes_back(cx: &Context) -> Outcome {
     for delivery in work.take(&mut queue, 10).await? {
         cx.soon("the answer", delivery.settle(Verdict::Discard)).await??;
     }
-    cx.silence(&mut queue, "after all was discarded").await?;
-    drop(queue);
+    work.yields(queue, []).await.during("after all was discarded")?;
     work.is_empty().await
 }
 
@@ -205,7 +205,7 @@ async fn deliveries_are_settled_in_any_order(cx: &Context) -> Outcome {
     }
     drop((queue, held));
     let promised = ["m-1", "m-4"].map(str::to_owned);
-    Intake::Queue(work.consume().await?).exactly(cx, promised).await
+    work.yields(work.consume().await?, promised).await
 }
 
 async fn an_ack_covers_the_contiguous_prefix(cx: &Context) -> Outcome {
@@ -219,7 +219,7 @@ async fn an_ack_covers_the_contiguous_prefix(cx: &Context) -> Outcome {
     }
     drop(queue);
     let promised = (2..6).map(|number| format!("m-{number}"));
-    Intake::Queue(work.consume().await?).exactly(cx, promised).await
+    work.yields(work.consume().await?, promised).await
 }
 
 async fn attempts_are_counted(cx: &Context) -> Outcome {
@@ -293,7 +293,7 @@ async fn a_delayed_requeue_is_not_early(cx: &Context) -> Outcome {
             delivery.ack().await?;
         }
     }
-    cx.silence(&mut queue, "after all came back once").await
+    work.yields(queue, []).await.during("after all came back once")
 }
 
 async fn a_longer_delay_than_the_longest_is_refused(cx: &Context) -> Outcome {
@@ -307,7 +307,7 @@ async fn a_longer_delay_than_the_longest_is_refused(cx: &Context) -> Outcome {
         refused("too long a delay", answer, &[ErrorKind::Unsupported])?;
     }
     // It is requeued instead.
-    Intake::Queue(queue).exactly(cx, numbered("m", 1)).await
+    work.yields(queue, numbered("m", 1)).await
 }
 
 async fn a_verdict_that_the_backend_has_not_is_refused(cx: &Context) -> Outcome {
@@ -389,8 +389,18 @@ impl<'a> Work<'a> {
 
     /// A new consumer of the queue finds nothing in it.
     pub(super) async fn is_empty(&self) -> Outcome {
-        let mut queue = self.consume().await?;
-        self.cx.silence(&mut queue, "from a queue whose every message was settled").await
+        let queue = self.consume().await?;
+        self.yields(queue, []).await.during("from a queue whose every message was settled")
+    }
+
+    /// What `queue` yields is each of `promised`, once, and nothing else before what is published next; acks them.
+    pub(super) async fn yields(
+        &self,
+        queue: Incoming<Delivery>,
+        promised: impl IntoIterator<Item = String>,
+    ) -> Outcome {
+        let promised = Tally::new(promised).fenced(&self.publisher, &self.subject);
+        Intake::Queue(queue).exactly(self.cx, promised).await
     }
 
     /// What all of `queues` yield together is each of `count` numbered messages, once; acks them.
@@ -417,7 +427,8 @@ impl<'a> Work<'a> {
                 None => return Err(Failure::new("the consumers ended")),
             }
         }
-        while let Ok(Some(more)) = tokio::time::timeout(self.cx.pace().quiet, taken.recv()).await {
+        self.cx.quiet(1).await;
+        while let Ok(more) = taken.try_recv() {
             tally.count(&more?);
         }
         tally.verdict()

@@ -1,191 +1,20 @@
-//! What behaviours are written with: intakes that wait with patience, and counts of what came.
+//! What behaviours are written with: waits with patience, intakes as the backend has them, and publishing.
 use std::{
-    collections::BTreeMap,
     fmt::{Debug, Display},
-    future::poll_fn,
-    pin::pin,
-    task::Poll,
     time::Duration,
 };
 
 use bytes::Bytes;
 use sinew_core::{
-    AnyBackend, AnyPublisher, BoxFuture, Buffer, Consume, Consumption, Delivery, Error, ErrorKind,
-    Event, Incoming, Lifetime, Message, Overflow, Pattern, Pending, Publish, PublishExt, QueueKind,
+    AnyBackend, AnyPublisher, Buffer, Consume, Consumption, Delivery, Error, ErrorKind, Event,
+    Incoming, Lifetime, Message, Overflow, Pattern, Pending, Publish, PublishExt, QueueKind,
     Receipt, Registration, Scope, Sent, Subject, Subscribe, Subscription, ToSubject,
 };
 use tokio::time::{sleep, timeout};
 
-use super::{Context, During, Failure, Outcome, ensure, ensure_eq, when};
-
-/// An unsettled intake, all members of a group, or a settled intake that acks what it takes: for promises that all
-/// of them make.
-#[derive(Debug)]
-pub(super) enum Intake {
-    Copies(Incoming<Message>),
-    Group(Vec<Incoming<Message>>),
-    Queue(Incoming<Delivery>),
-}
-
-impl Intake {
-    /// The next message, acked where it wants to be; anything else is a failure.
-    pub(super) async fn message(
-        &mut self,
-        cx: &Context,
-        what: impl Display + Send + Sync,
-    ) -> Outcome<Message> {
-        let Some(message) = cx.soon(&what, self.next()).await? else {
-            return Err(Failure::new(format!("the intake ended; {what} was to come")));
-        };
-        message.during(format_args!("waiting for {what}"))
-    }
-
-    /// A message that is there already.
-    async fn glance(&mut self) -> Outcome<Option<Message>> {
-        match timeout(GLANCE, self.next()).await {
-            Ok(Some(message)) => message.map(Some),
-            Ok(None) | Err(_) => Ok(None),
-        }
-    }
-
-    async fn next(&mut self) -> Option<Outcome<Message>> {
-        let event = match self {
-            Self::Copies(incoming) => incoming.next().await?,
-            Self::Group(members) => any(members).await?,
-            Self::Queue(incoming) => match incoming.next().await? {
-                Ok(Event::Item(delivery)) => {
-                    let message = delivery.message.clone();
-                    return Some(delivery.ack().await.map(|()| message).during("ack"));
-                }
-                other => other.map(|event| event.map(|delivery| delivery.message.clone())),
-            },
-        };
-        Some(match event {
-            Ok(Event::Item(message)) => Ok(message),
-            Ok(other) => Err(Failure::new(format!("{other:?} came"))),
-            Err(err) => Err(err.into()),
-        })
-    }
-
-    /// The intake yields each of `promised` payloads once, in whatever order, and nothing else.
-    pub(super) async fn exactly(
-        &mut self,
-        cx: &Context,
-        promised: impl IntoIterator<Item = String>,
-    ) -> Outcome {
-        cx.exactly([(self, Tally::new(promised))]).await
-    }
-}
-
-/// What the first member to have something has.
-async fn any<T>(members: &mut [Incoming<T>]) -> Option<Result<Event<T>, Error>> {
-    poll_fn(|cx| {
-        let mut ready = members.iter_mut().map(|member| pin!(member.next()).poll(cx));
-        ready.find(Poll::is_ready).unwrap_or(Poll::Pending)
-    })
-    .await
-}
-
-/// How often each payload came.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
-    name: Option<String>,
-    counts: BTreeMap<String, u32>,
-    foreign: Vec<String>,
-}
-
-impl Tally {
-    pub(super) fn new(promised: impl IntoIterator<Item = String>) -> Self {
-        let counts = promised.into_iter().map(|text| (text, 0)).collect();
-        Self { name: None, counts, foreign: Vec::new() }
-    }
-
-    /// Says in its verdict whose count it is.
-    pub(super) fn named(mut self, name: impl Display) -> Self {
-        self.name = Some(name.to_string());
-        self
-    }
-
-    pub(super) fn count(&mut self, message: &Message) {
-        let text = text(message);
-        match self.counts.get_mut(&text) {
-            Some(count) => *count += 1,
-            None => self.foreign.push(text),
-        }
-    }
-
-    pub(super) fn is_complete(&self) -> bool {
-        self.counts.values().all(|count| *count > 0)
-    }
-
-    /// The first few of those that never came.
-    pub(super) fn missing(&self) -> Vec<&str> {
-        self.counts
-            .iter()
-            .filter(|(_, count)| **count == 0)
-            .map(|(text, _)| &**text)
-            .take(5)
-            .collect()
-    }
-
-    /// Fails unless each came once and nothing else did.
-    pub(super) fn verdict(&self) -> Outcome {
-        let name = self.name.as_deref().unwrap_or("the intake");
-        let missing = self.missing();
-        ensure(missing.is_empty(), || format!("to {name} never came {missing:?}"))?;
-        let twice: Vec<_> = self.counts.iter().filter(|(_, count)| **count > 1).take(5).collect();
-        ensure(twice.is_empty(), || format!("to {name} came more than once {twice:?}"))?;
-        let foreign: Vec<_> = self.foreign.iter().take(5).collect();
-        ensure(foreign.is_empty(), || {
-            format!("to {name} came {foreign:?}, which it was not to get")
-        })
-    }
-}
+use super::{Context, During, Failure, Outcome, ensure, ensure_eq, tally::Intake, when};
 
 impl Context {
-    /// Each of `intakes` yields each of `promised` payloads once, in whatever order, and nothing else.
-    pub(super) fn each_exactly<'a>(
-        &'a self,
-        intakes: &'a mut [Intake],
-        promised: impl IntoIterator<Item = String>,
-    ) -> BoxFuture<'a, Outcome> {
-        let tally = Tally::new(promised);
-        self.exactly(intakes.iter_mut().map(|intake| (intake, tally.clone())))
-    }
-
-    /// After a quiet time, nothing more has come to any of `intakes`.
-    pub(super) fn no_more<'a>(
-        &'a self,
-        intakes: impl IntoIterator<Item = &'a mut Intake>,
-    ) -> BoxFuture<'a, Outcome> {
-        self.exactly(intakes.into_iter().map(|intake| (intake, Tally::default())))
-    }
-
-    /// Each intake yields what its tally promises, once, in whatever order, and nothing else: neither before nor, as
-    /// what is delivered twice does, within a quiet time after.
-    pub(super) fn exactly<'a>(
-        &'a self,
-        promised: impl IntoIterator<Item = (&'a mut Intake, Tally)>,
-    ) -> BoxFuture<'a, Outcome> {
-        let mut promised: Vec<_> = promised.into_iter().collect();
-        Box::pin(async move {
-            for (intake, tally) in &mut promised {
-                while !tally.is_complete() {
-                    let what = format!("one of {:?} for {:?}", tally.missing(), tally.name);
-                    tally.count(&intake.message(self, what).await?);
-                }
-            }
-            sleep(self.pace().quiet).await;
-            for (intake, tally) in &mut promised {
-                while let Some(more) = intake.glance().await? {
-                    tally.count(&more);
-                }
-                tally.verdict()?;
-            }
-            Ok(())
-        })
-    }
-
     /// What `future` ends with; fails when patience does not last.
     pub(super) async fn soon<T>(
         &self,
@@ -222,25 +51,23 @@ impl Context {
         }
     }
 
-    /// Fails if an item comes within the quiet time.
+    /// Lets the quiet time pass, so often. Only where no fence can stand, which would be exact and take no time:
+    ///
+    /// - behind a broker that is down or frozen;
+    /// - around what is withheld: deliveries beyond a prefetch, news of a link, replies from nobody;
+    /// - among those that share messages, since a fence comes to one of them only: groups, competing consumers;
+    /// - before what nobody outside can see: a full buffer, a registration that is not confirmed.
+    pub(super) async fn quiet(&self, times: u32) {
+        sleep(self.pace().quiet * times).await;
+    }
+
+    /// Fails if something comes within the quiet time: see there.
     pub(super) async fn silence<T: Debug>(
         &self,
         incoming: &mut Incoming<T>,
         what: impl Display + Send + Sync,
     ) -> Outcome {
         match timeout(self.pace().quiet, incoming.next()).await {
-            Err(_) => Ok(()),
-            Ok(seen) => Err(Failure::new(format!("{what}: nothing was to come, {seen:?} came"))),
-        }
-    }
-
-    /// Fails if an item is there already.
-    pub(super) async fn glance<T: Debug>(
-        &self,
-        incoming: &mut Incoming<T>,
-        what: impl Display + Send + Sync,
-    ) -> Outcome {
-        match timeout(GLANCE, incoming.next()).await {
             Err(_) => Ok(()),
             Ok(seen) => Err(Failure::new(format!("{what}: nothing was to come, {seen:?} came"))),
         }
@@ -363,7 +190,7 @@ impl Context {
     /// Where registration is eventual, there is nothing to wait for but time.
     async fn registered(&self) {
         if self.capabilities().registration < Registration::Confirmed {
-            sleep(self.pace().quiet).await;
+            self.quiet(1).await;
         }
     }
 
@@ -479,7 +306,5 @@ pub(super) fn unsupported<T: Debug>(
     ensure(err.detail().is_some(), || format!("{what}: the refusal is to say what to do: {told}"))
 }
 
-/// Long enough to look whether something is there.
-const GLANCE: Duration = Duration::from_millis(2);
-
-const RETRY: Duration = Duration::from_millis(20);
+/// Before what has failed is tried again.
+pub(super) const RETRY: Duration = Duration::from_millis(20);

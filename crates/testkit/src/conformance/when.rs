@@ -95,8 +95,12 @@ pub(super) fn takes_tokens(it: &Capabilities) -> bool {
     carries(it) && it.wildcards >= Wildcards::Tokens
 }
 
-pub(super) fn takes_any_name(it: &Capabilities) -> bool {
-    carries(it) && it.names >= Names::Any
+pub(super) fn takes_foreign_names(it: &Capabilities) -> bool {
+    carries(it) && it.names >= Names::Text
+}
+
+pub(super) fn takes_prefixes(it: &Capabilities) -> bool {
+    carries(it) && it.names >= Names::Prefixes && it.wildcards >= Wildcards::Prefix
 }
 
 pub(super) fn has_scopes(it: &Capabilities) -> bool {
