@@ -17,7 +17,7 @@ use rustls::pki_types::ServerName;
 use sinew_core::ErrorKind;
 use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
 
-use crate::{AmqpOptions, error::Cause, tls};
+use crate::{AmqpOptions, error::Cause, login::Login, refusal::Terms, tls};
 
 /// The largest frame that we take, in bytes: what RabbitMQ proposes. The client's buffers are multiples of it.
 const FRAME_MAX: u32 = 128 << 10;
@@ -28,6 +28,7 @@ pub(crate) struct Door {
     uri: AMQPUri,
     properties: ConnectionProperties,
     tls: Option<RustlsConnector>,
+    terms: Terms,
     connect_timeout: Duration,
 }
 
@@ -72,6 +73,8 @@ impl Door {
             }
             Some(files) => Some(tls::config(files)?.into()),
         };
+        let external = matches!(target.login, Login::External);
+        let terms = Terms { tls: tls.is_some(), external };
         let uri = AMQPUri {
             // Whatever it says, the stream is ours.
             scheme: AMQPScheme::AMQP,
@@ -94,16 +97,15 @@ impl Door {
         if let Some(name) = target.name {
             properties = properties.with_connection_name(name.into());
         }
-        Ok(Self { uri, properties, tls, connect_timeout: target.connect_timeout })
+        Ok(Self { uri, properties, tls, terms, connect_timeout: target.connect_timeout })
     }
 
     /// Makes a connection, on the runtime that polls this.
     ///
     /// Cancel safe: dropped, nothing of the attempt stays.
     pub(crate) async fn open(&self) -> Result<Dialed, Cause> {
-        let tls = self.tls.is_some();
         match timeout(self.connect_timeout, self.attempt()).await {
-            Ok(made) => made.map_err(|source| Cause::Connect { tls, source }),
+            Ok(made) => made.map_err(|source| Cause::Connect { terms: self.terms, source }),
             Err(_) => Err(Cause::plain(
                 ErrorKind::Timeout,
                 "the broker did not answer in time; is it RabbitMQ, and does it speak TLS just if we do?",
@@ -140,7 +142,7 @@ impl fmt::Debug for Door {
             .field("host", &self.uri.authority.host)
             .field("port", &self.uri.authority.port)
             .field("vhost", &self.uri.vhost)
-            .field("tls", &self.tls.is_some())
+            .field("terms", &self.terms)
             .finish_non_exhaustive()
     }
 }

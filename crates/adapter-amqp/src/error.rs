@@ -7,7 +7,7 @@ use lapin::{
 };
 use sinew_core::{Error, ErrorKind, Sent};
 
-use crate::refusal::{self, tls_fault};
+use crate::refusal::{self, Terms, tls_fault};
 
 /// An operation that failed. Never shown to users: it becomes a [`sinew_core::Error`].
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +27,7 @@ pub(crate) enum Cause {
     Client { sent: Sent, source: lapin::Error },
     /// No connection was made.
     #[error("the connection was not made")]
-    Connect { tls: bool, source: lapin::Error },
+    Connect { terms: Terms, source: lapin::Error },
     /// A file that options name.
     #[error("the options name a file that cannot be used")]
     File { what: &'static str, source: std::sync::Arc<io::Error> },
@@ -137,7 +137,7 @@ impl Cause {
     fn detail(&self) -> String {
         match self {
             Self::Client { source, .. } => client_detail(source),
-            Self::Connect { tls, source } => refusal::detail(*tls, source),
+            Self::Connect { terms, source } => refusal::detail(*terms, source),
             Self::File { what, .. } => format!("the {what} cannot be used"),
             other => other.to_string(),
         }

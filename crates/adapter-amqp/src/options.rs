@@ -319,7 +319,8 @@ impl AmqpOptions {
         if self.name.as_ref().is_some_and(|name| name.len() > 255) {
             return Err(Cause::options("the connection's name is longer than 255 bytes"));
         }
-        let seconds = self.heartbeat.as_secs() + u64::from(self.heartbeat.subsec_nanos() > 0);
+        let heartbeat = bounded(self.heartbeat);
+        let seconds = heartbeat.as_secs() + u64::from(heartbeat.subsec_nanos() > 0);
         if seconds == 0 {
             return Err(Cause::options("without a heartbeat nobody would notice a dead broker"));
         }

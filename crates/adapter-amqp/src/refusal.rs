@@ -8,6 +8,14 @@ use lapin::{
 use rustls::AlertDescription as Alert;
 use sinew_core::ErrorKind;
 
+/// How the connection was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) tls: bool,
+    /// The login is by client certificate.
+    pub(crate) external: bool,
+}
+
 /// What it is to callers.
 pub(crate) fn kind(err: &Error) -> ErrorKind {
     if let Some(fault) = tls_fault(err) {
@@ -34,7 +42,7 @@ pub(crate) fn kind(err: &Error) -> ErrorKind {
 }
 
 /// What to do about it.
-pub(crate) fn detail(tls: bool, err: &Error) -> String {
+pub(crate) fn detail(terms: Terms, err: &Error) -> String {
     let text = match (tls_fault(err), err.kind()) {
         (Some(_), _) if kind(err) == ErrorKind::Denied => {
             "the broker refuses the client certificate, or asks for one; give it with `with_client_cert`"
@@ -48,12 +56,22 @@ pub(crate) fn detail(tls: bool, err: &Error) -> String {
         (None, ClientKind::ProtocolError(said)) => {
             return format!("the broker says {}: {}", said.get_id(), said.get_message());
         }
-        _ if kind(err) == ErrorKind::Protocol && tls => "what answered is no AMQP 0-9-1 broker",
+        _ if kind(err) == ErrorKind::Protocol && terms.tls => {
+            "what answered is no AMQP 0-9-1 broker"
+        }
         _ if kind(err) == ErrorKind::Protocol => {
             "what answered is no AMQP 0-9-1 broker; if it speaks TLS, use `amqps://`"
         }
+        // RabbitMQ says nothing about a way to log in that it does not know.
+        (None, ClientKind::IOError(io)) if is_hang_up(io) && terms.external => {
+            "the connection was closed during the handshake; does RabbitMQ take EXTERNAL logins there?"
+        }
+        // TLS 1.3 refuses a client after its handshake, and the reset that follows may overtake the reason.
+        (None, ClientKind::IOError(io)) if is_hang_up(io) && terms.tls => {
+            "the connection was closed during the handshake; is RabbitMQ ready, and does it take our certificate?"
+        }
         (None, ClientKind::IOError(io)) if is_hang_up(io) => {
-            "the connection was closed during the handshake; is RabbitMQ running there, and ready?"
+            "the connection was closed during the handshake; is RabbitMQ ready, or does it want `amqps://`?"
         }
         _ => "is RabbitMQ running there?",
     };
