@@ -3,6 +3,7 @@
 mod errors;
 mod events;
 mod headers;
+mod intakes;
 mod names;
 mod patterns;
 mod subjects;
