@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod amqp;
 mod codec;
 mod headers;
 mod names;
@@ -19,6 +20,7 @@ pub struct Target {
 /// Every target there is.
 pub const TARGETS: &[Target] = &[
     Target { name: "address", run: names::address },
+    Target { name: "amqp_url", run: amqp::amqp_url },
     Target { name: "beat", run: wire::beat },
     Target { name: "cover", run: patterns::cover },
     Target { name: "headers", run: headers::headers },
