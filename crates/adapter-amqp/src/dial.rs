@@ -149,13 +149,11 @@ impl fmt::Debug for Door {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use sinew_core::Error;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
-        time::sleep,
+        time::interval,
     };
 
     use super::*;
@@ -257,10 +255,12 @@ mod tests {
         let door = AmqpOptions::new(format!("amqp://127.0.0.1:{port}"));
         let door = Door::new(door).await.unwrap();
         assert!(timeout(QUICK, door.open()).await.is_err());
-        let since = Instant::now();
-        while threads() > 0 {
-            assert!(since.elapsed() < PATIENCE, "{} threads are left", threads());
-            sleep(Duration::from_millis(10)).await;
-        }
+        let gone = async {
+            let mut look = interval(Duration::from_millis(10));
+            while threads() > 0 {
+                look.tick().await;
+            }
+        };
+        assert!(timeout(PATIENCE, gone).await.is_ok(), "{} threads are left", threads());
     }
 }
