@@ -33,7 +33,7 @@ use crate::{
     publish::Publishing,
     request::Requesting,
     session::Session,
-    supervisor::Kept,
+    supervisor::{Kept, Terms},
 };
 
 const OPERATION: &str = "amqp connect";
@@ -118,7 +118,7 @@ impl Amqp {
         .with_ordering(Ordering::Key)
         .with_groups(Groups::Named)
         .with_wildcards(Wildcards::Full)
-        .with_names(Names::Any)
+        .with_names(Names::Text)
         .with_scopes(Scopes::Native)
         .with_headers(HeaderCarriage::Typed)
         .with_persistence(Persistence::Disk)
@@ -193,10 +193,14 @@ impl Amqp {
     ) -> Result<Self, Cause> {
         let (publishing, consuming) =
             try_join!(first(&*publish, &settings), first(&*consume, &settings))?;
+        let terms = Terms {
+            answer_timeout: settings.answer_timeout,
+            reconnect_wait: settings.reconnect_wait,
+            back: Arc::default(),
+        };
         let keep = |dial, role, connection| {
-            let within = settings.answer_timeout;
-            let session = Session::new(connection, 1, within, &handle);
-            Kept::start(dial, role, session, within, &handle)
+            let session = Session::new(connection, 1, terms.answer_timeout, &handle);
+            Kept::start(dial, role, session, terms.clone(), &handle)
         };
         let publishing = keep(publish, "publish", publishing);
         let consuming = keep(consume, "consume", consuming);
@@ -230,7 +234,7 @@ impl Amqp {
 
 /// Makes the first connection; where it may come later, as often as that takes.
 async fn first(dial: &dyn Dial, settings: &Settings) -> Result<Dialed, Cause> {
-    let mut backoff = Backoff::new();
+    let mut backoff = Backoff::new(settings.reconnect_wait);
     loop {
         match dial.dial().await {
             Err(cause) if settings.retry_first && !cause.is_lasting() => {

@@ -37,6 +37,7 @@ pub struct AmqpOptions {
     answer_timeout: Duration,
     blocked_timeout: Duration,
     confirm_window: usize,
+    reconnect_wait: Duration,
     retry_first: bool,
     default_exchange: String,
     exchanges: HashMap<String, ExchangePolicy>,
@@ -65,6 +66,7 @@ pub(crate) struct Settings {
     pub(crate) answer_timeout: Duration,
     pub(crate) blocked_timeout: Duration,
     pub(crate) confirm_window: usize,
+    pub(crate) reconnect_wait: Duration,
     pub(crate) retry_first: bool,
     pub(crate) default_exchange: ShortString,
     pub(crate) assume_queues: bool,
@@ -134,6 +136,7 @@ impl AmqpOptions {
             answer_timeout: Duration::from_secs(5),
             blocked_timeout: Duration::from_secs(30),
             confirm_window: 4096,
+            reconnect_wait: Duration::from_secs(5),
             retry_first: false,
             default_exchange: "amq.topic".to_owned(),
             exchanges: HashMap::new(),
@@ -222,6 +225,14 @@ impl AmqpOptions {
     #[must_use]
     pub fn with_heartbeat(mut self, interval: Duration) -> Self {
         self.heartbeat = interval;
+        self
+    }
+
+    /// The longest wait between two attempts to reconnect. The first one comes within 0.1 s, each next wait is twice
+    /// as long, and half of each is random. Default: 5 s.
+    #[must_use]
+    pub fn with_reconnect_wait(mut self, longest: Duration) -> Self {
+        self.reconnect_wait = longest;
         self
     }
 
@@ -349,6 +360,7 @@ impl AmqpOptions {
             answer_timeout: bounded(self.answer_timeout),
             blocked_timeout: bounded(self.blocked_timeout),
             confirm_window: self.confirm_window,
+            reconnect_wait: bounded(self.reconnect_wait),
             retry_first: self.retry_first,
             default_exchange: short("exchange", &self.default_exchange)?,
             assume_queues: self.queues == QueuePolicy::Assume,

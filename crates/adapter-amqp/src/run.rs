@@ -171,17 +171,14 @@ impl<S: Source> Runner<S> {
     async fn rejoin(&mut self) -> Result<Tap, Option<Cause>> {
         let since = Instant::now();
         loop {
+            let lines = [self.inner.publishing.line.clone(), self.line.clone()];
             let session = tokio::select! {
                 biased;
                 () = self.control.stopped() => return Err(None),
-                session = live(&mut self.line) => session?,
+                session = live(lines) => session?,
             };
             match self.source.join(&session, true).await {
                 Ok(tap) => {
-                    // Whoever hears that the link is up may answer: that takes the other connection.
-                    let mut publishing = self.inner.publishing.line.clone();
-                    let up = publishing.wait_for(|line| line.is_up() || line.is_final());
-                    drop(timeout(self.inner.settings.answer_timeout, up).await);
                     // A queue that was lost with the link up is a gap as well.
                     self.control.buffer.tell(Event::Down);
                     self.control.buffer.tell(Event::Up { gap: tap.gap });
@@ -228,13 +225,21 @@ impl<S: Source> Runner<S> {
     }
 }
 
-/// A live session, once there is one; an error when there will be none.
-async fn live(line: &mut watch::Receiver<Line>) -> Result<Arc<Session>, Option<Cause>> {
-    let up = line.wait_for(|line| line.is_final() || line.session().is_ok()).await;
-    match up.as_deref() {
-        Ok(Line::Up(session)) => Ok(Arc::clone(session)),
-        Ok(Line::Failed(cause)) => Err(Some(cause.clone())),
-        _ => Err(None),
+/// A live session, once the whole link is up: whoever hears of it may answer, which takes the other connection. An
+/// error when there will be none.
+async fn live(mut lines: [watch::Receiver<Line>; 2]) -> Result<Arc<Session>, Option<Cause>> {
+    loop {
+        for line in &mut lines {
+            // It fails with the supervisor, which says why before it goes.
+            let _ = line.wait_for(|line| line.is_final() || line.session().is_ok()).await;
+        }
+        let [publishing, consuming] = [&lines[0], &lines[1]].map(|line| line.borrow().clone());
+        match (publishing, consuming) {
+            (Line::Failed(cause), _) | (_, Line::Failed(cause)) => return Err(Some(cause)),
+            (Line::Up(_), Line::Up(session)) if !session.is_over() => return Ok(session),
+            (Line::Closed, _) | (_, Line::Closed) => return Err(None),
+            _ => {}
+        }
     }
 }
 

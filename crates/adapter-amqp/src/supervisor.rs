@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 use sinew_core::Sent;
 use tokio::{
     runtime::Handle,
-    sync::watch,
-    time::{Instant, sleep},
+    sync::{Notify, watch},
+    time::{Instant, timeout},
 };
 
 use crate::{backoff::Backoff, connect::Dial, error::Cause, session::Session};
@@ -49,6 +49,16 @@ impl Line {
     }
 }
 
+/// How a connection is kept.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    pub(crate) answer_timeout: Duration,
+    /// The longest wait between two attempts.
+    pub(crate) reconnect_wait: Duration,
+    /// Told by each supervisor of the link that the broker is there again.
+    pub(crate) back: Arc<Notify>,
+}
+
 /// One connection that is kept.
 #[derive(Debug)]
 pub(crate) struct Kept {
@@ -63,13 +73,12 @@ impl Kept {
         dial: Arc<dyn Dial>,
         role: &'static str,
         session: Arc<Session>,
-        answer_timeout: Duration,
+        terms: Terms,
         handle: &Handle,
     ) -> Self {
         let (line, seen) = watch::channel(Line::Up(Arc::clone(&session)));
         let (stop, stopped) = watch::channel(false);
-        let supervisor =
-            Supervisor { dial, role, line, stopped, answer_timeout, handle: handle.clone() };
+        let supervisor = Supervisor { dial, role, line, stopped, terms, handle: handle.clone() };
         handle.spawn(supervisor.run(session));
         Self { line: seen, stop: Arc::new(stop) }
     }
@@ -97,13 +106,13 @@ struct Supervisor {
     role: &'static str,
     line: watch::Sender<Line>,
     stopped: watch::Receiver<bool>,
-    answer_timeout: Duration,
+    terms: Terms,
     handle: Handle,
 }
 
 impl Supervisor {
     async fn run(mut self, mut session: Arc<Session>) {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::new(self.terms.reconnect_wait);
         loop {
             let since = Instant::now();
             tokio::select! {
@@ -131,6 +140,7 @@ impl Supervisor {
                     return;
                 }
             };
+            self.terms.back.notify_waiters();
             tracing::info!(connection = self.role, generation, "the link is up");
             self.line.send_replace(Line::Up(Arc::clone(&session)));
         }
@@ -145,7 +155,9 @@ impl Supervisor {
         let mut refusals = 0;
         loop {
             let attempt = async {
-                sleep(backoff.wait()).await;
+                // Where one connection is taken, the other one will be.
+                let back = self.terms.back.notified();
+                let _ = timeout(backoff.wait(), back).await;
                 self.dial.dial().await
             };
             let made = tokio::select! {
@@ -158,7 +170,7 @@ impl Supervisor {
                     return Ok(Session::new(
                         connection,
                         generation,
-                        self.answer_timeout,
+                        self.terms.answer_timeout,
                         &self.handle,
                     ));
                 }

@@ -209,3 +209,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_number_that_erlang_lacks_is_refused() {
+    for number in [f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
+        let refused = table(&[("x".into(), Value::from_iter([number]))]);
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidHeader, "{number}");
+    }
+}

@@ -5,7 +5,7 @@
 //! | `Null` | `V` | `V` |
 //! | `Bool` | `t` | `t` |
 //! | `Integer` | `l`, whatever its size: its type says nothing about its value | `b` `B` `s` `u` `I` `i` `l` `L` |
-//! | `Float` | `d` | `f` `d` |
+//! | `Float` | `d`, where it is finite | `f` `d` |
 //! | `Text` | `S` | `S` in UTF-8; `D` as its digits, `12.34`; `T` beyond what a clock can say, as its seconds |
 //! | `Bytes` | `x` | `x`, and `S` that is no UTF-8 |
 //! | `Time` | `T`: whole seconds, the fraction is cut off | `T` |
@@ -92,6 +92,10 @@ fn write(value: &Value, levels: usize, room: &mut usize) -> Result<AMQPValue, Ca
         Value::Integer(number) => {
             take(room, 8)?;
             AMQPValue::LongLongInt(*number)
+        }
+        // RabbitMQ has no such numbers: one of them costs the connection.
+        Value::Float(number) if !number.is_finite() => {
+            return Err(refuse("a number is neither infinite nor NaN here"));
         }
         Value::Float(number) => {
             take(room, 8)?;
