@@ -7,7 +7,6 @@ use std::{
 };
 
 use async_compat::Compat;
-use async_rs::TokioRuntime;
 use lapin::{
     Connection, ConnectionProperties,
     tcp::{AsyncTcpStream, RustlsConnector},
@@ -17,7 +16,14 @@ use rustls::pki_types::ServerName;
 use sinew_core::ErrorKind;
 use tokio::{net::TcpStream, task::spawn_blocking, time::timeout};
 
-use crate::{AmqpOptions, error::Cause, login::Login, refusal::Terms, tls};
+use crate::{
+    AmqpOptions,
+    error::Cause,
+    login::Login,
+    refusal::Terms,
+    stream::{self, Guarded},
+    tls,
+};
 
 /// The largest frame that we take, in bytes: what RabbitMQ proposes. The client's buffers are multiples of it.
 const FRAME_MAX: u32 = 128 << 10;
@@ -123,15 +129,15 @@ impl Door {
         if let Some(connector) = &self.tls {
             stream = stream.into_rustls(connector, host).await?;
         }
+        let stream = AsyncTcpStream::Plain(Guarded::new(stream));
         // The client may ask for one stream only: it retries nothing.
         let stream = Mutex::new(Some(stream));
         let once = async move |_, _| {
             let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
             stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected).into())
         };
-        let runtime = TokioRuntime::tokio_current();
-        let connection =
-            Connection::connector(self.uri.clone(), runtime, once, self.properties.clone()).await?;
+        let (uri, properties) = (self.uri.clone(), self.properties.clone());
+        let connection = Connection::connector(uri, stream::runtime(), once, properties).await?;
         Ok(Dialed { connection, line: Some(line) })
     }
 }
