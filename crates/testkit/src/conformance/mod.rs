@@ -59,3 +59,29 @@ pub fn behaviours() -> impl Iterator<Item = Behaviour> {
     ];
     topics.into_iter().flatten().copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_behaviour_that_the_readme_names_exists() {
+        let known: BTreeSet<_> = behaviours().map(|it| it.to_string()).collect();
+        let rows: Vec<_> = include_str!("../../README.md")
+            .lines()
+            .skip_while(|line| !line.starts_with("| Watermill"))
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .collect();
+        assert_eq!(rows.len(), 16);
+        for row in rows {
+            let named: Vec<_> = row.split('`').skip(1).step_by(2).collect();
+            assert!(!named.is_empty(), "{row}");
+            for name in named {
+                assert!(known.contains(name), "{name} is no behaviour");
+            }
+        }
+    }
+}
