@@ -1,6 +1,8 @@
 //! `cargo xtask ci`: what a change must pass. Every stage runs, whatever failed before it; the closing line
 //! of the tests comes last.
 
+use std::fs;
+
 use crate::{
     api, check, deny,
     failure::{Context, Failure, Result},
@@ -23,6 +25,7 @@ pub(crate) fn run() -> Result {
         let check = ["check", "--workspace", "--benches"];
         Program::cargo().args(check).current_dir(workspace::root()).run()
     });
+    stages.run("fuzz programs", || fuzz_programs(&workspace));
     stages.run("each crate alone", || features::run(&workspace));
     stages.run("licences, bans, sources", || deny::run(&workspace));
     stages.run("API listings", || api::run(false));
@@ -36,6 +39,18 @@ pub(crate) fn run() -> Result {
     }
     println!("{tally}");
     verdict.map_err(|_| Failure::told())
+}
+
+/// A workspace of their own, checked with the versions of this one, and without a C++ compiler.
+fn fuzz_programs(workspace: &Workspace) -> Result {
+    let folder = workspace::root().join("fuzz/libfuzzer");
+    fs::copy(workspace::root().join("Cargo.lock"), folder.join("Cargo.lock"))
+        .context("lock the versions of the fuzz programs")?;
+    Program::cargo()
+        .args(["check", "--no-default-features", "--target-dir"])
+        .arg(&workspace.target)
+        .current_dir(&folder)
+        .run()
 }
 
 /// The README's test command, word for word.
