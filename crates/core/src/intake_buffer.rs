@@ -319,7 +319,7 @@ mod tests {
 
     fn read(reader: &mut IntakeReader<u32>) -> Vec<Event<u32>> {
         std::iter::from_fn(|| match next(reader) {
-            Poll::Ready(Some(Ok(event))) => Some(event),
+            Poll::Ready(Some(event)) => Some(event.unwrap()),
             _ => None,
         })
         .collect()

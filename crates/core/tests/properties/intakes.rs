@@ -4,7 +4,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
 };
@@ -39,34 +39,33 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..80)
 }
 
-/// One that polls and waits.
+/// One that polls and waits, as another task each time.
 #[derive(Default)]
 struct Waiter {
-    count: Arc<Count>,
-    /// The wake-ups that there had been when it was told to wait.
-    waits_since: Option<usize>,
+    /// None when it was not told to wait.
+    waits: Option<Arc<Woken>>,
 }
 
 #[derive(Default)]
-struct Count(AtomicUsize);
+struct Woken(AtomicBool);
 
-impl Wake for Count {
+impl Wake for Woken {
     fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
 impl Waiter {
     fn poll<T>(&mut self, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
-        let waker = Waker::from(Arc::clone(&self.count));
-        let poll = poll(&mut Context::from_waker(&waker));
-        self.waits_since = poll.is_pending().then(|| self.count.0.load(Ordering::Relaxed));
+        let woken = Arc::<Woken>::default();
+        let poll = poll(&mut Context::from_waker(&Waker::from(Arc::clone(&woken))));
+        self.waits = poll.is_pending().then_some(woken);
         poll
     }
 
     /// It waits, and was not woken.
     fn sleeps(&self) -> bool {
-        self.waits_since == Some(self.count.0.load(Ordering::Relaxed))
+        self.waits.as_ref().is_some_and(|woken| !woken.0.load(Ordering::Relaxed))
     }
 }
 
@@ -153,7 +152,7 @@ impl Model {
         let has_news = !self.held.is_empty() || !self.is_open;
         let reads = self.reader.is_some();
         prop_assert!(!(reads && has_news && self.reading.sleeps()), "the reader is not woken");
-        if self.filling.waits_since.is_some() {
+        if self.filling.waits.is_some() {
             let is_due = !self.is_open || self.held.len() <= self.messages / 2;
             prop_assert!(!(is_due && self.filling.sleeps()), "who waits for room is not woken");
             prop_assert!(is_due || self.filling.sleeps(), "woken for less than half");
