@@ -1,13 +1,13 @@
 //! What runs an intake from outside: its owner, the drain, and the server's refusals.
 use std::sync::{Arc, PoisonError, Weak};
 
-use sinew_core::{Buffer as Bounds, Error, Event, Incoming};
+use sinew_core::{Buffer, Error, Event, Incoming, IntakeBuffer, IntakeReader};
 use tokio::sync::{Notify, watch};
 
-use crate::{
-    buffer::{Buffer, Reader},
-    connect::Inner,
-};
+use crate::connect::Inner;
+
+/// What an intake is called in errors.
+const INTAKE: &str = "nats intake";
 
 /// An intake, whatever it yields.
 pub(crate) trait Intake: Send + Sync {
@@ -26,14 +26,15 @@ pub(crate) trait Intake: Send + Sync {
 /// The handle of an intake, shared by its task, its owner and the connection.
 #[derive(Debug)]
 pub(crate) struct Control<T> {
-    pub(crate) buffer: Arc<Buffer<T>>,
+    pub(crate) buffer: Arc<IntakeBuffer<T>>,
     filters: Vec<String>,
     stop: Notify,
 }
 
-impl<T: Send + Unpin + 'static> Control<T> {
-    pub(crate) fn new(bounds: Bounds, filters: Vec<String>) -> Arc<Self> {
-        Arc::new(Self { buffer: Buffer::new(bounds), filters, stop: Notify::new() })
+impl<T: Send + 'static> Control<T> {
+    pub(crate) fn new(bounds: Buffer, filters: Vec<String>) -> Arc<Self> {
+        let buffer = Arc::new(IntakeBuffer::new(bounds, INTAKE));
+        Arc::new(Self { buffer, filters, stop: Notify::new() })
     }
 
     /// Ends once it was told to stop.
@@ -43,7 +44,7 @@ impl<T: Send + Unpin + 'static> Control<T> {
 
     /// The reader's end; dropped, it stops the intake.
     pub(crate) fn incoming(self: Arc<Self>) -> Incoming<T> {
-        let reader = Reader::new(Arc::clone(&self.buffer));
+        let reader = IntakeReader::new(Arc::clone(&self.buffer));
         Incoming::new(reader, move || self.stop.notify_one())
     }
 }

@@ -1,7 +1,6 @@
 //! Sinew's contracts over NATS: core subjects and JetStream.
 #![doc = include_str!("../README.md")]
 
-mod buffer;
 mod connect;
 mod control;
 mod error;

@@ -9,7 +9,7 @@ use std::{
 
 use async_nats::{ConnectOptions, Event as ClientEvent, ServerError, connection::State};
 use sinew_core::{
-    Backend, Buffer as Bounds, Capabilities, Error, ErrorKind, Event, Incoming, Link, Result, Sent,
+    Backend, Buffer, Capabilities, Error, ErrorKind, Event, Incoming, Link, Result, Sent,
 };
 use tokio::{sync::Notify, time::timeout};
 
@@ -279,7 +279,7 @@ impl From<LeftOver> for Error {
 
 impl Link for Nats {
     fn watch(&self) -> Incoming<()> {
-        let control = Control::new(Bounds::default(), Vec::new());
+        let control = Control::new(Buffer::default(), Vec::new());
         let mut view = self.inner.view.subscribe();
         let told = Arc::clone(&control);
         self.inner.handle.spawn(async move {

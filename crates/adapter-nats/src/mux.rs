@@ -11,15 +11,13 @@ use std::{
 
 use async_nats::{Message as WireMessage, StatusCode, Subject as Wire, Subscriber};
 use futures_core::Stream;
-use sinew_core::{Error, ErrorKind, Event, Message, Receipt, Result, Sent};
+use sinew_core::{Error, ErrorKind, Event, IntakeBuffer, Message, Receipt, Result, Sent};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot, watch},
     time::{Instant, MissedTickBehavior, interval},
 };
 
-use crate::{
-    buffer::Buffer, control::Unsettled, error::Cause, jetstream, link::View, subscribe::Converter,
-};
+use crate::{control::Unsettled, error::Cause, jetstream, link::View, subscribe::Converter};
 
 /// How often overdue answers are given up: deadlines are kept to this.
 const SWEEP: Duration = Duration::from_millis(100);
@@ -48,7 +46,7 @@ pub(crate) type Answer = Result<WireMessage, Cause>;
 enum Slot {
     Once(Question),
     Many {
-        answers: Arc<Buffer<Message>>,
+        answers: Arc<IntakeBuffer<Message>>,
         /// The subject that the server may refuse, until it has not.
         about: Option<Wire>,
     },
@@ -131,7 +129,7 @@ impl Mux {
     }
 
     /// Opens an address for any number of answers to a request on `about`, until it is closed.
-    pub(crate) fn many(&self, answers: Arc<Buffer<Message>>, about: Wire) -> Ticket<'_> {
+    pub(crate) fn many(&self, answers: Arc<IntakeBuffer<Message>>, about: Wire) -> Ticket<'_> {
         self.open(Slot::Many { answers, about: Some(about) })
     }
 
@@ -388,6 +386,8 @@ impl Drop for Ticket<'_> {
 
 #[cfg(test)]
 mod tests {
+    use sinew_core::Buffer;
+
     use super::*;
 
     #[test]
@@ -411,7 +411,7 @@ mod tests {
         let mux = Mux::new("_INBOX.x".to_owned());
         let requests: Vec<_> = (0..2)
             .map(|_| {
-                let answers = Buffer::new(sinew_core::Buffer::default());
+                let answers = Arc::new(IntakeBuffer::new(Buffer::default(), REQUEST));
                 let ticket = mux.many(Arc::clone(&answers), Wire::from("a"));
                 (answers, ticket.wire(), ticket.keep())
             })

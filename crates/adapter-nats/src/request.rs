@@ -2,14 +2,11 @@
 use std::{pin::pin, sync::Arc};
 
 use async_nats::client::traits::Publisher;
-use sinew_core::{Buffer as Bounds, Error, ErrorKind, Incoming, Message, Request, Result};
-
-use crate::{
-    Nats,
-    buffer::{Buffer, Reader},
-    error::Cause,
-    mux::REQUEST,
+use sinew_core::{
+    Buffer, Error, ErrorKind, Incoming, IntakeBuffer, IntakeReader, Message, Request, Result,
 };
+
+use crate::{Nats, error::Cause, mux::REQUEST};
 
 impl Request for Nats {
     async fn request(&self, mut message: Message) -> Result<Incoming<Message>> {
@@ -24,12 +21,12 @@ impl Request for Nats {
             )));
         }
         let mut outbound = inner.translate(&mut message, REQUEST)?;
-        let replies = Buffer::new(Bounds::default());
+        let replies = Arc::new(IntakeBuffer::new(Buffer::default(), REQUEST));
         let ticket = inner.mux.many(Arc::clone(&replies), outbound.subject.clone());
         outbound.reply = Some(ticket.wire());
         inner.hand_over(pin!(inner.client.publish_message(outbound))).await.map_err(failed)?;
         let token = ticket.keep();
         let shared = Arc::clone(inner);
-        Ok(Incoming::new(Reader::new(replies), move || shared.mux.close(token)))
+        Ok(Incoming::new(IntakeReader::new(replies), move || shared.mux.close(token)))
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use async_nats::{Message as WireMessage, jetstream::consumer::Config};
 use bytes::Bytes;
 use sinew_core::{
-    Attempt, Buffer as Bounds, Consume, Consumption, Delivery, Error, ErrorKind, Incoming,
-    Overflow, Position, Queue, Result, encode_name,
+    Attempt, Buffer, Consume, Consumption, Delivery, Error, ErrorKind, Incoming, Overflow,
+    Position, Queue, Result, encode_name,
 };
 use tokio::sync::{
     Notify,
@@ -39,7 +39,7 @@ impl Consume for JetStream {
         let config = check::queue(&name, &wanted, &filters, &stream.options).map_err(failed)?;
         let prefetch = usize::from(wanted.prefetch.max(1));
         let (room, commands) = mpsc::channel(prefetch);
-        let bounds = Bounds::default()
+        let bounds = Buffer::default()
             .with_messages(prefetch)
             .with_bytes(usize::MAX)
             .with_overflow(Overflow::Block);
