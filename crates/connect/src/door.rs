@@ -1,20 +1,21 @@
 //! Which schemes there are, and which adapter each leads to.
 use sinew_core::{Capabilities, Error, ErrorKind, Result};
 
-/// A way into a broker: one scheme, one adapter, one record of capabilities.
+/// A way into a broker: one adapter, one record of capabilities.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Door {
     Memory,
     Nats,
     JetStream,
+    Amqp,
 }
 
 impl Door {
-    pub(crate) const ALL: [Self; 3] = [Self::Memory, Self::Nats, Self::JetStream];
+    pub(crate) const ALL: [Self; 4] = [Self::Memory, Self::Nats, Self::JetStream, Self::Amqp];
 
     /// The door that `scheme` opens.
     pub(crate) fn of(scheme: &str) -> Result<Self> {
-        Self::ALL.into_iter().find(|door| door.scheme() == scheme).ok_or_else(|| {
+        Self::ALL.into_iter().find(|door| door.schemes().contains(&scheme)).ok_or_else(|| {
             let known: Vec<_> = Self::ALL.iter().map(|door| door.form()).collect();
             Error::new(ErrorKind::InvalidOptions, "connect")
                 .with_subject(scheme)
@@ -22,11 +23,13 @@ impl Door {
         })
     }
 
-    pub(crate) const fn scheme(self) -> &'static str {
+    const fn schemes(self) -> &'static [&'static str] {
         match self {
-            Self::Memory => "memory",
-            Self::Nats => "nats",
-            Self::JetStream => "nats+js",
+            Self::Memory => &["memory"],
+            Self::Nats => &["nats"],
+            Self::JetStream => &["nats+js"],
+            // The last one is what Python's kombu calls the first.
+            Self::Amqp => &["amqp", "amqps", "pyamqp"],
         }
     }
 
@@ -36,6 +39,7 @@ impl Door {
             Self::Memory => "memory:[NAME]",
             Self::Nats => "nats://HOST[:PORT]",
             Self::JetStream => "nats+js://HOST[:PORT]/STREAM",
+            Self::Amqp => "amqp[s]://HOST[:PORT][/VHOST]",
         }
     }
 
@@ -54,15 +58,35 @@ impl Door {
                 "creds",
                 "name",
             ],
+            Self::Amqp => &[
+                "tls",
+                "tls_ca",
+                "tls_cert",
+                "tls_key",
+                "user",
+                "password_file",
+                "name",
+                "exchange",
+                "declare_exchanges",
+                "heartbeat",
+                "auth_mechanism",
+                "connection_timeout",
+                // RabbitMQ's own words for some of these.
+                "cacertfile",
+                "certfile",
+                "keyfile",
+                "connection_name",
+            ],
         }
     }
 
     /// The cargo feature that builds its adapter.
-    #[cfg(any(test, not(all(feature = "memory", feature = "nats"))))]
+    #[cfg(any(test, not(all(feature = "memory", feature = "nats", feature = "amqp"))))]
     const fn feature(self) -> &'static str {
         match self {
             Self::Memory => "memory",
             Self::Nats | Self::JetStream => "nats",
+            Self::Amqp => "amqp",
         }
     }
 
@@ -75,17 +99,20 @@ impl Door {
             Self::Nats => Some(sinew_adapter_nats::Nats::CAPABILITIES),
             #[cfg(feature = "nats")]
             Self::JetStream => Some(sinew_adapter_nats::JetStream::CAPABILITIES),
-            #[cfg(not(all(feature = "memory", feature = "nats")))]
+            #[cfg(feature = "amqp")]
+            Self::Amqp => Some(sinew_adapter_amqp::Amqp::CAPABILITIES),
+            #[cfg(not(all(feature = "memory", feature = "nats", feature = "amqp")))]
             _ => None,
         }
     }
 
     /// The refusal of a door that this build lacks.
-    #[cfg(any(test, not(all(feature = "memory", feature = "nats"))))]
-    pub(crate) fn absent(self) -> Error {
-        Error::new(ErrorKind::Unsupported, "connect").with_subject(self.scheme()).with_detail(
-            format!("this build lacks it; build sinew-connect with feature `{}`", self.feature()),
-        )
+    #[cfg(any(test, not(all(feature = "memory", feature = "nats", feature = "amqp"))))]
+    pub(crate) fn absent(self, scheme: &str) -> Error {
+        Error::new(ErrorKind::Unsupported, "connect").with_subject(scheme).with_detail(format!(
+            "this build lacks it; build sinew-connect with feature `{}`",
+            self.feature()
+        ))
     }
 }
 
@@ -102,8 +129,10 @@ mod tests {
 
     #[test]
     fn an_absent_adapter_is_told_by_its_feature() {
-        let err = Door::JetStream.absent();
-        assert_eq!(err.kind(), ErrorKind::Unsupported);
-        assert!(err.to_string().contains("feature `nats`"), "{err}");
+        for (scheme, feature) in [("nats+js", "feature `nats`"), ("pyamqp", "feature `amqp`")] {
+            let err = Door::of(scheme).unwrap().absent(scheme);
+            assert_eq!(err.kind(), ErrorKind::Unsupported);
+            assert!(err.to_string().contains(feature), "{err}");
+        }
     }
 }

@@ -33,17 +33,19 @@ fn translate(options: &ConnectOptions) -> Result<NatsOptions> {
     if let Some((cert, key)) = &security.client_cert {
         nats = nats.with_client_cert(cert, key);
     }
-    match security.tls {
-        Some(true) => nats = nats.with_tls(true),
-        Some(false) if security.ca_file.is_some() || security.client_cert.is_some() => {
-            return Err(refuse(options, "certificates are given, yet TLS is turned off"));
-        }
-        Some(false) | None => {}
+    if security.is_contradictory() {
+        return Err(refuse(options, "certificates are given, yet TLS is turned off"));
+    }
+    if security.tls == Some(true) {
+        nats = nats.with_tls(true);
     }
     nats = match &options.login {
         Some(Login::User(user, password)) => nats.with_user(user, password.read("read password")?),
         Some(Login::Token(token)) => nats.with_token(token.read("read token")?),
         Some(Login::Creds(path)) => nats.with_credentials_file(path),
+        Some(Login::Certificate) => {
+            return Err(refuse(options, "NATS takes a client certificate without being asked to"));
+        }
         None => nats,
     };
     if let Some(name) = &options.name {

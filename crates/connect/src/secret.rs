@@ -1,13 +1,13 @@
 //! Secrets: text that never shows itself, and where it may be read from.
 use std::{fmt, path::PathBuf};
-#[cfg(feature = "nats")]
+#[cfg(any(feature = "nats", feature = "amqp"))]
 use std::{fs, io::Read, path::Path};
 
-#[cfg(feature = "nats")]
+#[cfg(any(feature = "nats", feature = "amqp"))]
 use sinew_core::{Error, ErrorKind, Result};
 
 /// No password, token or seed is longer; a file that is was named by mistake.
-#[cfg(feature = "nats")]
+#[cfg(any(feature = "nats", feature = "amqp"))]
 const LONGEST: u64 = 64 << 10;
 
 /// A secret, or the file that holds it. Neither `Debug` nor an error ever shows the secret itself.
@@ -17,9 +17,14 @@ pub(crate) enum Secret {
     File(PathBuf),
 }
 
-#[cfg(feature = "nats")]
 impl Secret {
+    /// Whether it is known to be empty.
+    pub(crate) fn is_empty(&self) -> bool {
+        matches!(self, Self::Text(text) if text.is_empty())
+    }
+
     /// The secret; what its file holds, less one line end.
+    #[cfg(any(feature = "nats", feature = "amqp"))]
     pub(crate) fn read(&self, what: &'static str) -> Result<String> {
         match self {
             Self::Text(text) => Ok(text.clone()),
@@ -37,7 +42,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-#[cfg(feature = "nats")]
+#[cfg(any(feature = "nats", feature = "amqp"))]
 fn read(path: &Path, what: &'static str) -> Result<String> {
     let refuse = |detail: &'static str| {
         Error::new(ErrorKind::InvalidOptions, what)
@@ -65,7 +70,7 @@ mod tests {
         assert_eq!(format!("{:?}", Secret::Text("hush".to_owned())), "***");
     }
 
-    #[cfg(feature = "nats")]
+    #[cfg(any(feature = "nats", feature = "amqp"))]
     #[test]
     fn a_file_loses_one_line_end_and_no_more() {
         let path = std::env::temp_dir().join(format!("sinew-secret-{}", std::process::id()));
