@@ -14,7 +14,8 @@ use crate::{
 /// Where a broker is looked for when nobody says.
 const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 
-const URL_HELP: &str = "Broker: nats://[USER:PASSWORD@]HOST[:PORT], nats+js://HOST/STREAM, memory: \
+const URL_HELP: &str = "Broker: nats://[USER:PASSWORD@]HOST[:PORT], nats+js://HOST/STREAM, \
+    amqp[s]://[USER:PASSWORD@]HOST[:PORT][/VHOST][?exchange=NAME], memory: \
     [env: SINEW_URL] [default: nats://127.0.0.1:4222]";
 
 /// Which broker to talk to.
@@ -133,42 +134,56 @@ pub(crate) async fn connect(
 }
 
 fn refusal(url: &str, scheme: &str, err: Error) -> Failure {
+    if let Some(why) = tls_fault(&err) {
+        let message = format!(
+            "cannot trust or be trusted by {url}: {why}; check --tls-ca, --tls-cert and --tls-key"
+        );
+        return Failure::new(Status::Unreachable, message).with_source(err);
+    }
     let why = why(&err);
-    let message = match err.kind() {
-        // The causes of a failed handshake are texts of the TLS library; what to do about all of them is the same.
-        ErrorKind::Unreachable
-            if ["certificate", "tls"].iter().any(|it| why.to_lowercase().contains(it)) =>
-        {
-            format!(
-                "cannot trust or be trusted by {url}: {why}; check --tls-ca, --tls-cert and --tls-key"
-            )
+    let (program, logins) = match scheme {
+        "nats" | "nats+js" => {
+            ("nats-server", "--user and --password-file, --token-file or --creds")
         }
+        "amqp" | "amqps" | "pyamqp" => ("RabbitMQ", "--user and --password-file"),
+        _ => ("the broker", "the login"),
+    };
+    let message = match err.kind() {
         ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Disconnected => {
-            let hint = match scheme {
-                // The cause asks a question already.
-                _ if why.ends_with('?') => "",
-                "nats" | "nats+js" => "; is nats-server running?",
-                _ => "; is the broker running?",
-            };
+            // The cause may ask a question already.
+            let hint =
+                if why.ends_with('?') { String::new() } else { format!("; is {program} running?") };
             format!("cannot reach {url}: {why}{hint} try: sinew demo (needs no broker)")
         }
-        ErrorKind::Denied => format!(
-            "{url} refuses us: {why}; check --user and --password-file, --token-file or --creds"
-        ),
+        ErrorKind::Denied => format!("{url} refuses us: {why}; check {logins}"),
         ErrorKind::NotFound => format!("cannot use {url}: {why}"),
         _ => return Failure::from(err),
     };
     Failure::new(Status::Unreachable, message).with_source(err)
 }
 
-/// The innermost cause, which is what happened; else what the error says of itself.
-fn why(err: &Error) -> String {
-    let mut innermost: Option<&(dyn StdError + 'static)> = err.source();
+/// What the TLS library complains of. Its complaints are of many kinds; what to do about all of them is the same.
+fn tls_fault(err: &Error) -> Option<String> {
+    let why = plain(innermost(err)?);
+    let is_told = ["certificate", "tls"].iter().any(|it| why.to_lowercase().contains(it));
+    (is_told && matches!(err.kind(), ErrorKind::Unreachable | ErrorKind::Denied)).then_some(why)
+}
+
+fn innermost(err: &Error) -> Option<&(dyn StdError + 'static)> {
+    let mut innermost = err.source();
     while let Some(source) = innermost.and_then(StdError::source) {
         innermost = Some(source);
     }
-    match (err.detail(), innermost) {
-        (Some(detail), _) if err.kind() != ErrorKind::Unreachable => detail.to_owned(),
+    innermost
+}
+
+/// The innermost cause, which is what happened; else what the error says of itself.
+fn why(err: &Error) -> String {
+    match (err.detail(), innermost(err)) {
+        // What a broker says may be a sentence; here it is a part of one.
+        (Some(detail), _) if err.kind() != ErrorKind::Unreachable => {
+            detail.trim_end_matches('.').to_owned()
+        }
         (_, Some(cause)) => plain(cause),
         (Some(detail), None) => detail.to_owned(),
         (None, None) => match err.kind() {

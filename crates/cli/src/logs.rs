@@ -2,8 +2,10 @@
 use std::io;
 
 use tracing_subscriber::{
-    filter::LevelFilter,
+    filter::{LevelFilter, Targets},
     fmt::{MakeWriter, time::uptime},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
 };
 
 use crate::output::{Chatter, printable, say};
@@ -21,10 +23,14 @@ pub(crate) fn install(chatter: Chatter) {
         .with_timer(uptime())
         .with_ansi(false)
         .with_writer(Masked)
-        .finish();
+        .finish()
+        .with(Targets::new().with_default(level).with_targets(UNHEARD));
     // Nobody else in this process installs one.
-    let _ = tracing_subscriber::util::SubscriberInitExt::try_init(logs);
+    let _ = logs.try_init();
 }
+
+/// The AMQP client shows a message that the broker returns, its payload byte by byte; we tell what became of it.
+const UNHEARD: [(&str, LevelFilter); 1] = [("lapin::returned_messages", LevelFilter::OFF)];
 
 /// Writes whole lines through [`say`].
 #[derive(Clone, Copy)]

@@ -30,7 +30,12 @@ fn usage_errors_are_one_line_and_exit_64() -> Result<()> {
         &["demo", "--url", "memory:"],
         &["--url", "memory:", "demo"],
         &["pub", "--url", "nonsense", "a", "x"],
-        &["pub", "--url", "amqp://h", "a", "x"],
+        &["pub", "--url", "zmq+tcp://h", "a", "x"],
+        &["pub", "--url", "amqp:h", "a", "x"],
+        &["pub", "--url", "amqp://h,i", "a", "x"],
+        &["pub", "--url", "amqp://h?heartbeat=0", "a", "x"],
+        &["pub", "--url", "amqps://h?tls=false", "a", "x"],
+        &["pub", "--url", "amqp://h?auth_mechanism=external", "a", "x"],
         &["pub", "--url", "nats://h/STREAM", "a", "x"],
         &["pub", "--url", "nats+js://h", "a", "x"],
         &["pub", "--url", "memory:", "--tls", "a", "x"],
@@ -102,24 +107,26 @@ fn results_that_cannot_be_written_are_one_line_and_74() -> Result<()> {
 #[test]
 fn a_broker_that_is_not_there_is_one_clear_line_and_69() -> Result<()> {
     let url = nobody()?;
-    for args in [
-        &["pub", "a", "x"][..],
-        &["sub", "a"],
-        &["consume", "q", "--bind", "a"],
-        &["request", "a", "x"],
-        &["beat", "send", "a"],
-        &["beat", "watch"],
-    ] {
-        let ran = run(&[args, &["--url", &url]].concat())?.expect(69)?;
-        assert_eq!(
-            ran.stderr,
-            format!(
-                "error: cannot reach {url}: connection refused; is nats-server running? \
-                 try: sinew demo (needs no broker)\n"
-            ),
-            "{args:?}"
-        );
-        assert!(ran.stdout.is_empty(), "{ran:?}");
+    for (url, program) in [(&url, "nats-server"), (&url.replace("nats", "amqp"), "RabbitMQ")] {
+        for args in [
+            &["pub", "a", "x"][..],
+            &["sub", "a"],
+            &["consume", "q", "--bind", "a"],
+            &["request", "a", "x"],
+            &["beat", "send", "a"],
+            &["beat", "watch"],
+        ] {
+            let ran = run(&[args, &["--url", url]].concat())?.expect(69)?;
+            assert_eq!(
+                ran.stderr,
+                format!(
+                    "error: cannot reach {url}: connection refused; is {program} running? \
+                     try: sinew demo (needs no broker)\n"
+                ),
+                "{args:?}"
+            );
+            assert!(ran.stdout.is_empty(), "{ran:?}");
+        }
     }
     let verbose = run(&["-v", "pub", "a", "x", "--url", &url])?.expect(69)?;
     assert!(verbose.stderr.contains("because: "), "{verbose:?}");
@@ -297,7 +304,11 @@ fn no_secret_is_ever_printed() -> Result<()> {
         format!("nats://hush@{host}"),
         format!("nats+js://ann:hush@{host}/S"),
         format!("nats://ann:hu%73h@{host}"),
-        "amqp://ann:hush@h".to_owned(),
+        format!("amqp://ann:hush@{host}/shop"),
+        format!("amqps://ann:hu%73h@{host}"),
+        "amqp://ann:hush@h,i".to_owned(),
+        "amqp://ann:hush@h?auth_mechanism=external".to_owned(),
+        "zmq+tcp://ann:hush@h".to_owned(),
         "nats://ann:hush@".to_owned(),
         "nats://ann:hush/x@h".to_owned(),
         "nats://ann:hush?x@h".to_owned(),
@@ -359,7 +370,9 @@ fn backends_are_a_table_or_objects() -> Result<()> {
     assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
     let objects = run(&["backends", "--json"])?.expect(0)?.objects()?;
     let names: BTreeSet<_> = objects.iter().filter_map(|it| it["backend"].as_str()).collect();
-    assert!(names.contains("memory") && names.contains("nats"), "{names:?}");
+    for backend in ["amqp", "memory", "nats", "nats jetstream"] {
+        assert!(names.contains(backend), "{backend}: {names:?}");
+    }
     let markdown = run(&["backends", "--markdown"])?.expect(0)?.text();
     assert_eq!(markdown.lines().next().map(|it| it.matches('|').count()), Some(objects.len() + 2));
     Ok(())

@@ -34,7 +34,7 @@ impl Backends {
         } else if self.markdown {
             output.bytes(markdown(&backends).as_bytes())?;
         } else {
-            output.bytes(table(&backends).as_bytes())?;
+            output.bytes(tables(&backends).as_bytes())?;
         }
         Ok(Status::Done)
     }
@@ -88,10 +88,20 @@ fn bytes(count: usize) -> String {
     }
 }
 
-/// Width of a value's column: three of them and their names fit 80 columns.
-const COLUMN: usize = 18;
+/// What a terminal shows of a line.
+const WIDTH: usize = 80;
+/// The column of the capabilities' names.
+const NAMES: usize = 20;
+/// How many columns of values stand beside each other: with more, most values would run over several lines.
+const ABREAST: usize = 3;
 
-/// The table for a terminal; long values run over several lines.
+/// The tables for a terminal, as few and as even as they can be; long values run over several lines.
+fn tables(backends: &[Capabilities]) -> String {
+    let count = backends.len().div_ceil(ABREAST).max(1);
+    let tables = backends.chunks(backends.len().div_ceil(count).max(1)).map(table);
+    tables.collect::<Vec<_>>().join("\n")
+}
+
 fn table(backends: &[Capabilities]) -> String {
     let names: Vec<_> = backends.iter().map(|it| it.backend.to_owned()).collect();
     let mut text = String::new();
@@ -103,13 +113,14 @@ fn table(backends: &[Capabilities]) -> String {
 }
 
 fn row(text: &mut String, name: &str, values: &[String]) {
-    let cells: Vec<_> = values.iter().map(|value| wrapped(value, COLUMN)).collect();
+    let width = (WIDTH - NAMES) / values.len().max(1) - 2;
+    let cells: Vec<_> = values.iter().map(|value| wrapped(value, width)).collect();
     let height = cells.iter().map(Vec::len).max().unwrap_or(1);
     for line in 0..height {
-        let mut row = format!("{:20}", if line == 0 { name } else { "" });
+        let mut row = format!("{:NAMES$}", if line == 0 { name } else { "" });
         for cell in &cells {
             let part = cell.get(line).map_or("", String::as_str);
-            row.push_str(&format!("  {part:COLUMN$}"));
+            row.push_str(&format!("  {part:width$}"));
         }
         text.push_str(row.trim_end());
         text.push('\n');
@@ -178,10 +189,21 @@ mod tests {
     }
 
     #[test]
-    fn the_table_fits_80_columns() {
-        let table = table(&[two(), two()].concat()[..3]);
-        assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
-        assert!(table.contains("1 MiB") && table.contains("earliest, latest,"), "{table}");
+    fn the_tables_fit_80_columns_and_show_every_backend_once() {
+        for count in 1..8 {
+            let names = ["a", "b", "c", "d", "e", "f", "g"];
+            let backends = names.iter().take(count).map(|name| {
+                let it = Capabilities::new(name).with_max_payload(Some(1 << 20));
+                it.with_starts(sinew_core::StartPoints::all())
+            });
+            let text = tables(&backends.collect::<Vec<_>>());
+            assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+            let heads = text.lines().filter(|line| line.starts_with(&" ".repeat(NAMES + 2)));
+            let heads: Vec<_> = heads.flat_map(str::split_whitespace).collect();
+            assert!(names[..count].iter().all(|name| heads.contains(name)), "{text}");
+            assert_eq!(text.matches("1 MiB").count(), count, "{text}");
+            assert_eq!(text.matches("largest payload").count(), count.div_ceil(ABREAST), "{text}");
+        }
     }
 
     #[test]

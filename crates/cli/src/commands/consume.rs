@@ -113,7 +113,7 @@ impl Consume {
             (OnError::Requeue, Some(after)) => Verdict::RequeueAfter(after),
         };
         let options = session.options(connection)?;
-        let start = from.start(options.url().path())?;
+        let start = from.start(options.url())?;
         let mut patterns = bind.into_iter();
         let first =
             patterns.next().ok_or_else(|| Failure::usage("--bind says what the queue takes"))?;

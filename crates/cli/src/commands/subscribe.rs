@@ -6,6 +6,7 @@ use clap::{
     Args,
     builder::styling::{AnsiColor, Style},
 };
+use sinew_connect::BrokerUrl;
 use sinew_core::{
     Event, Incoming, Message, Pattern, Position, Queue, Start, Subscribe as _, Subscription, Value,
 };
@@ -78,7 +79,7 @@ impl Subscribe {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let Self { pattern, queue, from, ending, shape, connection, .. } = self;
         let options = session.options(connection)?;
-        let start = from.start(options.url().path())?;
+        let start = from.start(options.url())?;
         let backend = session.connect_with(options, ending.within).await?;
         let mut wanted = Subscription::new(pattern).with_start(start);
         if let Some(queue) = queue {
@@ -235,13 +236,20 @@ impl std::str::FromStr for StartAt {
 }
 
 impl StartAt {
-    pub(crate) fn start(self, stream: &str) -> Result<Start, Failure> {
+    /// The start, at the broker of this address.
+    pub(crate) fn start(self, url: &BrokerUrl) -> Result<Start, Failure> {
         match self {
             Self::Known(start) => Ok(start),
-            Self::Number(_) if stream.is_empty() => Err(Failure::usage(
-                "--from: a number means nothing without its log: write LOG@NUMBER, or name the stream in the URL",
-            )),
-            Self::Number(number) => Ok(Start::At(Position::new(stream, number))),
+            Self::Number(number) => {
+                // Elsewhere a path names no log: a virtual host, a broker inside the process.
+                let stream = if url.scheme() == "nats+js" { url.path() } else { "" };
+                if stream.is_empty() {
+                    return Err(Failure::usage(
+                        "--from: a number means nothing without its log: write LOG@NUMBER, or name the stream in the URL",
+                    ));
+                }
+                Ok(Start::At(Position::new(stream, number)))
+            }
         }
     }
 }
@@ -286,11 +294,11 @@ mod tests {
 
     #[test]
     fn a_number_needs_a_log() {
-        assert!(StartAt::Number(7).start("").is_err());
-        assert_eq!(
-            StartAt::Number(7).start("ORDERS").unwrap(),
-            Start::At(Position::new("ORDERS", 7))
-        );
+        let start = |url: &str| StartAt::Number(7).start(&url.parse().unwrap());
+        for url in ["nats+js://h", "nats://h", "amqp://h/shop", "memory:shop"] {
+            assert!(start(url).is_err(), "{url}");
+        }
+        assert_eq!(start("nats+js://h/ORDERS").unwrap(), Start::At(Position::new("ORDERS", 7)));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub(crate) const TRIALS: &[(&str, Body)] = &[
     ("a_frozen_server_is_not_waited_for_longer_than_asked", a_frozen_server_is_not_waited_for),
     ("a_server_that_freezes_does_not_hold_the_end_up", a_server_that_freezes),
     ("a_subscriber_hears_on_after_a_restart", a_subscriber_hears_on_after_a_restart),
+    ("a_stop_waits_for_the_link", a_stop_waits_for_the_link),
     ("an_interrupt_ends_without_a_server", an_interrupt_ends_without_a_server),
 ];
 
@@ -137,6 +138,29 @@ fn a_subscriber_hears_on_after_a_restart(runtime: &Runtime) -> Result<()> {
     listening.until_remark("the broker is back")?;
     run(&["pub", "a", "again", "--url", &url])?.expect(0)?;
     assert_eq!(listening.finish()?.expect(0)?.text(), "again");
+    Ok(())
+}
+
+fn a_stop_waits_for_the_link(runtime: &Runtime) -> Result<()> {
+    let server = runtime.block_on(NatsServerOptions::new().start())?;
+    let url = server.url();
+    let mut watching = Running::start(sinew(&["beat", "watch", "--json", "--url", &url]))?;
+    watching.until_remark("watching")?;
+    for (comes_back, status) in [(true, 0), (false, 69)] {
+        let beat = ["beat", "send", "a", "--every", "1s", "--period", "30s", "--url", &url];
+        let mut heart = Running::start(sinew(&beat))?;
+        heart.until_line(&["beat/30"])?;
+        server.kill()?;
+        heart.until_remark("was not sent")?;
+        heart.signal(Signal::TERM)?;
+        if comes_back {
+            watching.until_line(&[BLIND])?;
+            runtime.block_on(server.restart())?;
+            watching.until_line(&["\"to\":\"stopped\""])?;
+        }
+        let ran = heart.finish()?.expect(status)?;
+        assert_eq!(ran.text().contains("stop"), comes_back, "{ran:?}");
+    }
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! Publish, subscribe and request, to and from the command.
-use std::{fs, process::Command, thread};
+use std::fs;
 
 use sinew_adapter_nats::NatsOptions;
 use sinew_core::{Pattern, PublishExt, Subscribe, Subscription};
@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     Body,
+    broker::{examples_of_brokers, paste},
     common::{Result, Running, Signal, run, run_with, sinew},
 };
 
@@ -152,49 +153,11 @@ fn a_payload_too_large_is_65(runtime: &Runtime) -> Result<()> {
     Ok(())
 }
 
-/// Pastes each example that talks to a server, with the port of ours in place of the usual one.
 fn every_example_ends_as_it_says(runtime: &Runtime) -> Result<()> {
     let server = runtime.block_on(NatsServerOptions::new().with_jetstream().start())?;
     runtime.block_on(crate::queues::stream(&server.url()))?;
-    let bin = std::path::Path::new(env!("CARGO_BIN_EXE_sinew")).parent().ok_or("no folder")?;
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH")?);
-    let folder = tempfile::tempdir()?;
-    let examples: Vec<String> = crate::common::examples()?
-        .into_iter()
-        .filter(|line| !["memory:", "sinew demo", "completions"].iter().any(|it| line.contains(it)))
-        .collect();
-    assert!(examples.len() >= 15, "{examples:#?}");
-    thread::scope(|scope| {
-        let runs: Vec<_> = examples
-            .iter()
-            .map(|line| {
-                let mut command = Command::new("bash");
-                let line =
-                    line.replace("127.0.0.1:4222", server.url().trim_start_matches("nats://"));
-                // Who waits for nothing need not wait for long.
-                let line = line.replace("--wait 65s", "--wait 2s");
-                command.args(["-c", &line]).env("PATH", &path).env("SINEW_URL", server.url());
-                command.current_dir(folder.path()).stdin(std::process::Stdio::null());
-                (line, scope.spawn(move || run_with(command, b"")))
-            })
-            .collect();
-        for (line, ran) in runs {
-            let ran = ran
-                .join()
-                .map_err(|_| "a thread panicked")?
-                .map_err(|err| format!("{line}: {err}"))?;
-            let allowed: &[i32] = match &line {
-                _ if line.contains("request") => &[1, 75],
-                _ if line.contains("beat check") => &[0, 1, 2, 3],
-                _ if line.contains("--expect") => &[0, 1],
-                _ if line.contains("--count 1 ") => &[0, 75],
-                _ => &[0],
-            };
-            let status = ran.status.unwrap_or(-1);
-            if !allowed.contains(&status) {
-                return Err(format!("{line}: {ran:?}").into());
-            }
-        }
-        Ok(())
-    })
+    let place = server.url().replace("nats://", "");
+    let examples = examples_of_brokers()?;
+    let ours = |line: String| line.replace("127.0.0.1:4222", &place);
+    paste(&server.url(), examples.into_iter().map(ours))
 }

@@ -1,14 +1,13 @@
 //! Logins and TLS: one clear line when refused, and no secret anywhere.
 use std::{fs, path::PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use sinew_testkit::harness::nats::NatsServerOptions;
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::{
     Body,
-    common::{Ran, Result, run},
+    broker::{Certificates, SECRET, accepted, refused},
+    common::{Result, run},
 };
 
 pub(crate) const TRIALS: &[(&str, Body)] = &[
@@ -17,25 +16,6 @@ pub(crate) const TRIALS: &[(&str, Body)] = &[
     ("a_server_that_asks_for_tls_gets_it_or_is_told", a_server_that_asks_for_tls),
     ("a_server_that_asks_for_a_certificate_gets_it", a_server_that_asks_for_a_certificate),
 ];
-
-const SECRET: &str = "hush-7431";
-
-/// A refusal: 69, one line, no secret, however much is told.
-fn refused(args: &[&str]) -> Result<Ran> {
-    let verbose = run(&[&["-vv"], args].concat())?.expect(69)?;
-    assert!(!verbose.stderr.contains(SECRET), "{verbose:?}");
-    let ran = run(args)?.expect(69)?;
-    assert!(ran.stdout.is_empty() && ran.stderr.lines().count() == 1, "{ran:?}");
-    assert!(!ran.stderr.contains(SECRET), "{ran:?}");
-    Ok(ran)
-}
-
-/// Taken in: 0, and no secret, however much is told.
-fn accepted(args: &[&str]) -> Result<()> {
-    let ran = run(&[&["-vv"], args].concat())?.expect(0)?;
-    assert!(!ran.stderr.contains(SECRET), "{ran:?}");
-    Ok(())
-}
 
 fn a_password_is_checked_and_never_shown(runtime: &Runtime) -> Result<()> {
     let server = runtime.block_on(NatsServerOptions::new().with_user("ann", SECRET).start())?;
@@ -78,39 +58,6 @@ fn a_token_is_checked_and_never_shown(runtime: &Runtime) -> Result<()> {
     refused(&["pub", "a", "x", "--url", &with(&format!("{SECRET}x"))])?;
     refused(&["pub", "a", "x", "--url", &url])?;
     Ok(())
-}
-
-/// An authority, a server's certificate and a client's, as PEM files.
-struct Certificates {
-    folder: TempDir,
-}
-
-impl Certificates {
-    fn new() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        for (ca, leaves) in [("ca", &["server", "client"][..]), ("stranger", &[])] {
-            let mut params = CertificateParams::new(Vec::<String>::new())?;
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
-            fs::write(folder.path().join(format!("{ca}.pem")), issuer.pem())?;
-            for leaf in leaves {
-                let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-                let key = KeyPair::generate()?;
-                let certificate = CertificateParams::new(names)?.signed_by(&key, &issuer)?;
-                fs::write(folder.path().join(format!("{leaf}.pem")), certificate.pem())?;
-                fs::write(folder.path().join(format!("{leaf}.key")), key.serialize_pem())?;
-            }
-        }
-        Ok(Self { folder })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).display().to_string()
-    }
 }
 
 fn a_server_that_asks_for_tls(runtime: &Runtime) -> Result<()> {

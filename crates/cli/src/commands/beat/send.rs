@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use serde::Serialize;
 use sinew_beat::{Beat, Heart, HeartOptions, MIN_INTERVAL, Process, Pulse};
-use sinew_core::AnyPublisher;
-use tokio::time::Instant;
+use sinew_core::{AnyBackend, AnyPublisher, Event, Link as _};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     args::Format,
@@ -14,7 +14,7 @@ use crate::{
     exit::{Failure, Outcome},
     interrupt::{Ending, Stop},
     json::Time,
-    session::Session,
+    session::{DRAIN, Session},
     time::{clock, parse_duration, parse_positive},
 };
 
@@ -102,31 +102,73 @@ impl Send {
                 break;
             }
         }
-        if !self.no_stop {
-            send(session, &heart, Beat::Stop).await?;
-        }
+        let stopped = if self.no_stop { Ok(()) } else { say_stop(session, &backend, &heart).await };
         session.drain(&backend).await;
+        stopped?;
         Ok(self.ending.status(stop, sent))
+    }
+}
+
+/// Says the stop, without which whoever ends well would be called down: a link that is broken is waited for as long as
+/// for a drain.
+async fn say_stop(
+    session: &Session,
+    backend: &AnyBackend,
+    heart: &Heart<AnyPublisher>,
+) -> Result<(), Failure> {
+    let deadline = Instant::now() + DRAIN;
+    let attempt = async || {
+        // Where it stays broken, the attempt says so.
+        let _ = timeout_at(deadline, is_up(backend)).await;
+        heart.send(Beat::Stop).await
+    };
+    let pulse = match attempt().await {
+        // What failed may be a beat before it, which a break of the link took along.
+        Err(_) if Instant::now() < deadline => attempt().await?,
+        pulse => pulse?,
+    };
+    tell(session, heart, Beat::Stop, pulse).map(drop)
+}
+
+/// Ends when the link is up.
+async fn is_up(backend: &AnyBackend) {
+    let mut link = backend.link().watch();
+    while let Some(Ok(event)) = link.next().await {
+        if let Event::Up { .. } = event {
+            return;
+        }
     }
 }
 
 /// Sends one; tells whether it was. A broker that is gone does not end a heart.
 async fn send(session: &Session, heart: &Heart<AnyPublisher>, beat: Beat) -> Result<bool, Failure> {
-    let output = session.output;
     match heart.send(beat).await {
-        Ok(Pulse::Sent) if output.json => {
+        Ok(pulse) => tell(session, heart, beat, pulse),
+        Err(err) => {
+            session.output.remark(format_args!("{beat} was not sent: {err}"));
+            Ok(false)
+        }
+    }
+}
+
+/// Tells of one that was sent; says whether it was.
+fn tell(
+    session: &Session,
+    heart: &Heart<AnyPublisher>,
+    beat: Beat,
+    pulse: Pulse,
+) -> Result<bool, Failure> {
+    let output = session.output;
+    match pulse {
+        Pulse::Sent if output.json => {
             let process = heart.process().as_str();
             output.object(&SentLine { time: Time::now(), process, sent: beat.to_string() })?;
             Ok(true)
         }
-        Ok(Pulse::Sent) => {
+        Pulse::Sent => {
             output.line(format_args!("{} {} {beat}", clock(SystemTime::now()), heart.subject()))?;
             Ok(true)
         }
-        Ok(_) => Ok(false),
-        Err(err) => {
-            output.remark(format_args!("{beat} was not sent: {err}"));
-            Ok(false)
-        }
+        _ => Ok(false),
     }
 }
