@@ -1,6 +1,7 @@
 //! What peers and people write: beats, and addresses of brokers.
 use sinew_beat::{Beat, MAX_PROMISE, Process};
-use sinew_connect::BrokerUrl;
+use sinew_connect::{BrokerUrl, ConnectOptions};
+use sinew_core::Error;
 
 /// A payload that is a beat promises no more than it may, and is written as one that reads the same.
 pub(crate) fn beat(data: &[u8]) {
@@ -17,15 +18,22 @@ pub(crate) fn beat(data: &[u8]) {
     }
 }
 
+fn shown(err: Error) -> String {
+    format!("{err} {err:?}")
+}
+
 /// Nothing that can be written shows a password, be it parsed or refused.
 pub(crate) fn url(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (before, after) = text.split_once('\n').unwrap_or(("ann", text));
-    let shown = match BrokerUrl::parse(&format!("nats://{before}:s3cret-of-url@{after}")) {
-        Ok(url) => format!("{url} {url:?}"),
-        Err(err) => format!("{err} {err:?}"),
-    };
-    assert!(!shown.contains("s3cret-of-url"), "{shown}");
+    for scheme in ["nats", "nats+js", "amqp", "amqps", "pyamqp"] {
+        let text = format!("{scheme}://{before}:s3cret-of-url@{after}");
+        let url = BrokerUrl::parse(&text).map_or_else(shown, |url| format!("{url} {url:?}"));
+        let options =
+            ConnectOptions::new(&text).map_or_else(shown, |options| format!("{options:?}"));
+        assert!(!url.contains("s3cret-of-url"), "{url}");
+        assert!(!options.contains("s3cret-of-url"), "{options}");
+    }
     if let Err(err) = BrokerUrl::parse(&format!("{text}s3cret-of-url")) {
         assert!(!format!("{err} {err:?}").contains("s3cret-of-url"), "{err}");
     }
