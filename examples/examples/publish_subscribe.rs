@@ -1,6 +1,7 @@
 //! Publish and subscribe over whatever broker the URL names.
 //!
-//! `SINEW_URL` says which; without it, the broker inside this process.
+//! `SINEW_URL` says which; without it, the broker inside this process. The others take a feature:
+//! `--features sinew-connect/nats,sinew-connect/amqp`.
 #![expect(clippy::print_stdout, reason = "a program to look at")]
 
 use std::{env, time::Duration};
