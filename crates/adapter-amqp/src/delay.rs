@@ -16,6 +16,8 @@ use crate::{connect::Inner, error::Cause, names, properties, publish::Outbound, 
 /// Where a parked message came from: a queue takes no exchange and no routing key back.
 const EXCHANGE: &str = "x-sinew-exchange";
 const KEY: &str = "x-sinew-routing-key";
+/// Who published it: the broker takes no other user's name from us.
+const USER: &str = "x-sinew-user-id";
 /// How long an empty delay queue stays.
 const IDLE: Duration = Duration::from_secs(60);
 /// RabbitMQ counts a time to live in 32 bits of milliseconds, and the wait until the queue goes is longer than that.
@@ -41,14 +43,19 @@ pub(crate) async fn park(
 
     let route = names::route(&message.address, inner.settings.default_exchange.as_str())?;
     let mut message = message.clone();
-    if message.properties().is_some_and(|properties| properties.ttl.is_some()) {
+    let mut user = None;
+    if message.properties().is_some_and(|it| it.ttl.is_some() || it.user_id.is_some()) {
         // It would expire while it waits.
         message.properties_mut().ttl = None;
+        user = message.properties_mut().user_id.take();
     }
     let mut properties = properties::outbound(&message, None)?;
     let mut headers = properties.headers().clone().unwrap_or_default();
     for (name, value) in [(EXCHANGE, route.exchange), (KEY, route.key)] {
         headers.insert(name.into(), AMQPValue::LongString(value.as_str().into()));
+    }
+    if let Some(user) = user {
+        headers.insert(USER.into(), AMQPValue::LongString(user.into()));
     }
     properties = properties.with_headers(headers);
     inner
@@ -71,9 +78,14 @@ pub(crate) fn origin(properties: &mut BasicProperties) -> Option<(ShortString, S
         _ => None,
     };
     let origin = (text(EXCHANGE)?, text(KEY)?);
-    let left = headers.inner().iter().filter(|(name, _)| ![EXCHANGE, KEY].contains(&name.as_str()));
+    let user = text(USER);
+    let ours = [EXCHANGE, KEY, USER];
+    let left = headers.inner().iter().filter(|(name, _)| !ours.contains(&name.as_str()));
     let left: BTreeMap<_, _> = left.map(|(name, value)| (name.clone(), value.clone())).collect();
     *properties = std::mem::take(properties).with_headers(left.into());
+    if let Some(user) = user {
+        *properties = std::mem::take(properties).with_user_id(user);
+    }
     Some(origin)
 }
 

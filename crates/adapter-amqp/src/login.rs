@@ -38,6 +38,14 @@ impl Login {
             Self::Password { .. } | Self::External => Ok(()),
         }
     }
+
+    /// Who it is, where we know.
+    pub(crate) fn user(&self) -> Option<&str> {
+        match self {
+            Self::Password { user, .. } => Some(user),
+            Self::External => None,
+        }
+    }
 }
 
 impl AuthProvider for Login {

@@ -69,6 +69,7 @@ pub(crate) struct Settings {
     pub(crate) reconnect_wait: Duration,
     pub(crate) retry_first: bool,
     pub(crate) default_exchange: ShortString,
+    pub(crate) user: Option<String>,
     pub(crate) assume_queues: bool,
     pub(crate) queue_arguments: Vec<(ShortString, Value)>,
     heartbeat: Duration,
@@ -363,6 +364,7 @@ impl AmqpOptions {
             reconnect_wait: bounded(self.reconnect_wait),
             retry_first: self.retry_first,
             default_exchange: short("exchange", &self.default_exchange)?,
+            user: self.login.user().map(str::to_owned),
             assume_queues: self.queues == QueuePolicy::Assume,
             queue_arguments: arguments
                 .map(|(name, value)| Ok((short("queue argument", name)?, value.clone())))

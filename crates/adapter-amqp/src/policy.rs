@@ -62,9 +62,9 @@ pub enum ExchangeKind {
     Topic,
     /// Subjects that are equal.
     Direct,
-    /// Nothing: each queue gets everything, whatever pattern it was bound with.
+    /// Nothing: each queue gets everything, so that `>` and `#` are all that can be wanted.
     Fanout,
-    /// Headers, by arguments of a binding that Sinew never gives: each queue gets everything.
+    /// Headers, by arguments of a binding that Sinew never gives: each queue gets everything, as above.
     Headers,
 }
 

@@ -95,6 +95,18 @@ fn expiration(ttl: Duration) -> Result<ShortString, Cause> {
     }
 }
 
+/// Refuses another user than the one who is logged in. RabbitMQ does so as well, at the cost of the channel and of every
+/// confirm that is awaited on it.
+pub(crate) fn check_user(wire: &BasicProperties, logged_in: Option<&str>) -> Result<(), Cause> {
+    match wire.user_id() {
+        Some(claimed) if logged_in != Some(claimed.as_str()) => Err(Cause::plain(
+            ErrorKind::Denied,
+            "RabbitMQ takes no other user id than the user who is logged in, by name and password",
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// What came in under `address`, and how many headers were left out of it.
 pub(crate) fn inbound(wire: &BasicProperties, body: Vec<u8>, address: Address) -> (Message, usize) {
     let mut message = Message::to(address, body);
@@ -141,7 +153,7 @@ mod tests {
 
     use lapin::types::{AMQPValue, FieldTable};
     use proptest::prelude::*;
-    use sinew_core::{ReplyTo, Subject};
+    use sinew_core::{ReplyTo, Subject, Value};
 
     use super::*;
 
@@ -187,8 +199,6 @@ mod tests {
         assert_eq!(there_and_back(&sent), sent);
     }
 
-    use sinew_core::Value;
-
     #[test]
     fn a_text_of_more_than_255_bytes_is_refused_by_name() {
         let long = "é".repeat(128);
@@ -227,6 +237,16 @@ mod tests {
     fn a_time_before_1970_is_refused() {
         let before = UNIX_EPOCH - Duration::from_secs(1);
         assert_eq!(refusal(&plain().with_timestamp(before)), ErrorKind::InvalidOptions);
+    }
+
+    #[test]
+    fn nobody_claims_to_be_somebody_else() {
+        let claims = outbound(&plain().with_user_id("ann"), None).unwrap();
+        assert!(check_user(&claims, Some("ann")).is_ok());
+        for other in [Some("bob"), None] {
+            assert_eq!(check_user(&claims, other).unwrap_err().kind(), ErrorKind::Denied);
+        }
+        assert!(check_user(&outbound(&plain(), None).unwrap(), None).is_ok());
     }
 
     #[test]

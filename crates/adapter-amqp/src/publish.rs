@@ -122,6 +122,7 @@ impl Inner {
         let route = names::route(&message.address, self.settings.default_exchange.as_str())?;
         let mandatory = message.properties().is_some_and(|properties| properties.must_route);
         let mut properties = properties::outbound(message, route.correlation_id)?;
+        properties::check_user(&properties, self.settings.user.as_deref())?;
         if mandatory && properties.message_id().is_none() {
             properties = properties.with_message_id(self.publishes.unique_id().into());
         }
