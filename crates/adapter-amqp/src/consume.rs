@@ -6,9 +6,7 @@ use lapin::{
     options::{BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
     types::{FieldTable, ShortString},
 };
-use sinew_core::{
-    Buffer as Bounds, Consume, Consumption, Delivery, Incoming, Lifetime, Overflow, Result,
-};
+use sinew_core::{Buffer, Consume, Consumption, Delivery, Incoming, Lifetime, Overflow, Result};
 use tokio::sync::mpsc::{self, Sender};
 
 use crate::{
@@ -41,7 +39,7 @@ impl Consume for Amqp {
 async fn open(inner: Arc<Inner>, wanted: Consumption) -> Result<Incoming<Delivery>, Cause> {
     inner.check_open()?;
     let prefetch = wanted.prefetch.max(1);
-    let bounds = Bounds::default()
+    let bounds = Buffer::default()
         .with_messages(usize::from(prefetch))
         .with_bytes(usize::MAX)
         .with_overflow(Overflow::Block);

@@ -1,13 +1,13 @@
 //! What runs an intake from outside: its owner and the drain.
 use std::sync::{Arc, PoisonError, Weak};
 
-use sinew_core::{Buffer as Bounds, Incoming};
+use sinew_core::{Buffer, Incoming, IntakeBuffer, IntakeReader};
 use tokio::sync::{Notify, watch};
 
-use crate::{
-    buffer::{Buffer, Reader},
-    connect::Inner,
-};
+use crate::connect::Inner;
+
+/// What an intake is called in errors.
+const INTAKE: &str = "amqp intake";
 
 /// An intake, whatever it yields.
 pub(crate) trait Intake: Send + Sync {
@@ -20,13 +20,14 @@ pub(crate) trait Intake: Send + Sync {
 /// The handle of an intake, shared by its task, its owner and the connection.
 #[derive(Debug)]
 pub(crate) struct Control<T> {
-    pub(crate) buffer: Arc<Buffer<T>>,
+    pub(crate) buffer: Arc<IntakeBuffer<T>>,
     stop: Notify,
 }
 
-impl<T: Send + Unpin + 'static> Control<T> {
-    pub(crate) fn new(bounds: Bounds) -> Arc<Self> {
-        Arc::new(Self { buffer: Buffer::new(bounds), stop: Notify::new() })
+impl<T: Send + 'static> Control<T> {
+    pub(crate) fn new(bounds: Buffer) -> Arc<Self> {
+        let buffer = Arc::new(IntakeBuffer::new(bounds, INTAKE));
+        Arc::new(Self { buffer, stop: Notify::new() })
     }
 
     /// Ends once it was told to stop.
@@ -36,7 +37,7 @@ impl<T: Send + Unpin + 'static> Control<T> {
 
     /// The reader's end; dropped, it stops the intake.
     pub(crate) fn incoming(self: Arc<Self>) -> Incoming<T> {
-        let reader = Reader::new(Arc::clone(&self.buffer));
+        let reader = IntakeReader::new(Arc::clone(&self.buffer));
         Incoming::new(reader, move || self.stop.notify_one())
     }
 }

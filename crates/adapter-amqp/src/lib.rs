@@ -3,7 +3,6 @@
 
 mod acks;
 mod backoff;
-mod buffer;
 mod connect;
 mod consume;
 mod control;

@@ -1,9 +1,7 @@
 //! The link: both connections seen as one, and how it ends.
 use std::{sync::Arc, time::Duration};
 
-use sinew_core::{
-    Backend, Buffer as Bounds, Capabilities, Error, ErrorKind, Event, Incoming, Link, Result,
-};
+use sinew_core::{Backend, Buffer, Capabilities, Error, ErrorKind, Event, Incoming, Link, Result};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{Amqp, connect::Inner, control::Control, error::Cause, supervisor::Line};
@@ -98,7 +96,7 @@ impl Told {
 
 impl Link for Amqp {
     fn watch(&self) -> Incoming<()> {
-        let control = Control::new(Bounds::default());
+        let control = Control::new(Buffer::default());
         let told = Arc::clone(&control);
         let watcher = Watcher {
             publishing: self.inner.publishing.line.clone(),

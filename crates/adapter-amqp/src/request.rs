@@ -15,21 +15,16 @@ use lapin::{
     options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions},
     types::{FieldTable, ShortString},
 };
-use sinew_core::{Buffer as Bounds, Error, ErrorKind, Incoming, Message, Request, Result, Sent};
+use sinew_core::{
+    Buffer, Error, ErrorKind, Incoming, IntakeBuffer, IntakeReader, Message, Request, Result, Sent,
+};
 use tokio::sync::{
     Mutex as AsyncMutex,
     mpsc::{self, Receiver, Sender},
 };
 
 use crate::{
-    Amqp,
-    buffer::{Buffer, Reader},
-    connect::Inner,
-    error::Cause,
-    inbound,
-    publish::Outbound,
-    queues,
-    session::Session,
+    Amqp, connect::Inner, error::Cause, inbound, publish::Outbound, queues, session::Session,
 };
 
 const OPERATION: &str = "amqp request";
@@ -42,7 +37,7 @@ const WINDOW: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Requesting {
     desk: AsyncMutex<Option<Arc<Desk>>>,
-    slots: Mutex<HashMap<u64, Arc<Buffer<Message>>>>,
+    slots: Mutex<HashMap<u64, Arc<IntakeBuffer<Message>>>>,
     next: AtomicU64,
     /// Part of every correlation id, so that none is used twice, by whatever link.
     origin: String,
@@ -60,13 +55,13 @@ impl Default for Requesting {
 }
 
 impl Requesting {
-    fn slots(&self) -> MutexGuard<'_, HashMap<u64, Arc<Buffer<Message>>>> {
+    fn slots(&self) -> MutexGuard<'_, HashMap<u64, Arc<IntakeBuffer<Message>>>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self) -> (u64, Arc<Buffer<Message>>) {
+    fn open(&self) -> (u64, Arc<IntakeBuffer<Message>>) {
         let token = self.next.fetch_add(1, Ordering::Relaxed);
-        let replies = Buffer::new(Bounds::default());
+        let replies = Arc::new(IntakeBuffer::new(Buffer::default(), OPERATION));
         self.slots().insert(token, Arc::clone(&replies));
         (token, replies)
     }
@@ -89,7 +84,7 @@ impl Requesting {
         id.strip_prefix(&*self.origin)?.strip_prefix('-')?.parse().ok()
     }
 
-    fn slot(&self, token: u64) -> Option<Arc<Buffer<Message>>> {
+    fn slot(&self, token: u64) -> Option<Arc<IntakeBuffer<Message>>> {
         self.slots().get(&token).cloned()
     }
 
@@ -285,7 +280,8 @@ impl Request for Amqp {
             .with_reply_to(REPLY_TO.into())
             .with_correlation_id(inner.requests.correlation(token).into());
         let shared = Arc::clone(inner);
-        let incoming = Incoming::new(Reader::new(replies), move || shared.requests.close(token));
+        let incoming =
+            Incoming::new(IntakeReader::new(replies), move || shared.requests.close(token));
         let asking = {
             let inner = Arc::clone(inner);
             async move { inner.ask(outbound, token).await }

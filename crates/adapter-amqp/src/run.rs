@@ -25,7 +25,7 @@ const LEAVE: Duration = Duration::from_secs(1);
 /// What becomes of the messages, and where they come from.
 pub(crate) trait Source: Send + 'static {
     /// What the intake yields.
-    type Item: Send + Unpin + 'static;
+    type Item: Send + 'static;
     /// The verb, as errors name it.
     const OPERATION: &'static str;
 
