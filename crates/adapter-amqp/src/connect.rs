@@ -16,6 +16,7 @@ use sinew_core::{
 use tokio::{
     runtime::Handle,
     sync::watch,
+    task::{JoinError, JoinHandle},
     time::{sleep, timeout},
     try_join,
 };
@@ -24,10 +25,10 @@ use crate::{
     AmqpOptions,
     backoff::Backoff,
     control::Intake,
-    declare::Declarations,
     delay,
     dial::{Dialed, Door},
     error::Cause,
+    ids::Ids,
     link::Phase,
     options::Settings,
     publish::Publishing,
@@ -59,7 +60,7 @@ pub(crate) struct Inner {
     pub(crate) consuming: Kept,
     pub(crate) publishes: Publishing,
     pub(crate) requests: Requesting,
-    pub(crate) declarations: Declarations,
+    pub(crate) ids: Ids,
     pub(crate) phase: watch::Sender<Phase>,
     /// Set when both connections are closed.
     pub(crate) ended: watch::Sender<bool>,
@@ -210,7 +211,7 @@ impl Amqp {
         let inner = Arc::new(Inner {
             publishes: Publishing::new(&settings),
             requests: Requesting::default(),
-            declarations: Declarations::new(),
+            ids: Ids::new(),
             settings,
             publishing,
             consuming,
@@ -256,13 +257,38 @@ impl Inner {
         &self,
         work: impl Future<Output = Result<T, Cause>> + Send + 'static,
     ) -> Result<T, Cause> {
-        match self.handle.spawn(work).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Cause::plain(
-                ErrorKind::Closed,
-                "the runtime that the connection was made on is gone",
-            )),
+        ended(self.handle.spawn(work).await)
+    }
+
+    /// As [`Inner::at_home`], but a caller who goes away ends it.
+    pub(crate) async fn while_wanted<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Cause>> + Send + 'static,
+    ) -> Result<T, Cause> {
+        let mut work = Wanted(self.handle.spawn(work));
+        ended((&mut work.0).await)
+    }
+}
+
+/// A task that ends with this.
+struct Wanted<T>(JoinHandle<T>);
+
+impl<T> Drop for Wanted<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn ended<T>(outcome: Result<Result<T, Cause>, JoinError>) -> Result<T, Cause> {
+    match outcome {
+        Ok(outcome) => outcome,
+        Err(err) if err.is_panic() => {
+            Err(Cause::plain(ErrorKind::Internal, "a task of the adapter panicked"))
         }
+        Err(_) => Err(Cause::plain(
+            ErrorKind::Closed,
+            "the runtime that the connection was made on is gone",
+        )),
     }
 }
 

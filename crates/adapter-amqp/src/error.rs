@@ -101,6 +101,11 @@ impl Cause {
         }
     }
 
+    /// The same, told as `kind`: where it happened makes it something else.
+    pub(crate) fn as_kind(self, kind: ErrorKind) -> Self {
+        Self::Given { kind, detail: self.detail() }
+    }
+
     /// One line for a log.
     pub(crate) fn describe(&self) -> String {
         self.detail()
@@ -235,6 +240,10 @@ fn client_detail(err: &lapin::Error) -> String {
         ClientKind::ProtocolError(said) => {
             format!("the broker says {}: {}", said.get_id(), said.get_message())
         }
+        ClientKind::ChannelsLimitReached => {
+            "every channel that the broker allows a connection is in use".into()
+        }
+        ClientKind::SerialisationError(_) => "the client cannot put it into a frame".into(),
         ClientKind::IOError(_) | ClientKind::MissingHeartbeatError => "the link broke".into(),
         ClientKind::InvalidProtocolVersion(_) | ClientKind::ParsingError(_) => {
             "what answered is no AMQP 0-9-1 broker".into()

@@ -1,35 +1,31 @@
-//! A channel that publishes to one exchange, with confirms: what goes wrong there costs no other exchange's messages.
+//! A channel that publishes to one exchange: what goes wrong there costs no other exchange's messages.
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     pin::Pin,
     sync::{Arc, Weak},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use lapin::{
-    Channel, Confirmation,
-    message::BasicReturnMessage,
-    options::{BasicPublishOptions, ConfirmSelectOptions},
-    types::ShortString,
-};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
+use lapin::{Confirmation, message::BasicReturnMessage, types::ShortString};
 use sinew_core::{ErrorKind, Sent};
 use tokio::{
     sync::{
         OwnedSemaphorePermit,
-        mpsc::{self, Receiver, Sender},
+        mpsc::{self, UnboundedReceiver, UnboundedSender},
         oneshot,
     },
-    time::{Instant, MissedTickBehavior, interval},
+    task::coop::unconstrained,
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
     connect::Inner,
     error::Cause,
-    publish::Outbound,
     returns::{Returned, Returns},
     session::Session,
+    wire::{Confirmed, Outbound, Wire},
 };
 
 /// How often overdue answers are given up: deadlines are kept to this.
@@ -40,12 +36,23 @@ const BATCH: usize = 256;
 /// Whether the broker has taken a message, or why not.
 pub(crate) type Answer = Result<(), Cause>;
 
-/// One channel and the task that reads its confirms. It ends with the last handle.
+/// One channel and the task that reads its confirms. It ends with the last handle, once all is confirmed.
 #[derive(Debug)]
 pub(crate) struct Lane {
     generation: u64,
-    channel: Channel,
-    confirms: Sender<InFlight>,
+    wire: Arc<Wire>,
+    /// Bounded by the places in the window, and by who flushes.
+    jobs: UnboundedSender<Job>,
+    /// Shared with every message in flight.
+    flying: Arc<()>,
+    inner: Weak<Inner>,
+}
+
+#[derive(Debug)]
+enum Job {
+    Confirm(InFlight),
+    /// Wants to know when all that came before is answered.
+    Flush(oneshot::Sender<()>),
 }
 
 /// A message that the client has, until the broker has confirmed it.
@@ -54,80 +61,126 @@ struct InFlight {
     /// Set where it must be routed.
     routed: Option<Returned>,
     answer: oneshot::Sender<Answer>,
-    place: OwnedSemaphorePermit,
+    hold: Hold,
 }
 
-/// All the way from the client's hands to the broker's answer.
-type Confirmed = BoxFuture<'static, lapin::Result<Confirmation>>;
+/// What a message takes up for as long as the client has it.
+#[derive(Debug)]
+struct Hold {
+    _place: OwnedSemaphorePermit,
+    _flying: Arc<()>,
+}
+
+impl std::fmt::Debug for InFlight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InFlight").field("routed", &self.routed).finish_non_exhaustive()
+    }
+}
 
 impl Lane {
-    pub(crate) async fn open(
-        inner: &Arc<Inner>,
-        session: &Session,
-        exchange: ShortString,
-    ) -> Result<Arc<Self>, Cause> {
-        let channel = session.channel().await?;
-        session.ask(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        // As many as there are places, so that there is always room.
-        let (confirms, in_flight) = mpsc::channel(inner.settings.confirm_window);
+    pub(crate) async fn open(inner: &Arc<Inner>, session: &Session) -> Result<Arc<Self>, Cause> {
+        let wire = Arc::new(Wire::open(session).await?);
+        let (jobs, received) = mpsc::unbounded_channel();
         let reader = Reader {
-            channel: channel.clone(),
-            exchange,
-            in_flight,
+            wire: Arc::clone(&wire),
+            jobs: received,
             answer_timeout: inner.settings.answer_timeout,
+            clogged: inner.publishes.places() / 2,
             confirmed: FuturesUnordered::new(),
             waiting: BTreeMap::new(),
+            flushes: VecDeque::new(),
             next: 0,
             returns: Returns::default(),
             inner: Arc::downgrade(inner),
         };
         inner.handle.spawn(reader.run());
-        Ok(Arc::new(Self { generation: session.generation(), channel, confirms }))
+        Ok(Arc::new(Self {
+            generation: session.generation(),
+            wire,
+            jobs,
+            flying: Arc::default(),
+            inner: Arc::downgrade(inner),
+        }))
     }
 
     /// Whether a message can be handed over to it.
     pub(crate) fn is_open(&self, session: &Session) -> bool {
-        self.generation == session.generation() && self.channel.status().connected()
+        self.generation == session.generation() && self.wire.is_open()
     }
 
-    /// Hands a message to the client. When this ends well, the client has it; the answer comes later.
+    /// Whether nothing is in flight.
+    pub(crate) fn is_idle(&self) -> bool {
+        Arc::strong_count(&self.flying) == 1
+    }
+
+    /// Hands a message to the client. When this ends well, the client has it; the outcome comes later.
     pub(crate) fn publish(
         &self,
         outbound: Outbound,
         place: OwnedSemaphorePermit,
-    ) -> Result<oneshot::Receiver<Answer>, Cause> {
-        let Outbound { exchange, key, mandatory, properties, payload } = outbound;
-        let routed = mandatory.then(|| Returned {
-            id: properties.message_id().as_ref().map_or("", ShortString::as_str).into(),
-            key: key.as_str().into(),
+    ) -> Result<Outcome, Cause> {
+        let routed = outbound.mandatory.then(|| Returned {
+            id: outbound.properties.message_id().as_ref().map_or("", ShortString::as_str).into(),
+            key: outbound.key.as_str().into(),
         });
-        let channel = self.channel.clone();
-        let mut confirmed: Confirmed = Box::pin(async move {
-            let options = BasicPublishOptions { mandatory, immediate: false };
-            channel.basic_publish(exchange, key, options, &payload, properties).await?.await
-        });
-        // The first look hands it over; it need not be on the wire before the next one is. Whoever waits looks again.
-        let mut nobody = Context::from_waker(Waker::noop());
-        if let Poll::Ready(outcome) = confirmed.as_mut().poll(&mut nobody) {
-            confirmed = Box::pin(std::future::ready(Ok(outcome?)));
-        }
+        let hold = Hold { _place: place, _flying: Arc::clone(&self.flying) };
         let (answer, outcome) = oneshot::channel();
-        let in_flight = InFlight { confirmed, routed, answer, place };
-        // There is room for as many as there are places, and the task lives as long as this.
-        self.confirms.try_send(in_flight).map_err(|_| Cause::broke())?;
-        Ok(outcome)
+        self.wire.hand_over(outbound, |confirmed| {
+            let job = Job::Confirm(InFlight { confirmed, routed, answer, hold });
+            self.jobs.send(job).map_err(|_| Cause::broke())
+        })?;
+        Ok(Outcome { answer: outcome, inner: Weak::clone(&self.inner) })
+    }
+
+    /// Ends when all that was handed over before is answered, which takes as long as an answer may at most.
+    pub(crate) fn flushed(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (done, flushed) = oneshot::channel();
+        // It fails when the lane is gone, and everything on it is answered.
+        let _ = self.jobs.send(Job::Flush(done));
+        async move { drop(flushed.await) }
+    }
+}
+
+/// What the broker will say of a message. A failure that nobody looks at is told by the next flush.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    answer: oneshot::Receiver<Answer>,
+    inner: Weak<Inner>,
+}
+
+impl Future for Outcome {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        // Not a matter of the caller's fair share: an answer that is there is there at the first look.
+        let answer = Pin::new(&mut unconstrained(&mut self.answer)).poll(cx);
+        // A lane that ended without an answer has lost its link.
+        answer.map(|answer| answer.unwrap_or_else(|_| Err(Cause::broke())))
+    }
+}
+
+impl Drop for Outcome {
+    fn drop(&mut self) {
+        if let Ok(Err(cause)) = self.answer.try_recv()
+            && let Some(inner) = self.inner.upgrade()
+        {
+            inner.publishes.keep_unread(cause);
+        }
     }
 }
 
 /// Reads the confirms of one channel.
 struct Reader {
-    channel: Channel,
-    exchange: ShortString,
-    in_flight: Receiver<InFlight>,
+    wire: Arc<Wire>,
+    jobs: UnboundedReceiver<Job>,
     answer_timeout: Duration,
+    /// With more than this many places taken by messages that are overdue, the channel is given up.
+    clogged: usize,
     confirmed: FuturesUnordered<Numbered>,
     /// Who waits, in the order of their deadlines.
     waiting: BTreeMap<u64, Waiting>,
+    /// Who waits for all before a number.
+    flushes: VecDeque<(u64, oneshot::Sender<()>)>,
     next: u64,
     returns: Returns,
     inner: Weak<Inner>,
@@ -135,25 +188,28 @@ struct Reader {
 
 struct Waiting {
     answer: oneshot::Sender<Answer>,
-    routed: Option<Returned>,
     deadline: Instant,
 }
 
-/// What was confirmed, and the place that it held.
+/// What the client will say of a message.
 struct Numbered {
     number: u64,
     confirmed: Confirmed,
-    place: Option<OwnedSemaphorePermit>,
+    /// Taken out with the outcome.
+    rest: Option<(Option<Returned>, Hold)>,
 }
 
 impl Future for Numbered {
-    type Output = (u64, lapin::Result<Confirmation>, Option<OwnedSemaphorePermit>);
+    type Output = (u64, lapin::Result<Confirmation>, Option<(Option<Returned>, Hold)>);
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        this.confirmed.as_mut().poll(cx).map(|outcome| (this.number, outcome, this.place.take()))
+        this.confirmed.as_mut().poll(cx).map(|outcome| (this.number, outcome, this.rest.take()))
     }
 }
+
+/// A message that the broker has taken, and may have returned.
+type Routed = (Option<oneshot::Sender<Answer>>, Returned);
 
 impl Reader {
     async fn run(mut self) {
@@ -163,66 +219,75 @@ impl Reader {
         let mut open = true;
         while open || !self.confirmed.is_empty() {
             tokio::select! {
-                count = self.in_flight.recv_many(&mut batch, BATCH), if open => {
+                count = self.jobs.recv_many(&mut batch, BATCH), if open => {
                     open = count > 0;
-                    batch.drain(..).for_each(|it| self.add(it));
+                    batch.drain(..).for_each(|job| self.take(job));
                 }
                 Some(done) = self.confirmed.next(), if !self.confirmed.is_empty() => {
                     self.settle(done);
                 }
-                _ = tick.tick() => self.sweep(),
+                _ = tick.tick(), if !self.waiting.is_empty() => {
+                    self.sweep();
+                    if self.is_clogged() {
+                        unclog(&self.wire, self.answer_timeout).await;
+                    }
+                }
             }
+            self.tell_flushes();
         }
     }
 
-    fn add(&mut self, in_flight: InFlight) {
-        let InFlight { confirmed, routed, answer, place } = in_flight;
-        let number = self.next;
-        self.next += 1;
-        let deadline = Instant::now() + self.answer_timeout;
-        self.waiting.insert(number, Waiting { answer, routed, deadline });
-        self.confirmed.push(Numbered { number, confirmed, place: Some(place) });
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Confirm(InFlight { confirmed, routed, answer, hold }) => {
+                let number = self.next;
+                self.next += 1;
+                let deadline = Instant::now() + self.answer_timeout;
+                self.waiting.insert(number, Waiting { answer, deadline });
+                let rest = Some((routed, hold));
+                self.confirmed.push(Numbered { number, confirmed, rest });
+            }
+            Job::Flush(done) => self.flushes.push_back((self.next, done)),
+        }
     }
 
     /// Settles `first` and all that is there with it.
     ///
-    /// The client completes the confirms of one frame one after the other, and gives the returned messages to any of
-    /// them: so a message that must be routed waits until all of them are read.
+    /// A confirm may bring along what the broker returned of any other message: so one of a message that must be routed
+    /// waits until all that the client says at once is read.
     fn settle(&mut self, first: <Numbered as Future>::Output) {
         let mut routed = Vec::new();
-        let mut next = Some(first);
-        loop {
-            while let Some((number, outcome, place)) = next {
-                self.note(number, outcome, &mut routed);
-                drop(place);
-                next = self.confirmed.next().now_or_never().flatten();
-            }
-            if routed.is_empty() {
-                return;
-            }
-            // The lock that this takes is held until the last confirm of a frame is completed.
-            drop(self.channel.wait_for_confirms().now_or_never());
-            while let Ok(in_flight) = self.in_flight.try_recv() {
-                self.add(in_flight);
-            }
-            next = self.confirmed.next().now_or_never().flatten();
-            if next.is_none() {
-                break;
+        self.note(first, &mut routed);
+        self.read(&mut routed);
+        if routed.is_empty() {
+            return;
+        }
+        self.wire.fence();
+        while let Ok(job) = self.jobs.try_recv() {
+            self.take(job);
+        }
+        self.read(&mut routed);
+        for (asker, message) in routed {
+            let is_returned = self.returns.take(&message);
+            if let Some(asker) = asker {
+                self.answer(asker, if is_returned { Err(unroutable()) } else { Ok(()) });
             }
         }
-        for (waiting, message) in routed {
-            let outcome = if self.returns.take(&message) { Err(unroutable()) } else { Ok(()) };
-            self.answer(waiting, outcome);
+    }
+
+    fn read(&mut self, routed: &mut Vec<Routed>) {
+        while let Some(Some(done)) = self.confirmed.next().now_or_never() {
+            self.note(done, routed);
         }
     }
 
     fn note(
         &mut self,
-        number: u64,
-        outcome: lapin::Result<Confirmation>,
-        routed: &mut Vec<(oneshot::Sender<Answer>, Returned)>,
+        (number, outcome, rest): <Numbered as Future>::Output,
+        routed: &mut Vec<Routed>,
     ) {
-        let waiting = self.waiting.remove(&number);
+        let asker = self.waiting.remove(&number).map(|waiting| waiting.answer);
+        let message = rest.and_then(|(message, _hold)| message);
         let answer = match outcome {
             Ok(Confirmation::Ack(returned)) => {
                 self.note_returned(returned);
@@ -235,13 +300,11 @@ impl Reader {
             Ok(Confirmation::NotRequested) => Err(Cause::broke()),
             Err(err) => Err(Cause::after_sending(err)),
         };
-        if answer.as_ref().is_err_and(|cause| cause.kind() == ErrorKind::NotFound) {
-            self.forget_exchange();
-        }
-        let Some(Waiting { answer: asker, routed: message, .. }) = waiting else { return };
-        match (message, answer) {
-            (Some(message), Ok(())) => routed.push((asker, message)),
-            (_, answer) => self.answer(asker, answer),
+        match (message, answer, asker) {
+            // Even with nobody left to tell, what was returned of it is not another's.
+            (Some(message), Ok(()), asker) => routed.push((asker, message)),
+            (_, answer, Some(asker)) => self.answer(asker, answer),
+            (_, _, None) => {}
         }
     }
 
@@ -262,6 +325,24 @@ impl Reader {
         }
     }
 
+    /// Whether messages that are overdue take half of the places.
+    fn is_clogged(&self) -> bool {
+        let overdue = self.confirmed.len().saturating_sub(self.waiting.len());
+        overdue > self.clogged && self.wire.is_open()
+    }
+
+    fn tell_flushes(&mut self) {
+        let first = self.waiting.first_key_value().map(|(number, _)| *number);
+        while let Some((number, _)) = self.flushes.front()
+            && first.is_none_or(|first| first >= *number)
+        {
+            if let Some((_, done)) = self.flushes.pop_front() {
+                // Whoever flushed may have gone away.
+                let _ = done.send(());
+            }
+        }
+    }
+
     /// Tells whoever published; a failure that nobody hears is kept for the next flush.
     fn answer(&self, asker: oneshot::Sender<Answer>, answer: Answer) {
         if let Err(Err(cause)) = asker.send(answer)
@@ -270,14 +351,13 @@ impl Reader {
             inner.publishes.keep_unread(cause);
         }
     }
+}
 
-    fn forget_exchange(&self) {
-        if let Some(inner) = self.inner.upgrade() {
-            let exchange = self.exchange.clone();
-            let handle = inner.handle.clone();
-            handle.spawn(async move { inner.forget_exchange(&exchange).await });
-        }
-    }
+/// Gives up a channel: a broker that never confirms, as one whose queue has lost its majority, would take every place.
+async fn unclog(wire: &Wire, within: Duration) {
+    tracing::warn!("the broker does not confirm what is published; the channel is given up");
+    // Where this is not answered either, the heartbeats will tell.
+    drop(timeout(within, wire.channel().close(200, "OK".into())).await);
 }
 
 const fn unroutable() -> Cause {

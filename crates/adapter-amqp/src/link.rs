@@ -4,17 +4,28 @@ use std::{sync::Arc, time::Duration};
 use sinew_core::{Backend, Buffer, Capabilities, Error, ErrorKind, Event, Incoming, Link, Result};
 use tokio::{sync::watch, time::timeout};
 
-use crate::{Amqp, connect::Inner, control::Control, error::Cause, supervisor::Line};
+use crate::{Amqp, connect::Inner, control::{Control, Filler}, error::Cause, supervisor::Line};
+
+const DRAIN: &str = "amqp drain";
 
 /// From the first handle to the end.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Phase {
     Open,
-    /// Takes no new intake, and no message.
+    /// Takes no new intake; a handler that finishes may still publish.
     Draining,
-    Closed {
-        in_time: bool,
-    },
+    Closed(Option<LeftOver>),
+}
+
+/// What a drain could not see to the end of.
+#[derive(Clone, Debug)]
+pub(crate) enum LeftOver {
+    /// This many were not settled.
+    Deliveries(usize),
+    /// It ran out of time before all publishes were answered.
+    Publishes,
+    /// What became of a publish that nobody asked about.
+    Failure(Cause),
 }
 
 impl Inner {
@@ -22,7 +33,7 @@ impl Inner {
     pub(crate) fn check_open(&self) -> Result<(), Cause> {
         match *self.phase.borrow() {
             Phase::Open => Ok(()),
-            Phase::Draining | Phase::Closed { .. } => Err(Cause::closed()),
+            Phase::Draining | Phase::Closed(_) => Err(Cause::closed()),
         }
     }
 
@@ -30,37 +41,52 @@ impl Inner {
     pub(crate) fn check_publishing(&self) -> Result<(), Cause> {
         match *self.phase.borrow() {
             Phase::Open | Phase::Draining => Ok(()),
-            Phase::Closed { .. } => Err(Cause::closed()),
+            Phase::Closed(_) => Err(Cause::closed()),
         }
     }
 
     /// Ends both connections. Everything here is bounded by `within`, and by the wait for a goodbye.
     async fn end(&self, within: Duration) {
+        let mut unsettled = self.unsettled.subscribe();
         let finish = async {
             for intake in self.intakes() {
                 intake.stop();
             }
-            self.unsettled.subscribe().wait_for(|left| *left == 0).await.is_ok()
-                && self.flush_all().await.is_ok()
+            // The sender is ours.
+            let _ = unsettled.wait_for(|left| *left == 0).await;
+            self.flush_all().await
         };
-        let in_time = timeout(within, finish).await.unwrap_or(false);
+        let left = match timeout(within, finish).await {
+            Ok(Ok(())) => None,
+            Ok(Err(cause)) => Some(LeftOver::Failure(cause)),
+            Err(_) => Some(match *self.unsettled.borrow() {
+                0 => LeftOver::Publishes,
+                left => LeftOver::Deliveries(left),
+            }),
+        };
         for intake in self.intakes() {
             intake.end();
         }
         // Before anyone can know of the end: nothing is handed over after it.
-        self.phase.send_replace(Phase::Closed { in_time });
+        self.phase.send_replace(Phase::Closed(left));
         tokio::join!(self.consuming.close(), self.publishing.close());
-        self.ended.send_replace(true);
     }
 
-    /// What a drain that ran out of time left behind.
-    fn left_over(&self) -> Error {
-        let left = *self.unsettled.borrow();
-        Error::new(ErrorKind::Timeout, "amqp drain").with_detail(if left > 0 {
-            format!("{left} deliveries were not settled; they will be delivered again")
-        } else {
-            "the broker did not confirm what was published last".to_owned()
-        })
+    /// How a drain went.
+    fn outcome(&self) -> Result<()> {
+        let late = |detail: String| Error::new(ErrorKind::Timeout, DRAIN).with_detail(detail);
+        match &*self.phase.borrow() {
+            Phase::Closed(Some(LeftOver::Deliveries(left))) => Err(late(format!(
+                "{left} deliveries were not settled; they will be delivered again"
+            ))),
+            Phase::Closed(Some(LeftOver::Publishes)) => {
+                Err(late("the broker did not confirm what was published last".to_owned()))
+            }
+            Phase::Closed(Some(LeftOver::Failure(cause))) => {
+                Err(cause.clone().during(DRAIN).into())
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -97,7 +123,7 @@ impl Told {
 impl Link for Amqp {
     fn watch(&self) -> Incoming<()> {
         let control = Control::new(Buffer::default());
-        let told = Arc::clone(&control);
+        let told = Filler::new(&control, "amqp link");
         let watcher = Watcher {
             publishing: self.inner.publishing.line.clone(),
             consuming: self.inner.consuming.line.clone(),
@@ -108,7 +134,7 @@ impl Link for Amqp {
 
     async fn drain(&self, within: Duration) -> Result<()> {
         let first = self.inner.phase.send_if_modified(|phase| {
-            let open = *phase == Phase::Open;
+            let open = matches!(phase, Phase::Open);
             if open {
                 *phase = Phase::Draining;
             }
@@ -116,15 +142,20 @@ impl Link for Amqp {
         });
         if first {
             let inner = Arc::clone(&self.inner);
-            self.inner.handle.spawn(async move { inner.end(within).await });
+            let ending = self.inner.handle.spawn(async move {
+                inner.end(within).await;
+                inner.ended.send_replace(true);
+            });
+            // A caller who goes away leaves it to end by itself; a runtime that is gone has ended everything.
+            if ending.await.is_err() {
+                self.inner.phase.send_replace(Phase::Closed(None));
+                self.inner.ended.send_replace(true);
+            }
         }
         let mut ended = self.inner.ended.subscribe();
         // The sender is ours.
         let _ = ended.wait_for(|ended| *ended).await;
-        match *self.inner.phase.borrow() {
-            Phase::Closed { in_time: false } => Err(self.inner.left_over()),
-            _ => Ok(()),
-        }
+        self.inner.outcome()
     }
 }
 
@@ -135,7 +166,7 @@ struct Watcher {
 
 impl Watcher {
     /// Tells of the link until it is closed, or nobody listens.
-    async fn run(mut self, told: Arc<Control<()>>) {
+    async fn run(mut self, told: Filler<()>) {
         let mut seen = self.look();
         let is_final = |watcher: &Self| {
             watcher.publishing.borrow().is_final() || watcher.consuming.borrow().is_final()

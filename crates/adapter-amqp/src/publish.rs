@@ -1,18 +1,14 @@
 //! Publishing: pipelined, bounded, and confirmed.
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
-use lapin::{BasicProperties, types::ShortString};
+use lapin::types::ShortString;
 use sinew_core::{Error, ErrorKind, Message, Pending, Publish, Receipt, Result};
 use tokio::{
-    sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, oneshot},
-    task::unconstrained,
+    sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
@@ -20,29 +16,19 @@ use crate::{
     Amqp,
     connect::Inner,
     error::Cause,
-    lane::{Answer, Lane},
+    lane::{Lane, Outcome},
     names,
     options::Settings,
-    properties, queues,
+    properties,
     session::Session,
+    wire::Outbound,
 };
 
 const OPERATION: &str = "amqp publish";
-/// How many bytes of payload may, apart from one message that is larger by itself.
+/// How many bytes of payload may wait for their confirm at once, apart from one message that is larger by itself.
 const WINDOW_BYTES: u64 = 64 << 20;
 /// How many exchanges are published to at once, each by a channel of its own.
 const LANES: usize = 128;
-
-/// A message as the wire wants it.
-#[derive(Debug)]
-pub(crate) struct Outbound {
-    pub(crate) exchange: ShortString,
-    pub(crate) key: ShortString,
-    /// The broker returns it where no queue takes it. It has a message id then.
-    pub(crate) mandatory: bool,
-    pub(crate) properties: BasicProperties,
-    pub(crate) payload: Bytes,
-}
 
 /// What all publishers of a link share.
 #[derive(Debug)]
@@ -55,9 +41,6 @@ pub(crate) struct Publishing {
     opening: AsyncMutex<()>,
     /// The first failure that nobody has been told.
     unread: Mutex<Option<Cause>>,
-    /// Of messages that must be routed and have no id.
-    ids: AtomicU64,
-    origin: String,
 }
 
 impl Publishing {
@@ -70,9 +53,12 @@ impl Publishing {
             lanes: Mutex::default(),
             opening: AsyncMutex::default(),
             unread: Mutex::default(),
-            ids: AtomicU64::new(0),
-            origin: queues::random(),
         }
+    }
+
+    /// How many places there are.
+    pub(crate) const fn places(&self) -> usize {
+        self.places as usize
     }
 
     /// Keeps the failure for the next flush, unless an earlier one waits for it.
@@ -84,13 +70,8 @@ impl Publishing {
         self.unread.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// An id that no other message has.
-    pub(crate) fn unique_id(&self) -> String {
-        format!("{}-{}", self.origin, self.ids.fetch_add(1, Ordering::Relaxed))
-    }
-
     /// How many places a message takes: one, or as many as its share of the bytes.
-    fn places(&self, payload: &Bytes) -> u32 {
+    fn cost(&self, payload: &Bytes) -> u32 {
         let share = payload.len() as u64 * u64::from(self.places) / WINDOW_BYTES;
         u32::try_from(share + 1).unwrap_or(u32::MAX).min(self.places)
     }
@@ -100,19 +81,29 @@ impl Publishing {
         lanes.get(exchange).filter(|lane| lane.is_open(session)).cloned()
     }
 
-    fn add(&self, exchange: ShortString, lane: &Arc<Lane>, session: &Session) {
+    fn add(&self, exchange: ShortString, lane: &Arc<Lane>, session: &Session) -> Result<(), Cause> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of earlier connections would hold what is left of them.
+        lanes.retain(|_, lane| lane.is_open(session));
         if lanes.len() >= LANES {
-            lanes.retain(|_, lane| lane.is_open(session));
-        }
-        if lanes.len() >= LANES {
-            // Any will do: it is opened again when it is needed.
-            let other = lanes.keys().find(|known| **known != exchange).cloned();
-            if let Some(other) = other {
-                lanes.remove(&other);
-            }
+            // One with messages in flight stays: the next message would overtake them.
+            let idle =
+                lanes.iter().find(|(_, lane)| lane.is_idle()).map(|(known, _)| known.clone());
+            let Some(idle) = idle else {
+                return Err(Cause::plain(
+                    ErrorKind::Overloaded,
+                    "messages to 128 exchanges wait for their confirm; wait, or connect once more",
+                ));
+            };
+            lanes.remove(&idle);
         }
         lanes.insert(exchange, Arc::clone(lane));
+        Ok(())
+    }
+
+    fn all_lanes(&self) -> Vec<Arc<Lane>> {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.values().map(Arc::clone).collect()
     }
 }
 
@@ -124,65 +115,80 @@ impl Inner {
         let mut properties = properties::outbound(message, route.correlation_id)?;
         properties::check_user(&properties, self.settings.user.as_deref())?;
         if mandatory && properties.message_id().is_none() {
-            properties = properties.with_message_id(self.publishes.unique_id().into());
+            properties = properties.with_message_id(self.unique_id());
         }
         let payload = message.payload.clone();
         Ok(Outbound { exchange: route.exchange, key: route.key, mandatory, properties, payload })
     }
 
+    fn unique_id(&self) -> ShortString {
+        self.ids.text(self.ids.next()).into()
+    }
+
     /// Where a message can be handed over at once, where nothing need be waited for.
-    fn open_door(&self, outbound: &Outbound) -> Option<(Arc<Lane>, OwnedSemaphorePermit)> {
+    fn open_door(&self, outbound: &Outbound) -> Option<Door> {
         let session = self.publishing.now().session().ok()?;
         let lane = self.publishes.lane(&outbound.exchange, &session)?;
         if session.is_blocked() {
             return None;
         }
-        let places = self.publishes.places(&outbound.payload);
-        let place = Arc::clone(&self.publishes.window).try_acquire_many_owned(places).ok()?;
+        let cost = self.publishes.cost(&outbound.payload);
+        let place = Arc::clone(&self.publishes.window).try_acquire_many_owned(cost).ok()?;
         Some((lane, place))
     }
 
     /// Hands a message to the client, once there is a place for it and the broker takes it.
-    async fn hand_over(
-        self: &Arc<Self>,
-        outbound: Outbound,
-    ) -> Result<oneshot::Receiver<Answer>, Cause> {
-        if let Some((lane, place)) = self.open_door(&outbound) {
-            return lane.publish(outbound, place);
-        }
-        let inner = Arc::clone(self);
-        self.at_home(async move {
-            let session = inner.publishing.now().session()?;
-            let place = inner.place(&session, inner.publishes.places(&outbound.payload)).await?;
-            let lane = match inner.publishes.lane(&outbound.exchange, &session) {
-                Some(lane) => lane,
-                None => inner.open_lane(&session, &outbound.exchange).await?,
-            };
-            lane.publish(outbound, place)
-        })
-        .await
+    ///
+    /// A dropped call has handed nothing over.
+    async fn hand_over(self: &Arc<Self>, outbound: Outbound) -> Result<Outcome, Cause> {
+        let (lane, place) = match self.open_door(&outbound) {
+            Some(door) => door,
+            None => {
+                let cost = self.publishes.cost(&outbound.payload);
+                let exchange = outbound.exchange.clone();
+                let waiting = Arc::clone(self).door(exchange, cost);
+                self.while_wanted(waiting).await?
+            }
+        };
+        lane.publish(outbound, place)
+    }
+
+    /// Waits until a message can be handed over.
+    async fn door(self: Arc<Self>, exchange: ShortString, cost: u32) -> Result<Door, Cause> {
+        let place = self.place(cost).await?;
+        // The one before the wait may be gone.
+        let session = self.publishing.now().session()?;
+        let lane = match self.publishes.lane(&exchange, &session) {
+            Some(lane) => lane,
+            None => self.open_lane(&session, &exchange).await?,
+        };
+        Ok((lane, place))
     }
 
     /// Publishes, and ends when the broker has confirmed.
     pub(crate) async fn deliver(self: &Arc<Self>, mut outbound: Outbound) -> Result<(), Cause> {
         if outbound.mandatory && outbound.properties.message_id().is_none() {
-            let id = self.publishes.unique_id().into();
-            outbound.properties = outbound.properties.with_message_id(id);
+            outbound.properties = outbound.properties.with_message_id(self.unique_id());
         }
-        answered(self.hand_over(outbound).await?).await
+        self.hand_over(outbound).await?.await
     }
 
     /// Waits for a place among those that wait for their confirm, and until the broker lifts its block.
-    async fn place(&self, session: &Session, places: u32) -> Result<OwnedSemaphorePermit, Cause> {
+    pub(crate) async fn place(&self, cost: u32) -> Result<OwnedSemaphorePermit, Cause> {
+        let session = self.publishing.now().session()?;
         let wait = async {
             session.unblocked().await;
-            Arc::clone(&self.publishes.window).acquire_many_owned(places).await
+            Arc::clone(&self.publishes.window).acquire_many_owned(cost).await
         };
         match timeout(self.settings.blocked_timeout, wait).await {
             Ok(place) => place.map_err(|_| Cause::closed()),
-            Err(_) => Err(Cause::plain(
+            Err(_) if session.is_blocked() => Err(Cause::plain(
                 ErrorKind::Overloaded,
                 "the broker takes no publishes for now, its memory or disk is short; it was not handed over",
+            )),
+            Err(_) => Err(Cause::plain(
+                ErrorKind::Overloaded,
+                "as many messages as may wait for their confirm; it was not handed over",
             )),
         }
     }
@@ -197,38 +203,31 @@ impl Inner {
             return Ok(lane);
         }
         self.ensure_exchange(session, exchange).await?;
-        let lane = Lane::open(self, session, exchange.clone()).await?;
-        self.publishes.add(exchange.clone(), &lane, session);
+        let lane = Lane::open(self, session).await?;
+        self.publishes.add(exchange.clone(), &lane, session)?;
         Ok(lane)
     }
 
     /// Ends when nothing is in flight.
-    pub(crate) fn settled(&self) -> impl Future<Output = ()> + Send + 'static {
+    pub(crate) fn settled(&self) -> impl Future<Output = ()> + Send + use<> {
         let window = Arc::clone(&self.publishes.window);
         let places = self.publishes.places;
         // It fails when the window is closed, which nobody does.
         async move { drop(window.acquire_many_owned(places).await) }
     }
 
-    /// Ends when the broker has confirmed all that was handed over before.
+    /// Ends when all that was handed over before is answered; with the first failure that nobody has been told.
     pub(crate) async fn flush_all(&self) -> Result<(), Cause> {
-        // All places are free when nothing is in flight.
-        let flushed = self.publishes.window.acquire_many(self.publishes.places);
-        let flushed = timeout(self.settings.answer_timeout, flushed).await;
-        match (self.publishes.take_unread(), flushed) {
-            (Some(cause), _) => Err(cause),
-            (None, Ok(Ok(_))) => Ok(()),
-            (None, Ok(Err(_))) => Err(Cause::closed()),
-            (None, Err(_)) => Err(Cause::late()),
+        let lanes: Vec<_> = self.publishes.all_lanes().iter().map(|lane| lane.flushed()).collect();
+        for flushed in lanes {
+            flushed.await;
         }
+        self.publishes.take_unread().map_or(Ok(()), Err)
     }
 }
 
-/// The broker's answer; a lane that ended without one has lost its link.
-async fn answered(answer: oneshot::Receiver<Answer>) -> Answer {
-    // Not a matter of the caller's fair share: an answer that is there is there at the first look.
-    unconstrained(answer).await.unwrap_or_else(|_| Err(Cause::broke()))
-}
+/// Where a message is handed over, and the place that it takes.
+type Door = (Arc<Lane>, OwnedSemaphorePermit);
 
 impl Publish for Amqp {
     async fn publish(&self, message: Message) -> Result<Pending<Receipt>> {
@@ -241,13 +240,13 @@ impl Publish for Amqp {
         let failed =
             |address: String| move |cause: Cause| Error::from(cause.during(OPERATION).on(address));
         match handing_over.await {
-            Ok(answer) => {
+            Ok(outcome) => {
                 let address = message.address;
                 Ok(Pending::later(async move {
-                    answered(answer)
-                        .await
-                        .map(|()| Receipt::Accepted)
-                        .map_err(failed(address.to_string()))
+                    match outcome.await {
+                        Ok(()) => Ok(Receipt::Accepted),
+                        Err(cause) => Err(failed(address.to_string())(cause)),
+                    }
                 }))
             }
             Err(cause) => Err(failed(message.address.to_string())(cause)),

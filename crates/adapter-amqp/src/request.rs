@@ -1,105 +1,88 @@
 //! Requests: direct reply-to, which wants question and answer on one channel; so they have one of their own.
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::{Context, Poll, Waker},
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use lapin::{
-    BasicProperties, Channel, Confirmation, Consumer,
+    BasicProperties, Confirmation, Consumer,
     message::{BasicReturnMessage, Delivery},
-    options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions},
+    options::BasicConsumeOptions,
     types::{FieldTable, ShortString},
 };
 use sinew_core::{
     Buffer, Error, ErrorKind, Incoming, IntakeBuffer, IntakeReader, Message, Request, Result, Sent,
 };
 use tokio::sync::{
-    Mutex as AsyncMutex,
-    mpsc::{self, Receiver, Sender},
+    Mutex as AsyncMutex, OwnedSemaphorePermit,
+    mpsc::{self, UnboundedReceiver, UnboundedSender},
 };
 
 use crate::{
-    Amqp, connect::Inner, error::Cause, inbound, publish::Outbound, queues, session::Session,
+    Amqp,
+    connect::Inner,
+    error::Cause,
+    inbound,
+    session::Session,
+    wire::{Confirmed, Wire},
 };
 
 const OPERATION: &str = "amqp request";
 /// RabbitMQ's queue that is none: replies go straight to the channel that asked.
 const REPLY_TO: &str = "amq.rabbitmq.reply-to";
-/// How many requests may wait for the broker's word that somebody hears them.
-const WINDOW: usize = 1024;
 
 /// The requests of a link.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Requesting {
     desk: AsyncMutex<Option<Arc<Desk>>>,
-    slots: Mutex<HashMap<u64, Arc<IntakeBuffer<Message>>>>,
-    next: AtomicU64,
-    /// Part of every correlation id, so that none is used twice, by whatever link.
-    origin: String,
+    slots: Mutex<HashMap<u64, Slot>>,
 }
 
-impl Default for Requesting {
-    fn default() -> Self {
-        Self {
-            desk: AsyncMutex::default(),
-            slots: Mutex::default(),
-            next: AtomicU64::new(0),
-            origin: queues::random(),
-        }
-    }
+/// A request that waits for replies.
+#[derive(Debug)]
+struct Slot {
+    replies: Arc<IntakeBuffer<Message>>,
+    /// The desk that asked; the replies come to it alone.
+    desk: u64,
 }
 
 impl Requesting {
-    fn slots(&self) -> MutexGuard<'_, HashMap<u64, Arc<IntakeBuffer<Message>>>> {
+    fn slots(&self) -> MutexGuard<'_, HashMap<u64, Slot>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self) -> (u64, Arc<IntakeBuffer<Message>>) {
-        let token = self.next.fetch_add(1, Ordering::Relaxed);
+    fn open(&self, token: u64, desk: u64) -> Arc<IntakeBuffer<Message>> {
         let replies = Arc::new(IntakeBuffer::new(Buffer::default(), OPERATION));
-        self.slots().insert(token, Arc::clone(&replies));
-        (token, replies)
+        self.slots().insert(token, Slot { replies: Arc::clone(&replies), desk });
+        replies
     }
 
     /// Forgets a request; what comes to it from now on reaches nobody.
     fn close(&self, token: u64) {
         let slot = self.slots().remove(&token);
-        if let Some(replies) = slot {
+        if let Some(Slot { replies, .. }) = slot {
             replies.end(None);
         }
     }
 
-    fn correlation(&self, token: u64) -> String {
-        format!("{}-{token}", self.origin)
-    }
-
-    /// Whose a reply or a returned question is.
-    fn token(&self, properties: &BasicProperties) -> Option<u64> {
-        let id = properties.correlation_id().as_ref()?.as_str();
-        id.strip_prefix(&*self.origin)?.strip_prefix('-')?.parse().ok()
-    }
-
-    fn slot(&self, token: u64) -> Option<Arc<IntakeBuffer<Message>>> {
-        self.slots().get(&token).cloned()
+    fn replies(&self, token: u64) -> Option<Arc<IntakeBuffer<Message>>> {
+        self.slots().get(&token).map(|slot| Arc::clone(&slot.replies))
     }
 
     /// Ends a request with an error.
     fn fail(&self, token: u64, cause: Cause) {
         let slot = self.slots().remove(&token);
-        if let Some(replies) = slot {
+        if let Some(Slot { replies, .. }) = slot {
             replies.end(Some(cause.during(OPERATION).into()));
         }
     }
 
-    /// The replies to all open requests would have come by a channel that is gone.
-    fn fail_all(&self, cause: &Cause) {
-        let slots = std::mem::take(&mut *self.slots());
-        for replies in slots.into_values() {
+    /// The replies to what `desk` asked would have come by a channel that is gone.
+    fn fail_all(&self, desk: u64, cause: &Cause) {
+        let gone: Vec<_> =
+            self.slots().extract_if(|_, slot| slot.desk == desk).map(|(_, slot)| slot).collect();
+        for Slot { replies, .. } in gone {
             replies.end(Some(cause.clone().during(OPERATION).into()));
         }
     }
@@ -108,44 +91,72 @@ impl Requesting {
 /// The channel that asks.
 #[derive(Debug)]
 struct Desk {
+    id: u64,
     generation: u64,
-    channel: Channel,
-    asked: Sender<Asked>,
+    wire: Wire,
+    asked: UnboundedSender<Asked>,
+    /// The exchanges that are known to be there: a question to one that is not would cost the channel.
+    exchanges: Mutex<HashSet<ShortString>>,
 }
 
-/// A question that the broker has not confirmed.
+/// A question that the broker has not confirmed, and the place that it takes.
 struct Asked {
     token: u64,
-    confirmed: BoxFuture<'static, lapin::Result<Confirmation>>,
+    confirmed: Confirmed,
+    place: OwnedSemaphorePermit,
 }
 
-impl std::fmt::Debug for Asked {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Asked").field("token", &self.token).finish_non_exhaustive()
+impl Desk {
+    fn exchanges(&self) -> MutexGuard<'_, HashSet<ShortString>> {
+        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Inner {
-    async fn desk(self: &Arc<Self>, session: &Session) -> Result<Arc<Desk>, Cause> {
+    /// The desk, opened where need be, once `exchange` is known to be there; and a place for a question.
+    async fn desk(
+        self: Arc<Self>,
+        exchange: ShortString,
+    ) -> Result<(Arc<Desk>, OwnedSemaphorePermit), Cause> {
+        let place = self.place(1).await?;
+        let session = self.publishing.now().session()?;
+        let desk = self.open_desk(&session).await?;
+        let is_known = desk.exchanges().contains(&exchange);
+        if !is_known {
+            self.ensure_exchange(&session, &exchange).await?;
+            desk.exchanges().insert(exchange);
+        }
+        Ok((desk, place))
+    }
+
+    async fn open_desk(self: &Arc<Self>, session: &Session) -> Result<Arc<Desk>, Cause> {
         let mut desk = self.requests.desk.lock().await;
         if let Some(desk) = &*desk
             && desk.generation == session.generation()
-            && desk.channel.status().connected()
+            && desk.wire.is_open()
         {
             return Ok(Arc::clone(desk));
         }
-        let channel = session.channel().await?;
-        session.ask(channel.confirm_select(ConfirmSelectOptions::default())).await?;
+        let wire = Wire::open(session).await?;
         let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
-        let consume = channel.basic_consume(
+        let consume = wire.channel().basic_consume(
             REPLY_TO.into(),
             ShortString::default(),
             options,
             FieldTable::default(),
         );
-        let replies = session.ask(consume).await?;
-        let (asked, questions) = mpsc::channel(WINDOW);
+        let replies = match session.ask(consume).await {
+            Ok(replies) => replies,
+            Err(cause) => {
+                // The client would keep a consumer that comes late, and the channel with it.
+                drop(session.ask(wire.channel().close(200, "OK".into())).await);
+                return Err(cause);
+            }
+        };
+        let (asked, questions) = mpsc::unbounded_channel();
+        let id = self.ids.next();
         let clerk = Clerk {
+            desk: id,
             replies,
             questions,
             confirmed: FuturesUnordered::new(),
@@ -153,40 +164,16 @@ impl Inner {
         };
         self.handle.spawn(clerk.run());
         let generation = session.generation();
-        Ok(Arc::clone(desk.insert(Arc::new(Desk { generation, channel, asked }))))
-    }
-
-    async fn ask(self: &Arc<Self>, outbound: Outbound, token: u64) -> Result<(), Cause> {
-        let session = self.publishing.now().session()?;
-        if session.is_blocked() {
-            return Err(Cause::plain(
-                ErrorKind::Overloaded,
-                "the broker takes no publishes for now, its memory or disk is short",
-            ));
-        }
-        self.ensure_exchange(&session, &outbound.exchange).await?;
-        let desk = self.desk(&session).await?;
-        let place = session.ask_for(desk.asked.reserve()).await?;
-        let Outbound { exchange, key, mandatory, properties, payload } = outbound;
-        let channel = desk.channel.clone();
-        let mut confirmed: BoxFuture<'static, _> = Box::pin(async move {
-            let options = BasicPublishOptions { mandatory, immediate: false };
-            channel.basic_publish(exchange, key, options, &payload, properties).await?.await
-        });
-        // The first look hands it over.
-        let mut nobody = Context::from_waker(Waker::noop());
-        if let Poll::Ready(outcome) = confirmed.as_mut().poll(&mut nobody) {
-            confirmed = Box::pin(std::future::ready(Ok(outcome?)));
-        }
-        place.send(Asked { token, confirmed });
-        Ok(())
+        let fresh = Desk { id, generation, wire, asked, exchanges: Mutex::default() };
+        Ok(Arc::clone(desk.insert(Arc::new(fresh))))
     }
 }
 
 /// Hands out what comes to the desk.
 struct Clerk {
+    desk: u64,
     replies: Consumer,
-    questions: Receiver<Asked>,
+    questions: UnboundedReceiver<Asked>,
     confirmed: FuturesUnordered<BoxFuture<'static, (u64, lapin::Result<Confirmation>)>>,
     inner: Weak<Inner>,
 }
@@ -202,8 +189,12 @@ impl Clerk {
                     None => break Cause::broke(),
                 },
                 asked = self.questions.recv() => match asked {
-                    Some(Asked { token, confirmed }) => {
-                        self.confirmed.push(Box::pin(async move { (token, confirmed.await) }));
+                    Some(Asked { token, confirmed, place }) => {
+                        self.confirmed.push(Box::pin(async move {
+                            let outcome = confirmed.await;
+                            drop(place);
+                            (token, outcome)
+                        }));
                     }
                     // The link is gone, and with it whoever could read a reply.
                     None => break Cause::closed(),
@@ -213,15 +204,17 @@ impl Clerk {
                 }
             }
         };
+        // From here on nobody asks by it: those who did are told.
+        self.questions.close();
         if let Some(inner) = self.inner.upgrade() {
-            inner.requests.fail_all(&cause.with_sent(Sent::Maybe));
+            inner.requests.fail_all(self.desk, &cause.with_sent(Sent::Maybe));
         }
     }
 
     fn deliver(&self, reply: Delivery) {
         let Some(inner) = self.inner.upgrade() else { return };
-        let token = inner.requests.token(&reply.properties);
-        let Some(replies) = token.and_then(|token| inner.requests.slot(token)) else {
+        let token = token(&inner, &reply.properties);
+        let Some(replies) = token.and_then(|token| inner.requests.replies(token)) else {
             tracing::debug!("a reply came to a request that nobody waits for");
             return;
         };
@@ -248,11 +241,16 @@ impl Clerk {
 /// A returned question may come with the confirm of any other: its own id says whose it is.
 fn note_returned(inner: &Inner, returned: Option<BasicReturnMessage>) {
     let Some(returned) = returned else { return };
-    if let Some(token) = inner.requests.token(&returned.properties) {
+    if let Some(token) = token(inner, &returned.properties) {
         let unheard =
             Cause::plain(ErrorKind::NoResponders, "no queue is bound for it, so nobody hears it");
         inner.requests.fail(token, unheard);
     }
+}
+
+/// Whose a reply or a returned question is.
+fn token(inner: &Inner, properties: &BasicProperties) -> Option<u64> {
+    inner.ids.number(properties.correlation_id().as_ref()?.as_str())
 }
 
 impl Request for Amqp {
@@ -273,21 +271,26 @@ impl Request for Amqp {
             return Err(taken("a correlation id"));
         }
         let mut outbound = inner.outbound(&message).map_err(failed)?;
-        let (token, replies) = inner.requests.open();
+        let exchange = outbound.exchange.clone();
+        let waiting = Arc::clone(inner).desk(exchange);
+        // Not ended with the call: a consumer that is half made would stay.
+        let (desk, place) = inner.at_home(waiting).await.map_err(failed)?;
+        let token = inner.ids.next();
         outbound.mandatory = true;
         outbound.properties = outbound
             .properties
             .with_reply_to(REPLY_TO.into())
-            .with_correlation_id(inner.requests.correlation(token).into());
+            .with_correlation_id(inner.ids.text(token).into());
+        let replies = inner.requests.open(token, desk.id);
         let shared = Arc::clone(inner);
+        // Dropped, it forgets the request.
         let incoming =
             Incoming::new(IntakeReader::new(replies), move || shared.requests.close(token));
-        let asking = {
-            let inner = Arc::clone(inner);
-            async move { inner.ask(outbound, token).await }
-        };
-        // Dropped, `incoming` forgets the request.
-        inner.at_home(asking).await.map_err(failed)?;
+        desk.wire
+            .hand_over(outbound, |confirmed| {
+                desk.asked.send(Asked { token, confirmed, place }).map_err(|_| Cause::broke())
+            })
+            .map_err(failed)?;
         Ok(incoming)
     }
 }
