@@ -207,24 +207,26 @@ async fn dies_with_its_test(frozen: bool) -> Outcome {
     let out = test.stdout.take().ok_or("no output")?;
     let mut line = String::new();
     BufReader::new(out).read_line(&mut line).await?;
-    let port = line.trim().parse()?;
+    let (port, folder) = line.trim_end().split_once(' ').ok_or("it names no server")?;
+    let port = port.parse()?;
     TcpStream::connect(("127.0.0.1", port)).await?;
     test.kill().await?;
     // Whoever waits too long is told so by the trial's deadline.
     while TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    Ok(())
+    // Only the broker goes by itself.
+    Ok(std::fs::remove_dir_all(folder)?)
 }
 
-/// The test that is killed: says at which port its server is, and waits for the end.
+/// The test that is killed: says where its server is, and waits for the end.
 fn victim(frozen: bool) -> ExitCode {
     let run = block_on(async {
         let server = NatsServerOptions::new().start().await?;
         if frozen {
             server.freeze()?;
         }
-        writeln!(io::stdout(), "{}", server.port())?;
+        writeln!(io::stdout(), "{} {}", server.port(), server.folder().display())?;
         std::future::pending().await
     });
     if run.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -1,8 +1,5 @@
 //! Life and end of a connection: clones, drains, and what is left after a close.
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
 use sinew_core::{
     AnyBackend, Consume, Error, ErrorKind, Event, Link, Publish, PublishExt, Request, Sent,
@@ -14,7 +11,7 @@ use super::{
     behaviour::behaviours,
     ensure, ensure_eq,
     settlement::Work,
-    support::{message, numbered, refused, text},
+    support::{message, numbered, poll_once, refused, text},
     tally::{Intake, Tally},
     when,
 };
@@ -224,29 +221,22 @@ async fn a_drain_waits_for_a_slow_handler(cx: &Context) -> Outcome {
 
     let link = work.backend.link();
     let mut drain = std::pin::pin!(link.drain(cx.pace().patience));
-    // One poll starts it.
-    let early = tokio::time::timeout(Duration::ZERO, &mut drain).await;
+    let early = tokio::time::timeout(cx.pace().quiet, &mut drain).await;
     ensure(early.is_err(), || format!("a drain ended with four deliveries unsettled: {early:?}"))?;
     let opened = work.backend.consumer()?.consume(work.wanted.clone()).await;
     refused("an intake while draining", opened, &[ErrorKind::Closed])?;
-    let settled = AtomicUsize::new(0);
-    let drain = async { (drain.await, settled.load(Ordering::Relaxed)) };
     let handlers = async {
         for delivery in held {
             let name = text(&delivery.message);
             let result = message(&results, name.clone())?;
             cx.send(&work.publisher, result).await.during("a handler publishes while draining")?;
-            let ack = delivery.ack();
-            settled.fetch_add(1, Ordering::Relaxed);
-            cx.soon("the ack", ack).await?.during("a handler acks while draining")?;
+            cx.soon("the ack", delivery.ack()).await?.during("a handler acks while draining")?;
         }
         Ok::<(), Failure>(())
     };
     let (drained, handled) = tokio::join!(cx.soon("the end of the drain", drain), handlers);
     handled?;
-    let (drained, settled) = drained?;
-    drained.during("drain")?;
-    ensure_eq("deliveries settled when the drain ended", settled, 4)?;
+    drained?.during("drain")?;
     // What was on its way is yielded still, but cannot be settled; then the intake ends.
     while let Some(event) = cx.soon("the end of the intake", queue.next()).await? {
         drop(event);
@@ -299,9 +289,8 @@ async fn a_dropped_drain_goes_on(cx: &Context) -> Outcome {
     let mut watch = backend.link().watch();
     {
         let link = backend.link();
-        let mut drain = std::pin::pin!(link.drain(cx.pace().patience));
         // One poll starts it.
-        drop(tokio::time::timeout(Duration::ZERO, &mut drain).await);
+        poll_once(link.drain(cx.pace().patience)).await.transpose()?;
     }
     cx.soon("the end that a dropped drain leads to", async {
         while watch.next().await.is_some() {}

@@ -1,6 +1,9 @@
 //! What behaviours are written with: waits with patience, intakes as the backend has them, and publishing.
 use std::{
     fmt::{Debug, Display},
+    future::poll_fn,
+    pin::pin,
+    task::Poll,
     time::Duration,
 };
 
@@ -54,7 +57,7 @@ impl Context {
     /// Lets the quiet time pass, so often. Only where no fence can stand, which would be exact and take no time:
     ///
     /// - behind a broker that is down or frozen;
-    /// - around what is withheld: deliveries beyond a prefetch, news of a link, replies from nobody;
+    /// - around what is withheld: deliveries beyond a prefetch, news of a link, the end of a drain, replies from nobody;
     /// - among those that share messages, since a fence comes to one of them only: groups, competing consumers;
     /// - before what nobody outside can see: a full buffer, a registration that is not confirmed.
     pub(super) async fn quiet(&self, times: u32) {
@@ -255,6 +258,16 @@ impl Context {
         };
         self.soon("a publish that succeeds", sending).await?.during("publish")
     }
+}
+
+/// What `future` ends with, if one poll is all it needs.
+pub(super) async fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 /// A message to what parses as a subject.

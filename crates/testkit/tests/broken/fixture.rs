@@ -1,15 +1,89 @@
 //! The memory adapter as a fixture, with one flaw or none.
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use sinew_adapter_memory::{MemoryBroker, MemoryOptions};
-use sinew_core::{AnyBackend, BoxFuture, Capabilities, Error, ErrorKind, Result};
+use sinew_core::{
+    AnyBackend, Attempts, BoxFuture, Capabilities, Error, ErrorKind, Groups, HeaderCarriage, Names,
+    Overflow, Overflows, Property, PropertySet, QueueKind, QueueKinds, Registration, Requests,
+    Requeue, Result, Scopes, StartPoints, Wildcards,
+};
 use sinew_testkit::{Broker, Fault, Fixture};
 
 use crate::{backend::FlawedBackend, flaw::Flaw};
 
+/// What the adapter promises, so that each behaviour applies to one of them at least.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Claims {
+    /// All that can be asked for.
+    All,
+    /// All, but headers are text and attempts a flag.
+    Text,
+    /// As little as a backend with every contract can.
+    Bare,
+}
+
+impl Claims {
+    pub(crate) fn capabilities(self) -> Capabilities {
+        let all = self.options().capabilities();
+        match self {
+            Self::All => all,
+            Self::Text => all.with_headers(HeaderCarriage::Text).with_attempts(Attempts::Flag),
+            Self::Bare => all
+                .with_registration(Registration::Eventual)
+                .with_requeue(Requeue::None)
+                .with_attempts(Attempts::Unknown)
+                .with_groups(Groups::None)
+                .with_wildcards(Wildcards::Tokens)
+                .with_names(Names::Subjects)
+                .with_scopes(Scopes::None)
+                .with_headers(HeaderCarriage::None)
+                .with_starts(StartPoints::NONE)
+                .with_queues(QueueKinds::of(&[QueueKind::Durable]))
+                .with_request(Requests::Replies)
+                .with_properties(PropertySet::of(&[Property::Id]))
+                .with_overflow(Overflows::of(&[Overflow::Block]))
+                .with_max_delay(None),
+        }
+    }
+
+    /// Small payloads, so that the largest is soon sent.
+    fn options(self) -> MemoryOptions {
+        let options = MemoryOptions::default().with_max_payload(1 << 20);
+        match self {
+            Self::Bare => options,
+            _ => deduplicating(options).with_log(10_000, 64 << 20),
+        }
+    }
+}
+
+fn deduplicating(options: MemoryOptions) -> MemoryOptions {
+    options.with_deduplication(Duration::from_secs(60), 10_000)
+}
+
 /// The memory adapter with this flaw.
-pub(crate) struct Flawed(pub(crate) Option<Flaw>);
+#[derive(Clone, Copy)]
+pub(crate) struct Flawed {
+    pub(crate) claims: Claims,
+    pub(crate) flaw: Option<Flaw>,
+}
+
+impl Flawed {
+    fn broker(self) -> MemoryBroker {
+        let options = self.claims.options();
+        MemoryBroker::with_options(match self.flaw {
+            Some(Flaw::ForgetsIds) => options.with_deduplication(Duration::ZERO, 1),
+            Some(Flaw::TakesAnIdForADuplicate) => deduplicating(options),
+            _ => options,
+        })
+    }
+}
 
 impl Fixture for Flawed {
     fn name(&self) -> &str {
@@ -17,31 +91,28 @@ impl Fixture for Flawed {
     }
 
     fn capabilities(&self) -> Capabilities {
-        options().capabilities()
+        self.claims.capabilities()
     }
 
     fn start(&self) -> BoxFuture<'_, Result<Box<dyn Broker>>> {
-        let broker = Running { broker: MemoryBroker::with_options(options()), flaw: self.0 };
+        let broker = Running { flawed: *self, broker: self.broker(), frozen: Arc::default() };
         Box::pin(async { Ok(Box::new(broker) as Box<dyn Broker>) })
     }
 }
 
-/// All that can be asked for, so that every behaviour but the refusals applies; and small payloads.
-fn options() -> MemoryOptions {
-    MemoryOptions::default()
-        .with_max_payload(1 << 20)
-        .with_log(10_000, 64 << 20)
-        .with_deduplication(Duration::from_secs(60), 10_000)
-}
-
 struct Running {
+    flawed: Flawed,
     broker: MemoryBroker,
-    flaw: Option<Flaw>,
+    frozen: Arc<AtomicBool>,
 }
 
 impl Broker for Running {
     fn connect(&self) -> BoxFuture<'_, Result<AnyBackend>> {
-        let backend = FlawedBackend::new(self.broker.connect(), self.flaw).into_any();
+        let inner = match self.flawed.flaw {
+            Some(Flaw::EachConnectionIsAlone) => self.flawed.broker().connect(),
+            _ => self.broker.connect(),
+        };
+        let backend = FlawedBackend::new(inner, self.flawed, Arc::clone(&self.frozen)).into_any();
         Box::pin(async { Ok(backend) })
     }
 
@@ -51,6 +122,7 @@ impl Broker for Running {
 
     fn fault(&self, fault: Fault) -> BoxFuture<'_, Result<()>> {
         let mut done = Ok(());
+        self.frozen.store(fault == Fault::Freeze, Ordering::Relaxed);
         match fault {
             Fault::Kill => self.broker.kill(),
             Fault::Start => self.broker.start(),

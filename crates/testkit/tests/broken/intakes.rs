@@ -1,8 +1,12 @@
 //! Flaws of unsettled intakes.
 use std::{
+    any::Any,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -11,13 +15,16 @@ use sinew_adapter_memory::Memory;
 use sinew_core::{
     Address, BoxFuture, Event, Incoming, Link, Message, Pattern, Result, Subscribe, Subscription,
 };
-
 use tokio::runtime::Handle;
 
 use crate::{flaw::Flaw, tap::tap};
 
 /// The events that a flaw makes of those that come.
-pub(crate) fn spoiled(incoming: Incoming<Message>, flaw: Option<Flaw>) -> Incoming<Message> {
+pub(crate) fn spoiled(
+    incoming: Incoming<Message>,
+    flaw: Option<Flaw>,
+    bytes: usize,
+) -> Incoming<Message> {
     let Some(flaw) = flaw else { return incoming };
     let mut count = 0_u64;
     let mut held = None;
@@ -28,6 +35,11 @@ pub(crate) fn spoiled(incoming: Incoming<Message>, flaw: Option<Flaw>) -> Incomi
             | (Flaw::HidesTheLink, Ok(Event::Down | Event::Up { .. })) => vec![],
             (Flaw::CountsLossesWrong, Ok(Event::Lost(lost))) => vec![Ok(Event::Lost(lost + 1))],
             (Flaw::HidesGaps, Ok(Event::Up { .. })) => vec![Ok(Event::Up { gap: false })],
+            (Flaw::SwallowsWhatOutgrowsTheBuffer, Ok(Event::Item(message)))
+                if message.payload.len() > bytes =>
+            {
+                vec![]
+            }
             (Flaw::DropsForeignNames, Ok(Event::Item(message)))
                 if matches!(message.address, Address::Foreign(..)) =>
             {
@@ -81,29 +93,49 @@ pub(crate) async fn once_per_pattern(
         part.patterns = vec![pattern.clone()];
         parts.push(inner.subscribe(part).await?);
     }
-    let merged = Arc::new(Mutex::new(Merged(parts)));
-    let stopped = Arc::clone(&merged);
-    Ok(Incoming::new(Shared(merged), move || {
-        let mut merged = stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        merged.0.iter_mut().for_each(Incoming::stop);
+    let merged = Shared::new(parts);
+    let stopped = merged.clone();
+    Ok(Incoming::new(merged, move || {
+        stopped.lock(|parts| parts.iter_mut().for_each(Incoming::stop))
     }))
 }
 
 /// Tells the broker when it is read.
-pub(crate) fn registered_later(inner: Memory, wanted: Subscription) -> Incoming<Message> {
-    let opening = async move { inner.subscribe(wanted).await };
+pub(crate) fn registered_later<T: Send + 'static>(
+    opening: impl Future<Output = Result<Incoming<T>>> + Send + 'static,
+) -> Incoming<T> {
     Incoming::new(Later { opening: Some(Box::pin(opening)), opened: None }, || {})
 }
 
 /// The replies, and with them what comes of those that were asked for before.
 pub(crate) fn shared(
     replies: Incoming<Message>,
-    before: Option<Incoming<Message>>,
-) -> (Incoming<Message>, Incoming<Message>) {
-    let parts = std::iter::once(replies).chain(before).collect();
-    let shared = Arc::new(Mutex::new(Merged(parts)));
-    let kept = Shared(Arc::clone(&shared));
-    (Incoming::new(Shared(shared), || {}), Incoming::new(kept, || {}))
+    before: Option<Shared>,
+) -> (Incoming<Message>, Shared) {
+    let before = before.map(|before| Incoming::new(before, || {}));
+    let shared = Shared::new(std::iter::once(replies).chain(before).collect());
+    (Incoming::new(shared.clone(), || {}), shared)
+}
+
+/// Of each two requests, each gets the other's replies.
+pub(crate) fn crossed(
+    replies: Incoming<Message>,
+    before: &mut Option<Shared>,
+) -> Incoming<Message> {
+    let mine = Shared::new(vec![replies]);
+    match before.take() {
+        Some(other) => other.lock(|theirs| mine.lock(|parts| std::mem::swap(parts, theirs))),
+        None => *before = Some(mine.clone()),
+    }
+    Incoming::new(mine, || {})
+}
+
+/// Waits for ever once it has not heard what it is `deaf` to.
+pub(crate) fn deaf(
+    replies: Incoming<Message>,
+    deaf: fn(&Result<Event<Message>>) -> bool,
+) -> Incoming<Message> {
+    Incoming::new(Deaf { replies, deaf, endless: false }, || {})
 }
 
 /// Ends after the first reply.
@@ -118,48 +150,152 @@ pub(crate) fn only_one(replies: Incoming<Message>) -> Incoming<Message> {
 /// Takes the link with it when it is dropped.
 pub(crate) fn closing(watch: Incoming<()>, inner: Memory) -> Incoming<()> {
     Incoming::new(watch, move || {
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(async move { inner.drain(Duration::ZERO).await });
+        let mut drain = Box::pin(async move { inner.drain(Duration::ZERO).await });
+        // One poll starts it.
+        let started = drain.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if let (Poll::Pending, Ok(runtime)) = (started, Handle::try_current()) {
+            runtime.spawn(drain);
         }
     })
 }
 
-struct Merged(Vec<Incoming<Message>>);
+/// Flaws of how intakes end, which one connection's intakes share.
+#[derive(Clone, Default)]
+pub(crate) struct Ends {
+    discard: Arc<AtomicBool>,
+    ended: Arc<AtomicU32>,
+    kept: Arc<Mutex<Vec<Box<dyn Any + Send>>>>,
+}
 
-impl Stream for Merged {
-    type Item = Result<Event<Message>>;
+impl Ends {
+    /// What was received is yielded no more.
+    pub(crate) fn discard(&self) {
+        self.discard.store(true, Ordering::Relaxed);
+    }
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut ended = true;
-        for part in &mut self.0 {
-            match Pin::new(part).poll_next(cx) {
-                Poll::Ready(None) => {}
-                Poll::Ready(some) => return Poll::Ready(some),
-                Poll::Pending => ended = false,
+    pub(crate) fn spoiled<T: Send + 'static>(
+        &self,
+        incoming: Incoming<T>,
+        flaw: Option<Flaw>,
+    ) -> Incoming<T> {
+        match flaw {
+            Some(Flaw::IntakesOutliveTheirDrop) => {
+                let inner = Arc::new(Mutex::new(incoming));
+                let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.push(Box::new(Arc::clone(&inner)));
+                Incoming::new(Outliving(inner), || {})
             }
+            Some(Flaw::EndsDiscard) => {
+                let stop = Arc::new(AtomicBool::new(false));
+                let cut = [Arc::clone(&self.discard), Arc::clone(&stop)];
+                Incoming::new(Cut { incoming, cut }, move || stop.store(true, Ordering::Relaxed))
+            }
+            Some(Flaw::AnEndCostsAnotherAMessage) => {
+                let (cost, ended) = (Arc::clone(&self.ended), Arc::clone(&self.ended));
+                let paying = tap(incoming, move |event| {
+                    let pays = |left: u32| left.checked_sub(1);
+                    let item = matches!(event, Ok(Event::Item(_)));
+                    let relaxed = Ordering::Relaxed;
+                    match item && cost.fetch_update(relaxed, relaxed, pays).is_ok() {
+                        true => vec![],
+                        false => vec![event],
+                    }
+                });
+                Incoming::new(paying, move || {
+                    ended.fetch_add(1, Ordering::Relaxed);
+                })
+            }
+            _ => incoming,
         }
-        if ended { Poll::Ready(None) } else { Poll::Pending }
     }
 }
 
-struct Shared(Arc<Mutex<Merged>>);
+/// Intakes as one. The last comes first, so that what is not to come is not hidden by what is.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Mutex<Vec<Incoming<Message>>>>);
+
+impl Shared {
+    fn new(parts: Vec<Incoming<Message>>) -> Self {
+        Self(Arc::new(Mutex::new(parts)))
+    }
+
+    fn lock<T>(&self, with: impl FnOnce(&mut Vec<Incoming<Message>>) -> T) -> T {
+        with(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
 
 impl Stream for Shared {
     type Item = Result<Event<Message>>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut merged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Pin::new(&mut *merged).poll_next(cx)
+        self.lock(|parts| {
+            let mut ended = true;
+            for part in parts.iter_mut().rev() {
+                match Pin::new(part).poll_next(cx) {
+                    Poll::Ready(None) => {}
+                    Poll::Ready(some) => return Poll::Ready(some),
+                    Poll::Pending => ended = false,
+                }
+            }
+            if ended { Poll::Ready(None) } else { Poll::Pending }
+        })
     }
 }
 
-struct Later {
-    opening: Option<BoxFuture<'static, Result<Incoming<Message>>>>,
-    opened: Option<Incoming<Message>>,
+struct Deaf {
+    replies: Incoming<Message>,
+    deaf: fn(&Result<Event<Message>>) -> bool,
+    endless: bool,
 }
 
-impl Stream for Later {
+impl Stream for Deaf {
     type Item = Result<Event<Message>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            match Pin::new(&mut self.replies).poll_next(cx) {
+                Poll::Ready(Some(event)) if (self.deaf)(&event) => self.endless = true,
+                Poll::Ready(None) if self.endless => return Poll::Pending,
+                other => return other,
+            }
+        }
+    }
+}
+
+pub(crate) struct Outliving<T>(pub(crate) Arc<Mutex<Incoming<T>>>);
+
+impl<T> Stream for Outliving<T> {
+    type Item = Result<Event<T>>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Pin::new(&mut *inner).poll_next(cx)
+    }
+}
+
+struct Cut<T> {
+    incoming: Incoming<T>,
+    cut: [Arc<AtomicBool>; 2],
+}
+
+impl<T> Stream for Cut<T> {
+    type Item = Result<Event<T>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.cut.iter().any(|cut| cut.load(Ordering::Relaxed)) {
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut self.incoming).poll_next(cx)
+    }
+}
+
+struct Later<T> {
+    opening: Option<BoxFuture<'static, Result<Incoming<T>>>>,
+    opened: Option<Incoming<T>>,
+}
+
+impl<T> Stream for Later<T> {
+    type Item = Result<Event<T>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if let Some(opening) = &mut self.opening {
