@@ -1,11 +1,7 @@
 //! Consuming a queue: each delivery is settled once, and fenced by the channel that it came on.
 use std::sync::Arc;
 
-use lapin::{
-    message::Delivery as WireDelivery,
-    options::{BasicConsumeOptions, BasicNackOptions, BasicQosOptions},
-    types::{FieldTable, ShortString},
-};
+use lapin::message::Delivery as WireDelivery;
 use sinew_core::{Buffer, Consume, Consumption, Delivery, Incoming, Lifetime, Overflow, Result};
 use tokio::sync::mpsc::{self, Sender};
 
@@ -13,14 +9,15 @@ use crate::{
     Amqp,
     connect::Inner,
     control::{Control, Unsettled},
+    declare::{self, QueueSpec},
     error::Cause,
     fields,
     inbound::{self, Inbound},
     names, queues,
-    run::{self, Source, Tap},
+    run::{self, Source},
     session::Session,
     settle::{Command, Fence, Settlements, Settler},
-    topology::QueueSpec,
+    tap::{Tap, Terms},
 };
 
 impl Consume for Amqp {
@@ -46,8 +43,7 @@ async fn open(inner: Arc<Inner>, wanted: Consumption) -> Result<Incoming<Deliver
     let control = Control::new(bounds);
     let mut member = Member {
         spec: spec(&inner, &wanted)?,
-        exclusive: wanted.exclusive,
-        prefetch,
+        terms: Terms { prefetch, exclusive: wanted.exclusive },
         hand: None,
         control: Arc::clone(&control),
         inner: Arc::clone(&inner),
@@ -82,8 +78,7 @@ fn spec(inner: &Inner, wanted: &Consumption) -> Result<QueueSpec, Cause> {
 /// One member of a queue.
 struct Member {
     spec: QueueSpec,
-    exclusive: bool,
-    prefetch: u16,
+    terms: Terms,
     /// What the deliveries of the present channel are settled with.
     hand: Option<Hand>,
     control: Arc<Control<Delivery>>,
@@ -101,26 +96,9 @@ impl Source for Member {
     const OPERATION: &'static str = "amqp consume";
 
     async fn join(&mut self, session: &Arc<Session>, again: bool) -> Result<Tap, Cause> {
-        let channel = session.channel().await?;
-        session.ask(channel.basic_qos(self.prefetch, BasicQosOptions { global: false })).await?;
-        let existed = self.inner.declare(session, &channel, &self.spec, again).await?;
-        let options =
-            BasicConsumeOptions { exclusive: self.exclusive, ..BasicConsumeOptions::default() };
-        let consume = channel.basic_consume(
-            self.spec.name.clone(),
-            ShortString::default(),
-            options,
-            FieldTable::default(),
-        );
-        let consumer = match session.ask(consume).await {
-            Ok(consumer) => consumer,
-            Err(cause) => {
-                self.inner.leave(&self.spec.name, session.generation()).await;
-                return Err(cause.of_consumer());
-            }
-        };
-        let (room, commands) = mpsc::channel(usize::from(self.prefetch));
-        let fence = Fence::new(Arc::clone(session), channel.clone());
+        let tap = Tap::open(&self.inner, session, &self.spec, self.terms, again).await?;
+        let (room, commands) = mpsc::channel(usize::from(self.terms.prefetch));
+        let fence = Fence::new(Arc::clone(session), tap.channel.clone());
         let settlements = Settlements {
             commands,
             fence: Arc::clone(&fence),
@@ -129,7 +107,7 @@ impl Source for Member {
         };
         self.inner.handle.spawn(settlements.run());
         self.hand = Some(Hand { room, fence });
-        Ok(Tap { session: Arc::clone(session), channel, consumer, gap: !existed })
+        Ok(tap)
     }
 
     /// As much as was asked for: the prefetch bounds it.
@@ -146,10 +124,8 @@ impl Source for Member {
             .as_ref()
             .and_then(|hand| Some((hand.room.clone().try_reserve_owned().ok()?, &hand.fence)));
         let Some((room, fence)) = room else {
-            // More than the prefetch: no broker does that.
-            let nack = BasicNackOptions { multiple: false, requeue: true };
-            let _ = tap.session.ask(tap.channel.basic_nack(tag, nack)).await;
-            return;
+            // More than the prefetch: no broker does that. Closing gives back all of it, and starts anew.
+            return declare::close(&tap.session, &tap.channel).await;
         };
         let size = delivery.data.len();
         let Inbound { message, attempt } =
@@ -174,8 +150,7 @@ impl Source for Member {
         self.control.buffer.discard();
     }
 
-    async fn leave(&mut self, tap: Tap) {
-        self.inner.leave(&self.spec.name, tap.session.generation()).await;
+    async fn leave(&mut self, _: Tap) {
         // The channel stays until the last of its deliveries is settled.
         self.hand = None;
     }

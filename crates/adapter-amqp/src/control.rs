@@ -1,10 +1,13 @@
 //! What runs an intake from outside: its owner and the drain.
-use std::sync::{Arc, PoisonError, Weak};
+use std::{
+    ops::Deref,
+    sync::{Arc, PoisonError, Weak},
+};
 
 use sinew_core::{Buffer, Incoming, IntakeBuffer, IntakeReader};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
-use crate::connect::Inner;
+use crate::{connect::Inner, error::Cause};
 
 /// What an intake is called in errors.
 const INTAKE: &str = "amqp intake";
@@ -21,35 +24,70 @@ pub(crate) trait Intake: Send + Sync {
 #[derive(Debug)]
 pub(crate) struct Control<T> {
     pub(crate) buffer: Arc<IntakeBuffer<T>>,
-    stop: Notify,
+    stop: watch::Sender<bool>,
 }
 
 impl<T: Send + 'static> Control<T> {
     pub(crate) fn new(bounds: Buffer) -> Arc<Self> {
         let buffer = Arc::new(IntakeBuffer::new(bounds, INTAKE));
-        Arc::new(Self { buffer, stop: Notify::new() })
+        Arc::new(Self { buffer, stop: watch::Sender::new(false) })
+    }
+
+    /// Whether it was told to stop.
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.stop.borrow()
     }
 
     /// Ends once it was told to stop.
     pub(crate) async fn stopped(&self) {
-        self.stop.notified().await;
+        // The sender is ours.
+        let _ = self.stop.subscribe().wait_for(|stop| *stop).await;
     }
 
     /// The reader's end; dropped, it stops the intake.
     pub(crate) fn incoming(self: Arc<Self>) -> Incoming<T> {
         let reader = IntakeReader::new(Arc::clone(&self.buffer));
-        Incoming::new(reader, move || self.stop.notify_one())
+        Incoming::new(reader, move || self.stop())
     }
 }
 
 impl<T: Send + 'static> Intake for Control<T> {
     fn stop(&self) {
-        self.stop.notify_one();
+        self.stop.send_replace(true);
     }
 
     fn end(&self) {
         self.buffer.end(None);
-        self.stop.notify_one();
+        self.stop();
+    }
+}
+
+/// The end of an intake that its task has. A task that goes without having ended the intake went with its runtime, and
+/// nobody else would tell the reader.
+#[derive(Debug)]
+pub(crate) struct Filler<T: Send + 'static> {
+    control: Arc<Control<T>>,
+    operation: &'static str,
+}
+
+impl<T: Send + 'static> Filler<T> {
+    pub(crate) fn new(control: &Arc<Control<T>>, operation: &'static str) -> Self {
+        Self { control: Arc::clone(control), operation }
+    }
+}
+
+impl<T: Send + 'static> Deref for Filler<T> {
+    type Target = Control<T>;
+
+    fn deref(&self) -> &Control<T> {
+        &self.control
+    }
+}
+
+impl<T: Send + 'static> Drop for Filler<T> {
+    fn drop(&mut self) {
+        // The first end counts.
+        self.buffer.end(Some(Cause::gone().during(self.operation).into()));
     }
 }
 

@@ -1,132 +1,53 @@
-//! Declaring at the broker what our records say is missing.
+//! Declaring at the broker. All of it can be said again, so it is: what was there a moment ago may be gone.
 use lapin::{
     Channel,
-    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::{FieldTable, ShortString},
 };
 use sinew_core::ErrorKind;
-use tokio::sync::Mutex;
 
-use crate::{
-    connect::Inner,
-    error::Cause,
-    policy::ExchangePolicy,
-    session::Session,
-    topology::{QueueSpec, Step, Topology},
-};
+use crate::{connect::Inner, error::Cause, policy::ExchangePolicy, session::Session};
 
-/// What was declared, for publishing and for consuming: each is one connection.
-#[derive(Debug)]
-pub(crate) struct Declarations {
-    publishing: Mutex<Topology>,
-    consuming: Mutex<Topology>,
-}
-
-impl Declarations {
-    pub(crate) fn new() -> Self {
-        Self { publishing: Mutex::default(), consuming: Mutex::default() }
-    }
+/// A queue and where its messages come from.
+#[derive(Clone, Debug)]
+pub(crate) struct QueueSpec {
+    pub(crate) name: ShortString,
+    pub(crate) durable: bool,
+    pub(crate) exclusive: bool,
+    pub(crate) auto_delete: bool,
+    pub(crate) arguments: FieldTable,
+    /// Assumed to be there as it should be: neither declared nor bound.
+    pub(crate) assumed: bool,
+    pub(crate) exchange: ShortString,
+    pub(crate) bindings: Vec<ShortString>,
 }
 
 impl Inner {
     /// Sees to it that `exchange` is there before anything is published to it: a publish to one that is not would cost
-    /// the channel, and with it every confirm that is awaited on it. Asked once per connection.
+    /// the channel, and with it every confirm that is awaited on it.
     pub(crate) async fn ensure_exchange(
         &self,
         session: &Session,
         exchange: &ShortString,
     ) -> Result<(), Cause> {
-        if exchange.as_str().is_empty() {
-            return Ok(());
-        }
-        let mut topology = self.declarations.publishing.lock().await;
-        topology.turn(session.generation());
-        if topology.knows_exchange(exchange) {
-            return Ok(());
-        }
         // An error ends the channel, so it is one that nobody else uses.
         let channel = session.channel().await?;
-        self.declare_exchange(session, &channel, exchange).await?;
-        topology.add_exchange(exchange.clone());
-        drop(topology);
+        let declared = self.declare_exchange(session, &channel, exchange).await;
         close(session, &channel).await;
-        Ok(())
+        declared
     }
 
-    /// `exchange` is gone: the next publish to it asks again.
-    pub(crate) async fn forget_exchange(&self, exchange: &ShortString) {
-        self.declarations.publishing.lock().await.forget_exchange(exchange);
-    }
-
-    /// Declares what is missing of `spec`, on a channel of the caller's that an error ends. Says whether the queue was
-    /// there before, where that matters: `look`.
-    pub(crate) async fn declare(
-        &self,
-        session: &Session,
-        channel: &Channel,
-        spec: &QueueSpec,
-        look: bool,
-    ) -> Result<bool, Cause> {
-        // Held throughout, so that two members of one queue do not both find it unbound.
-        let mut topology = self.declarations.consuming.lock().await;
-        topology.turn(session.generation());
-        let existed = !look || self.exists(session, &spec.name).await?;
-        if !existed {
-            topology.forget_queue(&spec.name);
-        }
-        for step in topology.plan(spec) {
-            match step {
-                Step::Exchange(exchange) => {
-                    self.declare_exchange(session, channel, &exchange).await?;
-                    topology.add_exchange(exchange);
-                }
-                Step::Queue => declare_queue(session, channel, spec).await?,
-                Step::Bind(key) => {
-                    let (queue, exchange) = (spec.name.clone(), spec.exchange.clone());
-                    let bind = channel.queue_bind(
-                        queue,
-                        exchange,
-                        key,
-                        QueueBindOptions::default(),
-                        FieldTable::default(),
-                    );
-                    session.ask(bind).await?;
-                }
-            }
-        }
-        topology.join(spec);
-        Ok(existed)
-    }
-
-    /// A member of `queue` on the connection of `generation` is gone.
-    pub(crate) async fn leave(&self, queue: &ShortString, generation: u64) {
-        self.declarations.consuming.lock().await.leave(queue, generation);
-    }
-
-    /// Whether there is such a queue.
-    async fn exists(&self, session: &Session, queue: &ShortString) -> Result<bool, Cause> {
-        let channel = session.channel().await?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let asked = channel.queue_declare(queue.clone(), passive, FieldTable::default());
-        match session.ask(asked).await {
-            Ok(_) => {
-                close(session, &channel).await;
-                Ok(true)
-            }
-            // The channel ended with the error.
-            Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(false),
-            // There it is, and in use by the connection that we lost or by somebody else.
-            Err(cause) if cause.kind() == ErrorKind::Conflict => Ok(true),
-            Err(cause) => Err(cause),
-        }
-    }
-
-    async fn declare_exchange(
+    /// Declares or looks for an exchange, on a channel of the caller's that an error ends.
+    pub(crate) async fn declare_exchange(
         &self,
         session: &Session,
         channel: &Channel,
         exchange: &ShortString,
     ) -> Result<(), Cause> {
+        // The default exchange is always there.
+        if exchange.as_str().is_empty() {
+            return Ok(());
+        }
         let ExchangePolicy { declare, kind, durable, auto_delete } =
             self.settings.exchange(exchange.as_str());
         let options = ExchangeDeclareOptions {
@@ -141,23 +62,77 @@ impl Inner {
     }
 }
 
-async fn declare_queue(
-    session: &Session,
-    channel: &Channel,
-    spec: &QueueSpec,
-) -> Result<(), Cause> {
-    let options = QueueDeclareOptions {
-        passive: spec.assumed,
-        durable: spec.durable,
-        exclusive: spec.exclusive,
-        auto_delete: spec.auto_delete,
-        nowait: false,
-    };
-    let declared = channel.queue_declare(spec.name.clone(), options, spec.arguments.clone());
-    session.ask(declared).await.map(drop)
+impl QueueSpec {
+    /// Declares or looks for it, on a channel of the caller's that an error ends.
+    pub(crate) async fn declare(&self, session: &Session, channel: &Channel) -> Result<(), Cause> {
+        let options = QueueDeclareOptions {
+            passive: self.assumed,
+            durable: self.durable,
+            exclusive: self.exclusive,
+            auto_delete: self.auto_delete,
+            nowait: false,
+        };
+        let declared = channel.queue_declare(self.name.clone(), options, self.arguments.clone());
+        session.ask(declared).await.map(drop).map_err(|cause| self.explain(cause))
+    }
+
+    /// Binds it as often as it has patterns.
+    pub(crate) async fn bind(&self, session: &Session, channel: &Channel) -> Result<(), Cause> {
+        // The default exchange binds by itself.
+        if self.assumed || self.exchange.as_str().is_empty() {
+            return Ok(());
+        }
+        for key in &self.bindings {
+            let bound = channel.queue_bind(
+                self.name.clone(),
+                self.exchange.clone(),
+                key.clone(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            );
+            session.ask(bound).await.map_err(|cause| self.explain(cause))?;
+        }
+        Ok(())
+    }
+
+    /// What is declared is never missing: it went in between with its last consumer, or is on a node that is down.
+    /// Both pass.
+    pub(crate) fn explain(&self, cause: Cause) -> Cause {
+        match cause.kind() {
+            ErrorKind::NotFound if !self.assumed => cause.as_kind(ErrorKind::Unreachable),
+            _ => cause,
+        }
+    }
+
+    /// Whether there is such a queue.
+    pub(crate) async fn exists(&self, session: &Session) -> Result<bool, Cause> {
+        let channel = session.channel().await?;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let asked = channel.queue_declare(self.name.clone(), passive, FieldTable::default());
+        let answer = session.ask(asked).await;
+        close(session, &channel).await;
+        match answer {
+            Ok(_) => Ok(true),
+            Err(cause) => match cause.kind() {
+                ErrorKind::NotFound => Ok(false),
+                // There it is, and in use by the connection that we lost or by somebody else.
+                ErrorKind::Conflict => Ok(true),
+                _ => Err(cause),
+            },
+        }
+    }
+
+    /// Deletes it unless it has a consumer: the broker does that itself only after there was one.
+    pub(crate) async fn abandon(&self, session: &Session) -> Result<(), Cause> {
+        let channel = session.channel().await?;
+        let unused = QueueDeleteOptions { if_unused: true, ..QueueDeleteOptions::default() };
+        let deleted = session.ask(channel.queue_delete(self.name.clone(), unused)).await;
+        close(session, &channel).await;
+        deleted.map(drop)
+    }
 }
 
-/// Closes a channel that has done its work; one that is lost is closed as well.
-async fn close(session: &Session, channel: &Channel) {
+/// Closes a channel whose work is done. Where it cannot be, it is closed, or will be with the connection.
+pub(crate) async fn close(session: &Session, channel: &Channel) {
     let _ = session.ask(channel.close(200, "OK".into())).await;
 }

@@ -53,10 +53,17 @@ pub(crate) struct Dialed {
 #[derive(Debug)]
 pub(crate) struct Line(StdTcpStream);
 
+impl Line {
+    /// Cuts the connection.
+    pub(crate) fn cut(&self) {
+        // It fails when the peer was faster, or it was cut before.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
 impl Drop for Line {
     fn drop(&mut self) {
-        // It fails when the peer was faster.
-        let _ = self.0.shutdown(Shutdown::Both);
+        self.cut();
     }
 }
 

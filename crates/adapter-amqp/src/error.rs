@@ -76,6 +76,11 @@ impl Cause {
         Self::plain(ErrorKind::Closed, "the link was drained")
     }
 
+    /// Whoever kept it went without a word, as tasks do with their runtime.
+    pub(crate) const fn gone() -> Self {
+        Self::plain(ErrorKind::Closed, "the runtime that the connection was made on is gone")
+    }
+
     /// The frame had been handed to the client when it failed, so that its fate is open.
     pub(crate) const fn after_sending(source: lapin::Error) -> Self {
         Self::Client { sent: Sent::Maybe, source }

@@ -1,8 +1,8 @@
 //! The task of an intake: it reads one channel, and opens another one when that is gone.
 use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt as _;
-use lapin::{Channel, Consumer, message::Delivery, options::BasicCancelOptions};
+use futures_util::{FutureExt as _, StreamExt as _};
+use lapin::{message::Delivery, options::BasicCancelOptions};
 use sinew_core::{ErrorKind, Event, Incoming};
 use tokio::{
     sync::watch,
@@ -10,15 +10,15 @@ use tokio::{
 };
 
 use crate::{
+    backoff::Backoff,
     connect::Inner,
-    control::{Control, Intake, Unsettled},
+    control::{Control, Filler, Intake, Unsettled},
     error::Cause,
     session::Session,
     supervisor::Line,
+    tap::Tap,
 };
 
-/// How long to wait before a channel is opened again after the broker could not.
-const RETRY: Duration = Duration::from_millis(200);
 /// How long what was sent before a goodbye may take to come.
 const LEAVE: Duration = Duration::from_secs(1);
 
@@ -55,24 +55,14 @@ pub(crate) trait Source: Send + 'static {
     fn leave(&mut self, tap: Tap) -> impl Future<Output = ()> + Send;
 }
 
-/// Where messages come from: a consumer on a channel of its own.
-#[derive(Debug)]
-pub(crate) struct Tap {
-    pub(crate) session: Arc<Session>,
-    pub(crate) channel: Channel,
-    pub(crate) consumer: Consumer,
-    /// Messages may be missing since the last one.
-    pub(crate) gap: bool,
-}
-
 /// Runs a source until it is stopped, or cannot go on.
 struct Runner<S: Source> {
     source: S,
-    control: Arc<Control<S::Item>>,
+    control: Filler<S::Item>,
     inner: Arc<Inner>,
     line: watch::Receiver<Line>,
     /// A drain waits for what is on its way to us.
-    running: Unsettled,
+    _running: Unsettled,
 }
 
 /// Starts to run `source`, which has joined; dropping what this gives stops it.
@@ -84,13 +74,17 @@ pub(crate) fn start<S: Source>(
 ) -> Incoming<S::Item> {
     let runner = Runner {
         source,
-        control: Arc::clone(&control),
+        control: Filler::new(&control, S::OPERATION),
         inner: Arc::clone(inner),
         line: inner.consuming.line.clone(),
-        running: Unsettled::new(&inner.unsettled),
+        _running: Unsettled::new(&inner.unsettled),
     };
     let intake: Arc<dyn Intake> = Arc::clone(&control) as _;
     inner.register(Arc::downgrade(&intake));
+    if inner.check_open().is_err() {
+        // A drain that began meanwhile may have told all that it found before us.
+        intake.stop();
+    }
     inner.handle.spawn(runner.run(tap));
     control.incoming()
 }
@@ -134,15 +128,17 @@ impl<S: Source> Runner<S> {
     }
 
     async fn turn(&mut self, tap: &mut Tap) -> Turn {
+        // There may always be a message more.
+        if self.control.is_stopped() {
+            return Turn::End;
+        }
         let has_room = self.source.has_room();
         // Looked at first: whoever waits for more may have to say so before there is more.
-        let ready = has_room.then(|| futures_util::FutureExt::now_or_never(tap.consumer.next()));
+        let ready = has_room.then(|| tap.consumer.next().now_or_never());
         if let Some(Some(next)) = ready {
             return self.hear(tap, next).await;
         }
-        if has_room {
-            self.source.rest(tap).await;
-        }
+        self.source.rest(tap).await;
         tokio::select! {
             biased;
             () = self.control.stopped() => Turn::End,
@@ -170,6 +166,7 @@ impl<S: Source> Runner<S> {
     /// Tries until there is a channel again. An error ends the intake.
     async fn rejoin(&mut self) -> Result<Tap, Option<Cause>> {
         let since = Instant::now();
+        let mut backoff = Backoff::new(self.inner.settings.reconnect_wait);
         loop {
             let lines = [self.inner.publishing.line.clone(), self.line.clone()];
             let session = tokio::select! {
@@ -184,23 +181,27 @@ impl<S: Source> Runner<S> {
                     self.control.buffer.tell(Event::Up { gap: tap.gap });
                     return Ok(tap);
                 }
-                Err(cause) if session.is_over() || self.is_passing(&cause, since) => {
-                    tracing::debug!(error = %cause.describe(), "the broker does not take us back yet");
+                // That says nothing about the next link.
+                Err(_) if session.is_over() => backoff.reset(),
+                Err(cause) if self.is_passing(&cause, since) => {
+                    tracing::warn!(intake = S::OPERATION, error = %cause.describe(), "the broker does not take us back yet");
                 }
                 Err(cause) => return Err(Some(cause)),
             }
             tokio::select! {
                 () = self.control.stopped() => return Err(None),
-                () = sleep(RETRY) => {}
+                () = sleep(backoff.wait()) => {}
             }
         }
     }
 
     /// Whether the broker may answer otherwise in a moment. What the connection that we lost held alone is held until
-    /// the broker misses its heartbeats.
+    /// the broker misses its heartbeats; what is assumed may be made again by its owner, who comes back as we do.
     fn is_passing(&self, cause: &Cause, since: Instant) -> bool {
         match cause.kind() {
-            ErrorKind::Conflict => since.elapsed() < self.inner.settings.patience(),
+            ErrorKind::Conflict | ErrorKind::NotFound => {
+                since.elapsed() < self.inner.settings.patience()
+            }
             _ => !cause.is_lasting(),
         }
     }
@@ -221,7 +222,6 @@ impl<S: Source> Runner<S> {
 
     fn end(self, failure: Option<Cause>) {
         self.control.buffer.end(failure.map(|cause| cause.during(S::OPERATION).into()));
-        drop(self.running);
     }
 }
 
@@ -229,15 +229,19 @@ impl<S: Source> Runner<S> {
 /// error when there will be none.
 async fn live(mut lines: [watch::Receiver<Line>; 2]) -> Result<Arc<Session>, Option<Cause>> {
     loop {
+        let mut kept = true;
         for line in &mut lines {
-            // It fails with the supervisor, which says why before it goes.
+            // It fails with the supervisor, who says why before it goes if it can.
             let _ = line.wait_for(|line| line.is_final() || line.session().is_ok()).await;
+            kept &= line.has_changed().is_ok();
         }
         let [publishing, consuming] = [&lines[0], &lines[1]].map(|line| line.borrow().clone());
         match (publishing, consuming) {
             (Line::Failed(cause), _) | (_, Line::Failed(cause)) => return Err(Some(cause)),
-            (Line::Up(_), Line::Up(session)) if !session.is_over() => return Ok(session),
             (Line::Closed, _) | (_, Line::Closed) => return Err(None),
+            // Nobody makes the connection again, nor says why.
+            _ if !kept => return Err(Some(Cause::gone())),
+            (Line::Up(_), Line::Up(session)) if !session.is_over() => return Ok(session),
             _ => {}
         }
     }

@@ -3,7 +3,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
 use lapin::{Channel, Connection, Event};
-use sinew_core::{ErrorKind, Sent};
+use sinew_core::ErrorKind;
 use tokio::{
     runtime::Handle,
     sync::watch,
@@ -24,8 +24,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Session {
     connection: Connection,
-    /// Dropped, it cuts the socket.
-    _line: Option<dial::Line>,
+    line: Option<dial::Line>,
     /// Counts the connections of one supervisor, from 1.
     generation: u64,
     answer_timeout: Duration,
@@ -44,7 +43,7 @@ impl Session {
         let events = connection.events_listener();
         let session = Arc::new(Self {
             connection,
-            _line: line,
+            line,
             generation,
             answer_timeout,
             end: watch::Sender::new(None),
@@ -76,18 +75,6 @@ impl Session {
                 Err(_) => Err(Cause::late()),
             },
             _ = end.wait_for(Option::is_some) => Err(Cause::broke()),
-        }
-    }
-
-    /// Waits for a place that the broker's answers free, for as long as one may take.
-    pub(crate) async fn ask_for<T, E>(
-        &self,
-        place: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, Cause> {
-        match timeout(self.answer_timeout, place).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) => Err(Cause::down()),
-            Err(_) => Err(Cause::late().with_sent(Sent::No)),
         }
     }
 
@@ -133,12 +120,16 @@ impl Session {
         self.finish(Cause::closed());
     }
 
+    /// The first end counts. Whoever still holds the session, such as a handler at work, holds no socket with it.
     fn finish(&self, cause: Cause) {
         self.end.send_if_modified(|end| {
             let first = end.is_none();
             end.get_or_insert(cause);
             first
         });
+        if let Some(line) = &self.line {
+            line.cut();
+        }
     }
 
     fn hear(&self, event: Event) {

@@ -1,22 +1,19 @@
 //! Subscribing: a queue of one's own, or of a group, that goes with its last reader.
 use std::sync::Arc;
 
-use lapin::{
-    message::Delivery,
-    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
-    types::{FieldTable, ShortString},
-};
+use lapin::{message::Delivery, options::BasicAckOptions, types::FieldTable};
 use sinew_core::{Incoming, Message, Overflow, Result, Subscribe, Subscription};
 
 use crate::{
     Amqp,
     connect::Inner,
     control::Control,
+    declare::{self, QueueSpec},
     error::Cause,
     inbound, names, queues,
-    run::{self, Source, Tap},
+    run::{self, Source},
     session::Session,
-    topology::QueueSpec,
+    tap::{Tap, Terms},
 };
 
 /// How many messages may be on their way to one subscription: the client's own buffer has no bound but this.
@@ -106,18 +103,9 @@ impl Source for Reader {
             // The last one may still be there, and belongs to the connection that we lost.
             self.spec.name = queues::subscription()?;
         }
-        let channel = session.channel().await?;
-        session.ask(channel.basic_qos(self.prefetch, BasicQosOptions { global: false })).await?;
-        self.inner.declare(session, &channel, &self.spec, false).await?;
-        let consume = channel.basic_consume(
-            self.spec.name.clone(),
-            ShortString::default(),
-            BasicConsumeOptions::default(),
-            FieldTable::default(),
-        );
-        let consumer = session.ask(consume).await?;
         (self.unacked, self.last) = (0, 0);
-        Ok(Tap { session: Arc::clone(session), channel, consumer, gap: true })
+        let terms = Terms { prefetch: self.prefetch, exclusive: false };
+        Tap::open(&self.inner, session, &self.spec, terms, again).await
     }
 
     fn has_room(&self) -> bool {
@@ -147,8 +135,7 @@ impl Source for Reader {
     fn lose(&mut self) {}
 
     async fn leave(&mut self, tap: Tap) {
-        self.inner.leave(&self.spec.name, tap.session.generation()).await;
         // Closing tells the broker at once that a group has a member less.
-        let _ = tap.session.ask(tap.channel.close(200, "OK".into())).await;
+        declare::close(&tap.session, &tap.channel).await;
     }
 }
