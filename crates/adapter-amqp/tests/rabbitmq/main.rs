@@ -1,0 +1,157 @@
+//! The traps of the protocol, its broker and its client, and the faults of real life: each with what we do about it.
+use std::{env, process::ExitCode, time::Duration};
+
+use libtest_mimic::{Arguments, Completion, Trial};
+use sinew_testkit::harness::find_rabbitmq_server;
+use support::{Outcome, Shared};
+use tokio::{runtime::Builder, time::timeout};
+
+mod consuming;
+mod handing;
+mod links;
+mod poison;
+mod publishing;
+mod rejoining;
+mod restarts;
+mod support;
+mod tap;
+mod topology;
+
+fn main() -> ExitCode {
+    if let Ok(port) = env::var(links::VICTIM) {
+        return links::victim(&port);
+    }
+    let mut arguments = Arguments::from_args();
+    // Most of them wait, most of the time.
+    arguments.test_threads.get_or_insert(8);
+    let broker = Shared::default();
+    let shared = || broker.clone();
+    let trials = vec![
+        // Those that take longest first: they have brokers of their own.
+        trial(
+            "what_was_confirmed_outlives_kills_and_no_consumer_falls_silent",
+            restarts::under_load(),
+        ),
+        trial(
+            "a_delivery_that_is_held_too_long_is_revoked_and_its_late_ack_settles_nothing",
+            consuming::consumer_timeout(),
+        ),
+        trial("a_publish_that_timed_out_on_a_blocked_connection_says_maybe", publishing::blocked()),
+        // The clock of one thread can be set.
+        trial_on(
+            Builder::new_current_thread,
+            "twenty_reconnects_bind_each_queue_once_each",
+            topology::binds_once(shared()),
+        ),
+        trial(
+            "an_intake_whose_queue_was_changed_while_away_ends_and_others_go_on",
+            topology::changed_while_away(shared()),
+        ),
+        trial(
+            "an_exclusive_queue_is_taken_back_from_a_half_open_link",
+            topology::exclusive_and_stranded(shared()),
+        ),
+        trial(
+            "a_half_open_link_is_noticed_within_three_heartbeats_on_both_connections",
+            links::half_open(shared()),
+        ),
+        trial(
+            "a_copy_whose_first_was_not_acknowledged_comes_beside_it",
+            consuming::delayed_twice(shared()),
+        ),
+        trial(
+            "a_runtime_that_ends_leaves_no_panic_and_no_thread",
+            links::runtime_that_ends(shared()),
+        ),
+        trial(
+            "of_2000_pipelined_must_route_messages_each_learns_its_own_fate",
+            publishing::own_fate(shared()),
+        ),
+        trial("one_bad_declaration_costs_no_sibling_anything", topology::bad_declaration(shared())),
+        trial(
+            "a_deleted_queue_is_declared_again_and_told_as_a_gap",
+            topology::deleted_queue(shared()),
+        ),
+        trial(
+            "a_group_hears_on_when_its_queue_is_deleted_under_a_member_that_is_full",
+            rejoining::unread_member(shared()),
+        ),
+        trial(
+            "who_leaves_a_queue_as_the_last_and_comes_back_at_once_hears",
+            rejoining::back_at_once(shared()),
+        ),
+        trial(
+            "a_queue_that_goes_unused_is_a_gap_though_another_has_made_it_again",
+            rejoining::made_again(shared()),
+        ),
+        trial(
+            "an_exchange_is_waited_for_when_its_owner_comes_back_after_us",
+            rejoining::owner_is_later(shared()),
+        ),
+        trial(
+            "an_intake_whose_runtime_is_gone_ends_with_an_error",
+            rejoining::runtime_gone(shared()),
+        ),
+        trial("a_name_of_256_bytes_is_refused", topology::long_names(shared())),
+        trial("no_short_string_stands_in_a_table", topology::tables(shared())),
+        trial("an_unconfirmed_publish_says_maybe", publishing::unconfirmed(shared())),
+        trial(
+            "a_publish_to_a_missing_exchange_fails_alone",
+            publishing::missing_exchange(shared()),
+        ),
+        trial(
+            "many_threads_on_one_lane_each_learn_their_own_fate",
+            handing::many_threads(shared()),
+        ),
+        trial(
+            "a_failure_that_nobody_asked_about_is_told_by_a_flush",
+            handing::unheard_failures(shared()),
+        ),
+        trial(
+            "a_request_to_a_missing_exchange_costs_no_other_its_reply",
+            handing::requests_apart(shared()),
+        ),
+        trial("a_late_ack_says_revoked_and_settles_nobody_elses", consuming::late_ack(shared())),
+        trial("a_lost_link_is_told_to_intakes_and_handlers", consuming::lost_link(shared())),
+        trial("the_prefetch_bounds_what_the_client_holds", consuming::prefetch(shared())),
+        trial("a_header_that_nests_too_deep_ends_nothing_else", poison::deep_header(shared())),
+        trial(
+            "a_false_user_id_is_refused_and_a_true_one_survives_a_delay",
+            poison::user_id(shared()),
+        ),
+        trial("a_quorum_queue_counts_attempts", consuming::quorum(shared())),
+        trial(
+            "a_delayed_message_keeps_its_address_headers_and_properties",
+            consuming::delayed(shared()),
+        ),
+        trial("a_refused_first_connection_fails_at_once", links::refused_at_first(shared())),
+        trial("who_waits_for_the_first_connection_gets_it", links::waits_for_the_first(shared())),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// One that needs RabbitMQ, and is skipped by name without it.
+fn trial(name: &str, run: impl Future<Output = Outcome> + Send + 'static) -> Trial {
+    trial_on(Builder::new_multi_thread, name, run)
+}
+
+fn trial_on(
+    runtime: fn() -> Builder,
+    name: &str,
+    run: impl Future<Output = Outcome> + Send + 'static,
+) -> Trial {
+    Trial::ignorable_test(name, move || match find_rabbitmq_server() {
+        Err(err) if env::var_os("SINEW_REQUIRE_BROKERS").is_none_or(|it| it != "1") => {
+            Ok(Completion::ignored_with(err))
+        }
+        Err(err) => Err(err.into()),
+        Ok(_) => {
+            let runtime = runtime().enable_all().build()?;
+            runtime.block_on(async { timeout(PATIENCE, run).await? })?;
+            Ok(Completion::Completed)
+        }
+    })
+}
+
+/// More than any of them takes; one of them makes minutes pass.
+const PATIENCE: Duration = Duration::from_secs(600);
