@@ -193,14 +193,14 @@ async fn what_was_in_flight_at_a_kill_is_answered(cx: &Context) -> Outcome {
                     // As a service would, before it tries again.
                     sleep(Duration::from_millis(2)).await;
                 }
-                if round == 50 {
+                if round == 10 {
                     under_way.wait().await;
                 }
             }
             Ok::<(), Failure>(())
         });
     }
-    cx.soon("fifty answers to each", under_way.wait()).await?;
+    cx.soon("ten answers to each", under_way.wait()).await?;
     cx.fault(Fault::Kill).await?;
     cx.until(&mut watch, "down", is_down).await?;
     // Each publishes to nobody meanwhile, or waits.

@@ -113,7 +113,7 @@ flaws! {
         "log::the_expected_position_is_checked",
         "publish::positions_rise_within_one_log",
     ];
-    /// A flush does not wait.
+    /// A flush does not wait for one answer in fifty.
     FlushesNothing => ["publish::a_flush_waits_for_the_answers"];
     /// A flush tells of no failure.
     ForgetsWhatNobodyRead => ["log::a_flush_tells_a_failure_that_nobody_read"];
