@@ -107,7 +107,7 @@ impl Cause {
     }
 
     /// The same, told as `kind`: where it happened makes it something else.
-    pub(crate) fn as_kind(self, kind: ErrorKind) -> Self {
+    pub(crate) fn of_kind(self, kind: ErrorKind) -> Self {
         Self::Given { kind, detail: self.detail() }
     }
 
