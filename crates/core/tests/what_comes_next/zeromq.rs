@@ -14,7 +14,7 @@ const ZMQ: Capabilities = Capabilities::new("zmq")
     .with_confirm(Confirm::Buffered)
     .with_registration(Registration::Eventual)
     .with_wildcards(Wildcards::Prefix)
-    .with_names(Names::Any)
+    .with_names(Names::Prefixes)
     .with_overflow(Overflows::of(&[Overflow::DropNewest]));
 
 /// One PUB and its SUBs in one: topic frame, payload frame, and a filter at the subscriber.
