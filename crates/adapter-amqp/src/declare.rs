@@ -99,7 +99,7 @@ impl QueueSpec {
     /// Both pass.
     pub(crate) fn explain(&self, cause: Cause) -> Cause {
         match cause.kind() {
-            ErrorKind::NotFound if !self.assumed => cause.as_kind(ErrorKind::Unreachable),
+            ErrorKind::NotFound if !self.assumed => cause.of_kind(ErrorKind::Unreachable),
             _ => cause,
         }
     }
