@@ -1,5 +1,5 @@
 //! Which acknowledgements leave for the broker: as few as say the same.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One acknowledgement on the wire.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -14,8 +14,9 @@ pub(crate) struct Ack {
 pub(crate) struct Acks {
     /// Every delivery up to this one is settled, and the broker knows.
     known: u64,
-    /// Settled beyond it, and the broker knows.
-    ahead: BTreeSet<u64>,
+    /// Settled beyond it, and the broker knows: runs, from their first to their last. There is an open delivery before
+    /// each, so they are no more than those, however long one of them is held.
+    ahead: BTreeMap<u64, u64>,
     /// Acknowledged, and the broker does not know.
     waiting: BTreeSet<u64>,
 }
@@ -28,7 +29,7 @@ impl Acks {
 
     /// The broker was told what else becomes of `tag`.
     pub(crate) fn told(&mut self, tag: u64) {
-        self.ahead.insert(tag);
+        self.extend(tag);
         self.advance();
     }
 
@@ -38,37 +39,48 @@ impl Acks {
         let mut last = None;
         let mut count = 0;
         // The run without an open delivery: one acknowledgement stands for all of it.
-        loop {
-            let next = self.known + 1;
-            if self.waiting.remove(&next) {
-                last = Some(next);
-                count += 1;
-            } else if !self.ahead.remove(&next) {
-                break;
-            }
-            self.known = next;
+        while self.waiting.remove(&self.next()) {
+            self.known = self.next();
+            last = Some(self.known);
+            count += 1;
+            self.advance();
         }
         if let Some(tag) = last {
             acks.push(Ack { tag, multiple: count > 1 });
         }
         for tag in std::mem::take(&mut self.waiting) {
             acks.push(Ack { tag, multiple: false });
-            self.ahead.insert(tag);
+            self.extend(tag);
         }
         acks
     }
 
-    fn advance(&mut self) {
-        while self.ahead.remove(&(self.known + 1)) {
-            self.known += 1;
+    /// Adds `tag` to the run before it, the run after it, or both.
+    fn extend(&mut self, tag: u64) {
+        let last = self.ahead.remove(&tag.wrapping_add(1)).unwrap_or(tag);
+        match self.ahead.range_mut(..tag).next_back() {
+            Some((_, end)) if *end == tag - 1 => *end = last,
+            _ => {
+                self.ahead.insert(tag, last);
+            }
         }
+    }
+
+    /// Goes on over what the broker knows.
+    fn advance(&mut self) {
+        if let Some(last) = self.ahead.remove(&self.next()) {
+            self.known = last;
+        }
+    }
+
+    /// The broker may count as far as it likes.
+    const fn next(&self) -> u64 {
+        self.known.wrapping_add(1)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -85,6 +97,23 @@ mod tests {
         acks.ack(6);
         assert_eq!(acks.take(), [Ack { tag: 6, multiple: false }]);
         assert_eq!(acks.take(), []);
+    }
+
+    #[test]
+    fn a_delivery_that_is_held_while_a_million_flow_costs_one_run() {
+        let mut acks = Acks::default();
+        for tag in 2..=1_000_000 {
+            if tag % 2 == 0 {
+                acks.ack(tag)
+            } else {
+                acks.told(tag)
+            }
+            acks.take();
+            assert_eq!((acks.ahead.len(), acks.waiting.len()), (1, 0));
+        }
+        acks.ack(1);
+        assert_eq!(acks.take(), [Ack { tag: 1, multiple: false }]);
+        assert_eq!((acks.known, acks.ahead.len()), (1_000_000, 0));
     }
 
     proptest! {
@@ -108,6 +137,7 @@ mod tests {
                 }
                 if flush {
                     send(&mut acks, &mut broker);
+                    prop_assert!(acks.ahead.len() <= open.len());
                     for (tag, state) in &broker {
                         let wanted = match (open.contains(tag), acked.contains(tag)) {
                             (true, _) => "open",
