@@ -15,7 +15,7 @@ use sinew_core::{
 };
 use tokio::{
     runtime::Handle,
-    sync::watch,
+    sync::{Semaphore, watch},
     task::{JoinError, JoinHandle},
     time::{sleep, timeout},
     try_join,
@@ -61,6 +61,8 @@ pub(crate) struct Inner {
     pub(crate) publishes: Publishing,
     pub(crate) requests: Requesting,
     pub(crate) ids: Ids,
+    /// A turn for each delay queue that is being declared.
+    pub(crate) declaring: Semaphore,
     pub(crate) phase: watch::Sender<Phase>,
     /// Set when both connections are closed.
     pub(crate) ended: watch::Sender<bool>,
@@ -212,6 +214,7 @@ impl Amqp {
             publishes: Publishing::new(&settings),
             requests: Requesting::default(),
             ids: Ids::new(),
+            declaring: Semaphore::new(delay::DECLARING),
             settings,
             publishing,
             consuming,

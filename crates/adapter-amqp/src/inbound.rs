@@ -11,11 +11,17 @@ pub(crate) struct Inbound {
     pub(crate) attempt: Attempt,
 }
 
-/// Reads a delivery. What comes back from a delay gets its own address again.
+/// Reads a delivery. What comes back from a delay gets its own address again, and comes by the default exchange: on any
+/// other one, whoever may publish there could write another address into the headers.
 pub(crate) fn message(default_exchange: &str, delivery: WireDelivery) -> Inbound {
     let WireDelivery { exchange, routing_key, redelivered, mut properties, data, .. } = delivery;
-    let origin = delay::origin(&mut properties);
-    let attempt = attempt(redelivered || origin.is_some(), &properties);
+    let is_direct = exchange.as_str().is_empty();
+    let origin = if is_direct { delay::origin(&mut properties) } else { None };
+    let attempt = match (redelivered, &origin) {
+        (true, _) => again(&properties),
+        (false, Some(_)) => Attempt::Redelivered,
+        (false, None) => Attempt::Unknown,
+    };
     let (exchange, key) = origin.unwrap_or((exchange, routing_key));
     let address = names::inbound(exchange.as_str(), key.as_str(), default_exchange);
     let (message, left_out) = properties::inbound(&properties, data, address);
@@ -32,19 +38,60 @@ pub(crate) fn reply(delivery: WireDelivery) -> Message {
     properties::inbound(&properties, data, address).0
 }
 
-/// Quorum queues count what they take back; classic ones only say that they did.
-fn attempt(again: bool, properties: &lapin::BasicProperties) -> Attempt {
+/// Quorum queues count what they take back; classic ones only say that they did. On a first delivery, the header is
+/// whatever the publisher made of it.
+fn again(properties: &lapin::BasicProperties) -> Attempt {
     let headers = properties.headers().as_ref();
-    let counted = headers.and_then(|headers| headers.inner().get("x-delivery-count"));
-    let count = match counted {
+    let count = match headers.and_then(|headers| headers.inner().get("x-delivery-count")) {
         Some(AMQPValue::LongLongInt(count)) => u32::try_from(*count).ok(),
         Some(AMQPValue::LongInt(count)) => u32::try_from(*count).ok(),
         Some(AMQPValue::LongUInt(count)) => Some(*count),
         _ => None,
     };
-    match (count, again) {
-        (Some(count), _) => Attempt::Number(count.saturating_add(1)),
-        (None, true) => Attempt::Redelivered,
-        (None, false) => Attempt::Unknown,
+    count.map_or(Attempt::Redelivered, |count| Attempt::Number(count.saturating_add(1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::{
+        BasicProperties,
+        types::{FieldTable, ShortString},
+    };
+
+    use super::*;
+
+    fn read(exchange: &str, redelivered: bool) -> Inbound {
+        let text = |text: &str| AMQPValue::LongString(text.into());
+        let mut headers = FieldTable::default();
+        headers.insert("x-sinew-exchange".into(), text("amq.topic"));
+        headers.insert("x-sinew-routing-key".into(), text("true.one"));
+        headers.insert("x-sinew-user-id".into(), text("root"));
+        headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(6));
+        let short = |text: &str| ShortString::try_new(text).unwrap();
+        let mut delivery =
+            WireDelivery::mock(1, short(exchange), short("a.b"), redelivered, Vec::new());
+        delivery.properties = BasicProperties::default().with_headers(headers);
+        message("amq.topic", delivery)
+    }
+
+    #[test]
+    fn only_what_comes_from_a_delay_has_its_address_in_its_headers() {
+        let address = |exchange| read(exchange, false).message.address.to_string();
+        assert_eq!(address(""), "true.one");
+        assert_eq!(address("amq.topic"), "a.b");
+    }
+
+    #[test]
+    fn a_header_makes_no_user() {
+        for exchange in ["", "amq.topic"] {
+            assert_eq!(read(exchange, false).message.properties(), None, "from {exchange:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_delivery_that_is_not_the_first_is_counted() {
+        assert_eq!(read("amq.topic", false).attempt, Attempt::Unknown);
+        assert_eq!(read("amq.topic", true).attempt, Attempt::Number(7));
+        assert_eq!(read("", false).attempt, Attempt::Redelivered);
     }
 }

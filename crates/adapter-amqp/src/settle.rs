@@ -1,10 +1,10 @@
 //! Verdicts: handed over at once, sent in as few frames as say the same, refused when the channel is gone.
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use lapin::{
     Channel,
-    options::{BasicAckOptions, BasicNackOptions, BasicRejectOptions},
+    options::{BasicAckOptions, BasicRejectOptions},
     types::ShortString,
 };
 use sinew_core::{Error, ErrorKind, Message, Pending, Settle, Verdict};
@@ -69,9 +69,9 @@ pub(crate) struct Command {
 }
 
 impl Command {
-    fn answer(self, outcome: Result<(), Error>) {
+    fn answer(self, outcome: Result<(), Cause>) {
         // Whoever settled may not wait for it.
-        let _ = self.answer.send(outcome);
+        let _ = self.answer.send(outcome.map_err(error));
         drop(self.unsettled);
     }
 }
@@ -90,14 +90,14 @@ impl Settle for Settler {
     fn settle(self: Box<Self>, verdict: Verdict) -> Pending<()> {
         let Self { room, tag, fence, message, unsettled } = *self;
         if !fence.stands() {
-            return Pending::ready(Err(revoked()));
+            return Pending::ready(Err(error(revoked())));
         }
         let (answer, outcome) = oneshot::channel();
         room.send(Command { tag, verdict, message, answer, unsettled });
         Pending::later(async move {
             match outcome.await {
                 Ok(outcome) => outcome,
-                Err(_) => Err(revoked()),
+                Err(_) => Err(error(revoked())),
             }
         })
     }
@@ -107,12 +107,25 @@ impl Settle for Settler {
     }
 }
 
-fn revoked() -> Error {
-    Error::new(ErrorKind::Revoked, OPERATION)
-        .with_detail("the broker delivers it again, perhaps it has")
+const fn revoked() -> Cause {
+    Cause::plain(ErrorKind::Revoked, "the broker delivers it again, perhaps it has")
 }
 
-/// Sends the verdicts on what came by one channel, until the last of it is settled; then it closes the channel.
+/// What became of a verdict that could not be sent. One that the client refuses never leaves, and its channel is gone;
+/// one that it has taken may still leave, however long that takes.
+fn fate(cause: Cause) -> Cause {
+    match cause {
+        Cause::Client { .. } => revoked(),
+        open => open,
+    }
+}
+
+fn error(cause: Cause) -> Error {
+    cause.during(OPERATION).into()
+}
+
+/// Sends the verdicts on what came by one channel, until the last of it is settled or the fence falls; then it closes
+/// the channel.
 pub(crate) struct Settlements {
     pub(crate) commands: Receiver<Command>,
     pub(crate) fence: Arc<Fence>,
@@ -125,13 +138,24 @@ type Delayed = BoxFuture<'static, (Command, Result<(), Cause>)>;
 
 impl Settlements {
     pub(crate) async fn run(mut self) {
+        self.settle().await;
+        // Whoever settles now is told at once that it is too late.
+        let Self { commands, fence, .. } = self;
+        drop(commands);
+        let _ = fence.session.ask(fence.channel.close(200, "OK".into())).await;
+    }
+
+    async fn settle(&mut self) {
         let mut acks = Acks::default();
         let mut delayed: FuturesUnordered<Delayed> = FuturesUnordered::new();
         let mut batch = Vec::with_capacity(BATCH);
         let mut acked = Vec::new();
+        let mut fell = pin!(Arc::clone(&self.fence).fell());
         let mut open = true;
         while open || !delayed.is_empty() {
             tokio::select! {
+                // Not with the last delivery: as long as the channel is open, the broker gives nobody what came by it.
+                () = &mut fell => return,
                 count = self.commands.recv_many(&mut batch, BATCH), if open => open = count > 0,
                 Some((command, outcome)) = delayed.next(), if !delayed.is_empty() => match outcome {
                     // Published a second time it is safe, and only then the first is let go of.
@@ -139,7 +163,8 @@ impl Settlements {
                         acks.ack(command.tag);
                         acked.push(command);
                     }
-                    Err(cause) => self.give_back(&mut acks, command, &cause).await,
+                    // It could not be parked, so it goes back at once.
+                    Err(cause) => self.reject(&mut acks, command, true, Err(cause)).await,
                 },
             }
             for command in batch.drain(..) {
@@ -157,30 +182,18 @@ impl Settlements {
                         }));
                     }
                     Verdict::Requeue | Verdict::RequeueAfter(_) => {
-                        let outcome = self.requeue(command.tag).await;
-                        acks.told(command.tag);
-                        command.answer(outcome);
+                        self.reject(&mut acks, command, true, Ok(())).await;
                     }
-                    Verdict::Discard => {
-                        let reject = BasicRejectOptions { requeue: false };
-                        let sent = self.fence.channel.basic_reject(command.tag, reject);
-                        let outcome = self.sent(sent).await;
-                        acks.told(command.tag);
-                        command.answer(outcome);
-                    }
+                    Verdict::Discard => self.reject(&mut acks, command, false, Ok(())).await,
                     _ => {
-                        let outcome = self.requeue(command.tag).await;
-                        acks.told(command.tag);
-                        command.answer(
-                            outcome.and(Err(Error::new(ErrorKind::Unsupported, OPERATION))),
-                        );
+                        let unknown =
+                            Cause::plain(ErrorKind::Unsupported, "it is requeued instead");
+                        self.reject(&mut acks, command, true, Err(unknown)).await;
                     }
                 }
             }
             self.acknowledge(&mut acks, &mut acked).await;
         }
-        let close = self.fence.channel.close(200, "OK".into());
-        let _ = self.fence.session.ask(close).await;
     }
 
     async fn acknowledge(&self, acks: &mut Acks, acked: &mut Vec<Command>) {
@@ -189,32 +202,52 @@ impl Settlements {
             let ack = self.fence.channel.basic_ack(tag, BasicAckOptions { multiple });
             outcome = outcome.and(self.sent(ack).await);
         }
-        let is_sent = outcome.is_ok();
         for command in acked.drain(..) {
-            command.answer(if is_sent { Ok(()) } else { Err(revoked()) });
+            command.answer(outcome.clone());
         }
     }
 
-    async fn requeue(&self, tag: u64) -> Result<(), Error> {
-        let nack = BasicNackOptions { multiple: false, requeue: true };
-        self.sent(self.fence.channel.basic_nack(tag, nack)).await
-    }
-
-    /// It could not be parked, so it goes back at once.
-    async fn give_back(&self, acks: &mut Acks, command: Command, cause: &Cause) {
-        let outcome = self.requeue(command.tag).await;
+    /// Gives a delivery back, or up, and answers: with `verdict`, if that could be sent.
+    async fn reject(
+        &self,
+        acks: &mut Acks,
+        command: Command,
+        requeue: bool,
+        verdict: Result<(), Cause>,
+    ) {
+        let reject = self.fence.channel.basic_reject(command.tag, BasicRejectOptions { requeue });
+        let outcome = self.sent(reject).await;
         acks.told(command.tag);
-        command.answer(outcome.and(Err(cause.clone().during(OPERATION).into())));
+        command.answer(outcome.and(verdict));
     }
 
-    /// Waits until a verdict is on the wire; where it cannot be sent, the broker has taken the delivery back.
+    /// Waits until a verdict is on the wire.
     async fn sent(
         &self,
         verdict: impl Future<Output = lapin::Result<()>> + Send,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Cause> {
         if !self.fence.stands() {
             return Err(revoked());
         }
-        self.fence.session.ask(verdict).await.map_err(|_| revoked())
+        self.fence.session.ask(verdict).await.map_err(fate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sinew_core::Sent;
+
+    use super::*;
+
+    #[test]
+    fn a_verdict_that_is_slow_to_leave_may_still_settle_and_one_without_a_channel_never_does() {
+        let told = |cause| {
+            let told = error(fate(cause));
+            (told.kind(), told.sent())
+        };
+        assert_eq!(told(Cause::late()), (ErrorKind::Timeout, Sent::Maybe));
+        assert_eq!(told(Cause::broke()), (ErrorKind::Disconnected, Sent::Maybe));
+        let refused = lapin::ErrorKind::InvalidChannelState(lapin::ChannelState::Closed, "closed");
+        assert_eq!(told(Cause::from(lapin::Error::from(refused))), (ErrorKind::Revoked, Sent::No));
     }
 }
