@@ -9,6 +9,7 @@ use tokio::{runtime::Builder, time::timeout};
 mod consuming;
 mod handing;
 mod links;
+mod parking;
 mod poison;
 mod publishing;
 mod rejoining;
@@ -123,6 +124,12 @@ fn main() -> ExitCode {
         trial(
             "a_delayed_message_keeps_its_address_headers_and_properties",
             consuming::delayed(shared()),
+        ),
+        trial("a_delayed_copy_goes_nowhere_else_and_comes_back", parking::obeyed_headers(shared())),
+        trial("more_delays_at_once_than_channels_are_all_kept", parking::many_delays(shared())),
+        trial(
+            "a_delivery_that_is_held_beyond_its_queue_keeps_no_channel_open",
+            parking::held_beyond_its_queue(shared()),
         ),
         trial("a_refused_first_connection_fails_at_once", links::refused_at_first(shared())),
         trial("who_waits_for_the_first_connection_gets_it", links::waits_for_the_first(shared())),

@@ -11,6 +11,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+pub(crate) const CHANNEL_CLOSE: (u16, u16) = (20, 40);
 pub(crate) const EXCHANGE_DECLARE: (u16, u16) = (40, 10);
 pub(crate) const QUEUE_BIND: (u16, u16) = (50, 20);
 pub(crate) const BASIC_CONSUME: (u16, u16) = (60, 20);
@@ -164,7 +165,7 @@ impl Frames {
         {
             let frame: Vec<_> = self.rest.drain(..size + 8).collect();
             if let (1, [class, class_low, method, method_low, arguments @ ..]) =
-                (kind, &frame[7..size + 7])
+                (kind, frame.get(7..size + 7).unwrap_or_default())
             {
                 let number = |high: &u8, low: &u8| u16::from_be_bytes([*high, *low]);
                 let id = (number(class, class_low), number(method, method_low));
