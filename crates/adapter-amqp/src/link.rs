@@ -4,7 +4,13 @@ use std::{sync::Arc, time::Duration};
 use sinew_core::{Backend, Buffer, Capabilities, Error, ErrorKind, Event, Incoming, Link, Result};
 use tokio::{sync::watch, time::timeout};
 
-use crate::{Amqp, connect::Inner, control::{Control, Filler}, error::Cause, supervisor::Line};
+use crate::{
+    Amqp,
+    connect::Inner,
+    control::{Control, Filler},
+    error::Cause,
+    supervisor::Line,
+};
 
 const DRAIN: &str = "amqp drain";
 

@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -16,7 +15,7 @@ use sinew_core::{
     Sent,
 };
 use sinew_testkit::harness::Proxy;
-use tokio::{net::TcpListener, runtime::Builder};
+use tokio::{net::TcpListener, runtime::Builder, time::interval};
 
 use crate::{
     support::{
@@ -166,12 +165,13 @@ fn end_a_runtime(port: &str, is_cut: bool) -> Outcome {
     };
     outer.block_on(left)?;
     drop((amqp, watch, intake));
-    let since = Instant::now();
-    while threads()? > 0 {
-        check(since.elapsed() < Duration::from_secs(20), "its threads have ended")?;
-        thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
+    outer.block_on(soon("the end of its threads", async {
+        let mut look = interval(Duration::from_millis(10));
+        while threads()? > 0 {
+            look.tick().await;
+        }
+        Ok(())
+    }))?
 }
 
 /// How many threads of the client there are in this process.

@@ -12,7 +12,7 @@ use sinew_core::{
     Subscribe as _, Subscription,
 };
 use sinew_testkit::harness::rabbitmq::RabbitMqOptions;
-use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
+use tokio::{sync::Semaphore, task::JoinSet, time::interval};
 
 use crate::support::{Outcome, address, check, event, message, options, queue, soon};
 
@@ -63,11 +63,18 @@ pub(crate) async fn under_load() -> Outcome {
     let (confirmed, open) = (published.confirmed, published.open);
     loop {
         let missing = confirmed.iter().filter(|number| !work.counts.contains_key(number));
-        let missing: Vec<_> = missing.take(10).collect();
-        if missing.is_empty() {
-            break;
+        let missing: Vec<_> = missing.collect();
+        let (Some(first), Some(last)) = (missing.first(), missing.last()) else { break };
+        let what =
+            format!("{} from {first} to {last}, of {} confirmed", missing.len(), confirmed.len());
+        if let Err(late) = work.next(&what).await {
+            let queues = broker
+                .ctl(&["list_queues", "name", "messages_ready", "messages_unacknowledged"])
+                .await?;
+            return Err(
+                format!("{}; the broker has {queues}", late.message().unwrap_or_default()).into()
+            );
         }
-        work.next(&format!("{missing:?}, of {} confirmed", confirmed.len())).await?;
     }
     let mut strange = work.counts.keys().filter(|it| !confirmed.contains(it) && !open.contains(it));
     check(strange.next().is_none(), "nothing arrives that was refused, or never published")?;
@@ -87,6 +94,7 @@ struct Published {
 /// Publishes numbers while there is room for them, until that is closed.
 async fn publish(amqp: Amqp, room: Arc<Semaphore>, published: Arc<Mutex<Published>>) -> Outcome {
     let mut answers = JoinSet::new();
+    let mut again = interval(Duration::from_millis(20));
     for number in 0.. {
         let Ok(place) = room.acquire().await else { break };
         match amqp.publish(message(QUEUE, &number.to_string())?).await {
@@ -111,7 +119,7 @@ async fn publish(amqp: Amqp, room: Arc<Semaphore>, published: Arc<Mutex<Publishe
             // The broker is away.
             Err(err) => {
                 check(err.sent() == Sent::No, format!("{err:?} was not sent"))?;
-                sleep(Duration::from_millis(20)).await;
+                again.tick().await;
             }
         }
     }
@@ -157,8 +165,9 @@ impl Work {
 /// Publishes until it is confirmed.
 async fn resend(amqp: &Amqp, message: Message) -> Outcome {
     soon("a confirm", async {
+        let mut again = interval(Duration::from_millis(20));
         while amqp.send(message.clone()).await.is_err() {
-            sleep(Duration::from_millis(20)).await;
+            again.tick().await;
         }
     })
     .await

@@ -126,9 +126,14 @@ pub(crate) fn message(subject: &str, payload: &str) -> Result<Message> {
 }
 
 /// What `work` ends with, in time.
-pub(crate) async fn soon<T>(what: impl Display, work: impl Future<Output = T>) -> Outcome<T> {
-    let late = |_| Failed::from(format!("{what} did not come within {SOON:?}"));
-    timeout(SOON, work).await.map_err(late)
+pub(crate) async fn soon<T>(
+    what: impl Display + Send,
+    work: impl Future<Output = T> + Send,
+) -> Outcome<T> {
+    match timeout(SOON, work).await {
+        Ok(done) => Ok(done),
+        Err(_) => Err(format!("{what} did not come within {SOON:?}").into()),
+    }
 }
 
 /// The next event.
