@@ -33,6 +33,7 @@ fn main() -> ExitCode {
             "what_was_confirmed_outlives_kills_and_no_consumer_falls_silent",
             restarts::under_load(),
         ),
+        trial("what_was_confirmed_outlives_links_that_flap", restarts::under_flaps(shared())),
         trial(
             "a_delivery_that_is_held_too_long_is_revoked_and_its_late_ack_settles_nothing",
             consuming::consumer_timeout(),

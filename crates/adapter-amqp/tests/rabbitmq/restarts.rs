@@ -1,4 +1,4 @@
-//! A broker that is killed and started again under load.
+//! A broker that is killed and started again, and links that break, under load.
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
@@ -11,12 +11,18 @@ use sinew_core::{
     Consume as _, Delivery, Event, Incoming, Message, Pattern, Publish as _, PublishExt as _, Sent,
     Subscribe as _, Subscription,
 };
-use sinew_testkit::harness::rabbitmq::RabbitMqOptions;
-use tokio::{sync::Semaphore, task::JoinSet, time::interval};
+use sinew_testkit::harness::{
+    Proxy,
+    rabbitmq::{RabbitMq, RabbitMqOptions},
+};
+use tokio::{
+    sync::Semaphore,
+    task::{JoinHandle, JoinSet},
+    time::interval,
+};
 
-use crate::support::{Outcome, address, check, event, message, options, queue, soon};
+use crate::support::{Outcome, Shared, address, check, event, message, options, queue, soon};
 
-const QUEUE: &str = "restarts";
 /// How many messages are under way, from the publisher to the consumer's ack.
 const LOAD: usize = 500;
 /// How many are delivered before a kill, and how many after it.
@@ -28,14 +34,10 @@ pub(crate) async fn under_load() -> Outcome {
     let broker = RabbitMqOptions::new().start().await?;
     let address = address(&broker);
     let (near, far) = (options(address).connect().await?, options(address).connect().await?);
-    let mut work = Work {
-        intake: near.consume(queue(QUEUE)?).await?,
-        room: Arc::new(Semaphore::new(LOAD)),
-        counts: BTreeMap::new(),
-    };
+    let mut work = Work::start(&near, "restarts").await?;
     let mut news = near.subscribe(Subscription::new(Pattern::parse("restarts-news")?)).await?;
     let published = Arc::<Mutex<Published>>::default();
-    let load = publish(far.clone(), Arc::clone(&work.room), Arc::clone(&published));
+    let load = publish(far.clone(), "restarts", Arc::clone(&work.room), Arc::clone(&published));
     let load = tokio::spawn(load);
 
     for round in 0..rounds {
@@ -57,30 +59,34 @@ pub(crate) async fn under_load() -> Outcome {
             }
         }
     }
-    work.room.close();
-    soon("the last answer", load).await???;
-    let published = std::mem::take(&mut *published.lock().unwrap_or_else(PoisonError::into_inner));
-    let (confirmed, open) = (published.confirmed, published.open);
-    loop {
-        let missing = confirmed.iter().filter(|number| !work.counts.contains_key(number));
-        let missing: Vec<_> = missing.collect();
-        let (Some(first), Some(last)) = (missing.first(), missing.last()) else { break };
-        let what =
-            format!("{} from {first} to {last}, of {} confirmed", missing.len(), confirmed.len());
-        if let Err(late) = work.next(&what).await {
-            let queues = broker
-                .ctl(&["list_queues", "name", "messages_ready", "messages_unacknowledged"])
-                .await?;
-            return Err(
-                format!("{}; the broker has {queues}", late.message().unwrap_or_default()).into()
-            );
+    work.balance(load, &published, &broker, rounds).await
+}
+
+/// The links of both sides break again and again, each when it likes, under a broker that stays.
+pub(crate) async fn under_flaps(shared: Shared) -> Outcome {
+    let rounds = if env::var_os("SINEW_LONG").is_some() { 200 } else { 20 };
+    let broker = shared.broker().await?;
+    let near = Proxy::start(address(broker)).await?;
+    let far = Proxy::start(address(broker)).await?;
+    let connect = |proxy: &Proxy| {
+        options(proxy.address()).with_reconnect_wait(Duration::from_millis(200)).connect()
+    };
+    let (consumer, publisher) = (connect(&near).await?, connect(&far).await?);
+    let mut work = Work::start(&consumer, "flaps").await?;
+    let published = Arc::<Mutex<Published>>::default();
+    let load = publish(publisher, "flaps", Arc::clone(&work.room), Arc::clone(&published));
+    let load = tokio::spawn(load);
+    for round in 0..rounds {
+        work.take(100 + round % 7).await?;
+        near.cut();
+        if round % 2 == 0 {
+            far.cut();
         }
+        while !matches!(work.next("down").await?, Event::Down) {}
+        near.heal();
+        far.heal();
     }
-    let mut strange = work.counts.keys().filter(|it| !confirmed.contains(it) && !open.contains(it));
-    check(strange.next().is_none(), "nothing arrives that was refused, or never published")?;
-    // What comes twice was under way at a kill.
-    let twice: u32 = work.counts.values().map(|count| count - 1).sum();
-    check(twice as usize <= rounds * LOAD, format!("{twice} came twice"))
+    work.balance(load, &published, broker, rounds).await
 }
 
 /// What became of what was published.
@@ -92,12 +98,17 @@ struct Published {
 }
 
 /// Publishes numbers while there is room for them, until that is closed.
-async fn publish(amqp: Amqp, room: Arc<Semaphore>, published: Arc<Mutex<Published>>) -> Outcome {
+async fn publish(
+    amqp: Amqp,
+    queue: &'static str,
+    room: Arc<Semaphore>,
+    published: Arc<Mutex<Published>>,
+) -> Outcome {
     let mut answers = JoinSet::new();
     let mut again = interval(Duration::from_millis(20));
     for number in 0.. {
         let Ok(place) = room.acquire().await else { break };
-        match amqp.publish(message(QUEUE, &number.to_string())?).await {
+        match amqp.publish(message(queue, &number.to_string())?).await {
             Ok(answer) => {
                 // Given back by whoever takes the message.
                 place.forget();
@@ -118,7 +129,10 @@ async fn publish(amqp: Amqp, room: Arc<Semaphore>, published: Arc<Mutex<Publishe
             }
             // The broker is away.
             Err(err) => {
-                check(err.sent() == Sent::No, format!("{err:?} was not sent"))?;
+                if err.sent() == Sent::Maybe {
+                    let mut published = published.lock().unwrap_or_else(PoisonError::into_inner);
+                    published.open.insert(number);
+                }
                 again.tick().await;
             }
         }
@@ -136,6 +150,11 @@ struct Work {
 }
 
 impl Work {
+    async fn start(amqp: &Amqp, name: &str) -> Outcome<Self> {
+        let intake = amqp.consume(queue(name)?).await?;
+        Ok(Self { intake, room: Arc::new(Semaphore::new(LOAD)), counts: BTreeMap::new() })
+    }
+
     async fn next(&mut self, what: &str) -> Outcome<Event<()>> {
         let event = event(&mut self.intake, what).await?;
         if let Event::Item(delivery) = &event {
@@ -159,6 +178,47 @@ impl Work {
             while !matches!(self.next(&format!("delivery {number}")).await?, Event::Item(())) {}
         }
         Ok(())
+    }
+
+    /// Everything that was confirmed has come, or comes.
+    async fn balance(
+        mut self,
+        load: JoinHandle<Outcome>,
+        published: &Mutex<Published>,
+        broker: &RabbitMq,
+        breaks: usize,
+    ) -> Outcome {
+        self.room.close();
+        soon("the last answer", load).await???;
+        let published =
+            std::mem::take(&mut *published.lock().unwrap_or_else(PoisonError::into_inner));
+        let (confirmed, open) = (published.confirmed, published.open);
+        loop {
+            let missing = confirmed.iter().filter(|number| !self.counts.contains_key(number));
+            let missing: Vec<_> = missing.collect();
+            let (Some(first), Some(last)) = (missing.first(), missing.last()) else { break };
+            let what = format!(
+                "{} from {first} to {last}, of {} confirmed",
+                missing.len(),
+                confirmed.len()
+            );
+            if let Err(late) = self.next(&what).await {
+                let queues = broker
+                    .ctl(&["list_queues", "name", "messages_ready", "messages_unacknowledged"])
+                    .await?;
+                return Err(format!(
+                    "{}; the broker has {queues}",
+                    late.message().unwrap_or_default()
+                )
+                .into());
+            }
+        }
+        let mut strange =
+            self.counts.keys().filter(|it| !confirmed.contains(it) && !open.contains(it));
+        check(strange.next().is_none(), "nothing arrives that was refused, or never published")?;
+        // What comes twice was under way at a kill.
+        let twice: u32 = self.counts.values().map(|count| count - 1).sum();
+        check(twice as usize <= breaks * LOAD, format!("{twice} came twice"))
     }
 }
 
