@@ -93,8 +93,8 @@ impl ConnectOptions {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidOptions`] when `url` is no address, its scheme is unknown, one of its options means nothing
-    /// to its backend or is given twice, or it names two logins.
+    /// [`ErrorKind::InvalidOptions`](sinew_core::ErrorKind::InvalidOptions) when `url` is no address, its scheme is
+    /// unknown, one of its options means nothing to its backend or is given twice, or it names two logins.
     pub fn new(url: &str) -> Result<Self> {
         Self::to(BrokerUrl::parse(url)?)
     }
@@ -192,10 +192,12 @@ impl ConnectOptions {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`] when this build lacks the adapter, naming the feature that adds it;
-    /// [`ErrorKind::InvalidOptions`] for what the backend cannot honour and for a file that cannot be read;
-    /// [`ErrorKind::Unreachable`], [`ErrorKind::Denied`], [`ErrorKind::Timeout`], [`ErrorKind::NotFound`] and what
-    /// else the broker says.
+    /// [`ErrorKind::Unsupported`](sinew_core::ErrorKind::Unsupported) when this build lacks the adapter, naming the
+    /// feature that adds it; [`ErrorKind::InvalidOptions`](sinew_core::ErrorKind::InvalidOptions) for what the backend
+    /// cannot honour and for a file that cannot be read; what the broker says otherwise, as
+    /// [`ErrorKind::Unreachable`](sinew_core::ErrorKind::Unreachable),
+    /// [`ErrorKind::Denied`](sinew_core::ErrorKind::Denied), [`ErrorKind::Timeout`](sinew_core::ErrorKind::Timeout) or
+    /// [`ErrorKind::NotFound`](sinew_core::ErrorKind::NotFound).
     ///
     /// # Cancel safety
     ///
