@@ -50,7 +50,10 @@ pub struct ConnectOptions {
     pub(crate) login: Option<Login>,
     pub(crate) name: Option<String>,
     pub(crate) connect_timeout: Option<Duration>,
-    #[cfg_attr(not(feature = "amqp"), expect(dead_code, reason = "no other backend asks for it"))]
+    #[cfg_attr(
+        not(any(feature = "amqp", test)),
+        expect(dead_code, reason = "no other backend asks for it")
+    )]
     pub(crate) amqp: OfAmqp,
 }
 
