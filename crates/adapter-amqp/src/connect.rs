@@ -288,10 +288,7 @@ fn ended<T>(outcome: Result<Result<T, Cause>, JoinError>) -> Result<T, Cause> {
         Err(err) if err.is_panic() => {
             Err(Cause::plain(ErrorKind::Internal, "a task of the adapter panicked"))
         }
-        Err(_) => Err(Cause::plain(
-            ErrorKind::Closed,
-            "the runtime that the connection was made on is gone",
-        )),
+        Err(_) => Err(Cause::gone()),
     }
 }
 

@@ -161,6 +161,7 @@ impl Inner {
             questions,
             confirmed: FuturesUnordered::new(),
             inner: Arc::downgrade(self),
+            end: Cause::gone(),
         };
         self.handle.spawn(clerk.run());
         let generation = session.generation();
@@ -176,11 +177,23 @@ struct Clerk {
     questions: UnboundedReceiver<Asked>,
     confirmed: FuturesUnordered<BoxFuture<'static, (u64, lapin::Result<Confirmation>)>>,
     inner: Weak<Inner>,
+    /// Why no reply will come any more; until it is known, that its runtime went.
+    end: Cause,
+}
+
+impl Drop for Clerk {
+    /// From here on nobody asks by it: those who did are told.
+    fn drop(&mut self) {
+        self.questions.close();
+        if let Some(inner) = self.inner.upgrade() {
+            inner.requests.fail_all(self.desk, &self.end.clone().with_sent(Sent::Maybe));
+        }
+    }
 }
 
 impl Clerk {
     async fn run(mut self) {
-        let cause = loop {
+        self.end = loop {
             tokio::select! {
                 biased;
                 reply = self.replies.next() => match reply {
@@ -204,11 +217,6 @@ impl Clerk {
                 }
             }
         };
-        // From here on nobody asks by it: those who did are told.
-        self.questions.close();
-        if let Some(inner) = self.inner.upgrade() {
-            inner.requests.fail_all(self.desk, &cause.with_sent(Sent::Maybe));
-        }
     }
 
     fn deliver(&self, reply: Delivery) {

@@ -8,7 +8,7 @@ use sinew_adapter_amqp::lapin::{
 };
 use sinew_core::{
     Buffer, Consume as _, Consumption, ErrorKind, Event, Lifetime, Overflow, Pattern,
-    PublishExt as _, Queue, Scope, Subscribe as _, Subscription,
+    PublishExt as _, Queue, Request as _, Scope, Subscribe as _, Subscription,
 };
 use sinew_testkit::harness::Proxy;
 use tokio::{runtime::Builder, time::interval};
@@ -117,10 +117,19 @@ pub(crate) async fn owner_is_later(shared: Shared) -> Outcome {
 pub(crate) async fn runtime_gone(shared: Shared) -> Outcome {
     let address = shared.address().await?;
     let home = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let opening =
-        async move { Outcome::Ok(connect(address).await?.consume(queue("runtime-gone")?).await?) };
-    let mut intake = home.spawn(opening).await??;
+    let opening = async move {
+        let amqp = connect(address).await?;
+        let intake = amqp.consume(queue("runtime-gone")?).await?;
+        let asked = amqp.request(message("runtime-gone", "?")?).await?;
+        // The link outlives its runtime in the caller's hands.
+        Outcome::Ok((amqp, intake, asked))
+    };
+    let (_amqp, mut intake, mut asked) = home.spawn(opening).await??;
     home.shutdown_background();
-    let err = failure(&mut intake).await?;
-    check(err.kind() == ErrorKind::Closed, format!("{err:?} says that it is closed"))
+    let intake = failure(&mut intake).await?;
+    let asked = failure(&mut asked).await?;
+    for err in [intake, asked] {
+        check(err.kind() == ErrorKind::Closed, format!("{err:?} says that it is closed"))?;
+    }
+    Ok(())
 }
