@@ -41,14 +41,14 @@ pub(crate) async fn park(
 
     let route = names::route(&message.address, inner.settings.default_exchange.as_str())?;
     let properties = copy(message, route, inner.settings.user.as_deref())?;
-    let delivered = inner.deliver(Outbound {
+    let delivered = inner.deliver(Box::new(Outbound {
         exchange: ShortString::default(),
         key: parking,
         // A queue that went in between is an error, not a loss.
         mandatory: true,
         properties,
         payload: message.payload.clone(),
-    });
+    }));
     // The queue counts from its declaration: a copy that came much later would go with it.
     timeout(IDLE / 2, delivered).await.unwrap_or_else(|_| Err(Cause::late()))
 }

@@ -32,6 +32,7 @@ mod settle;
 mod stream;
 mod subscribe;
 mod supervisor;
+mod table;
 mod tap;
 mod tls;
 mod url;

@@ -39,8 +39,22 @@ pub(crate) struct Publishing {
     lanes: Mutex<HashMap<ShortString, Arc<Lane>>>,
     /// Held by whoever opens a lane.
     opening: AsyncMutex<()>,
-    /// The first failure that nobody has been told.
-    unread: Mutex<Option<Cause>>,
+    unread: Unread,
+}
+
+/// The first failure that nobody has been told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unread(Arc<Mutex<Option<Cause>>>);
+
+impl Unread {
+    /// Keeps the failure for the next flush, unless an earlier one waits for it.
+    pub(crate) fn keep(&self, cause: Cause) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
+    }
+
+    fn take(&self) -> Option<Cause> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 impl Publishing {
@@ -52,7 +66,7 @@ impl Publishing {
             places,
             lanes: Mutex::default(),
             opening: AsyncMutex::default(),
-            unread: Mutex::default(),
+            unread: Unread::default(),
         }
     }
 
@@ -61,13 +75,8 @@ impl Publishing {
         self.places as usize
     }
 
-    /// Keeps the failure for the next flush, unless an earlier one waits for it.
-    pub(crate) fn keep_unread(&self, cause: Cause) {
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(cause);
-    }
-
-    fn take_unread(&self) -> Option<Cause> {
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(crate) fn unread(&self) -> Unread {
+        self.unread.clone()
     }
 
     /// How many places a message takes: one, or as many as its share of the bytes.
@@ -109,7 +118,7 @@ impl Publishing {
 
 impl Inner {
     /// A message as the wire wants it.
-    pub(crate) fn outbound(&self, message: &Message) -> Result<Outbound, Cause> {
+    pub(crate) fn outbound(&self, message: &Message) -> Result<Box<Outbound>, Cause> {
         let route = names::route(&message.address, self.settings.default_exchange.as_str())?;
         let mandatory = message.properties().is_some_and(|properties| properties.must_route);
         let mut properties = properties::outbound(message, route.correlation_id)?;
@@ -118,7 +127,14 @@ impl Inner {
             properties = properties.with_message_id(self.unique_id());
         }
         let payload = message.payload.clone();
-        Ok(Outbound { exchange: route.exchange, key: route.key, mandatory, properties, payload })
+        // Boxed: it is large, and goes through many hands.
+        Ok(Box::new(Outbound {
+            exchange: route.exchange,
+            key: route.key,
+            mandatory,
+            properties,
+            payload,
+        }))
     }
 
     fn unique_id(&self) -> ShortString {
@@ -140,7 +156,7 @@ impl Inner {
     /// Hands a message to the client, once there is a place for it and the broker takes it.
     ///
     /// A dropped call has handed nothing over.
-    async fn hand_over(self: &Arc<Self>, outbound: Outbound) -> Result<Outcome, Cause> {
+    async fn hand_over(self: &Arc<Self>, outbound: Box<Outbound>) -> Result<Outcome, Cause> {
         let (lane, place) = match self.open_door(&outbound) {
             Some(door) => door,
             None => {
@@ -166,7 +182,10 @@ impl Inner {
     }
 
     /// Publishes, and ends when the broker has confirmed.
-    pub(crate) async fn deliver(self: &Arc<Self>, mut outbound: Outbound) -> Result<(), Cause> {
+    pub(crate) async fn deliver(
+        self: &Arc<Self>,
+        mut outbound: Box<Outbound>,
+    ) -> Result<(), Cause> {
         if outbound.mandatory && outbound.properties.message_id().is_none() {
             outbound.properties = outbound.properties.with_message_id(self.unique_id());
         }
@@ -222,7 +241,7 @@ impl Inner {
         for flushed in lanes {
             flushed.await;
         }
-        self.publishes.take_unread().map_or(Ok(()), Err)
+        self.publishes.unread.take().map_or(Ok(()), Err)
     }
 }
 

@@ -1,10 +1,13 @@
 //! Requests: direct reply-to, which wants question and answer on one channel; so they have one of their own.
 use std::{
     collections::{HashMap, HashSet},
+    convert::Infallible,
+    future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll},
 };
 
-use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::StreamExt as _;
 use lapin::{
     BasicProperties, Confirmation, Consumer,
     message::{BasicReturnMessage, Delivery},
@@ -14,10 +17,7 @@ use lapin::{
 use sinew_core::{
     Buffer, Error, ErrorKind, Incoming, IntakeBuffer, IntakeReader, Message, Request, Result, Sent,
 };
-use tokio::sync::{
-    Mutex as AsyncMutex, OwnedSemaphorePermit,
-    mpsc::{self, UnboundedReceiver, UnboundedSender},
-};
+use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, oneshot};
 
 use crate::{
     Amqp,
@@ -25,7 +25,7 @@ use crate::{
     error::Cause,
     inbound,
     session::Session,
-    wire::{Confirmed, Wire},
+    wire::{Flights, Outbound, Wire},
 };
 
 const OPERATION: &str = "amqp request";
@@ -93,18 +93,46 @@ impl Requesting {
 struct Desk {
     id: u64,
     generation: u64,
-    wire: Wire,
-    asked: UnboundedSender<Asked>,
+    wire: Arc<Wire>,
+    asked: Arc<Questions>,
+    /// The clerk goes when it does.
+    _open: oneshot::Sender<Infallible>,
     /// The exchanges that are known to be there: a question to one that is not would cost the channel.
     exchanges: Mutex<HashSet<ShortString>>,
 }
 
-/// A question that the broker has not confirmed, and the place that it takes.
+/// The questions that the broker has not confirmed.
+#[derive(Debug)]
+struct Questions(Mutex<Flights<Asked>>);
+
+/// What is known of a question, and the place that it takes.
+#[derive(Debug)]
 struct Asked {
     token: u64,
-    confirmed: Confirmed,
-    place: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
 }
+
+impl Questions {
+    fn lock(&self) -> MutexGuard<'_, Flights<Asked>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands a question to the client, and gives what became of those before it.
+    fn ask(&self, outbound: Box<Outbound>, asked: Asked) -> Result<Vec<Answered>, Cause> {
+        let mut flights = self.lock();
+        flights.launch(outbound, asked)?;
+        Ok(std::iter::from_fn(|| flights.landed()).map(|(asked, it)| (asked.token, it)).collect())
+    }
+
+    fn poll_answered(&self, cx: &mut Context<'_>) -> Poll<Answered> {
+        let mut flights = self.lock();
+        flights.read_by(cx.waker());
+        flights.landed().map_or(Poll::Pending, |(asked, it)| Poll::Ready((asked.token, it)))
+    }
+}
+
+/// A question, and what the broker says of it.
+type Answered = (u64, lapin::Result<Confirmation>);
 
 impl Desk {
     fn exchanges(&self) -> MutexGuard<'_, HashSet<ShortString>> {
@@ -153,19 +181,21 @@ impl Inner {
                 return Err(cause);
             }
         };
-        let (asked, questions) = mpsc::unbounded_channel();
+        let asked = Arc::new(Questions(Mutex::new(Flights::new(Arc::clone(&wire)))));
+        let (open, closed) = oneshot::channel();
         let id = self.ids.next();
         let clerk = Clerk {
             desk: id,
             replies,
-            questions,
-            confirmed: FuturesUnordered::new(),
+            questions: Arc::clone(&asked),
+            closed,
             inner: Arc::downgrade(self),
             end: Cause::gone(),
         };
         self.handle.spawn(clerk.run());
         let generation = session.generation();
-        let fresh = Desk { id, generation, wire, asked, exchanges: Mutex::default() };
+        let exchanges = Mutex::default();
+        let fresh = Desk { id, generation, wire, asked, _open: open, exchanges };
         Ok(Arc::clone(desk.insert(Arc::new(fresh))))
     }
 }
@@ -174,8 +204,8 @@ impl Inner {
 struct Clerk {
     desk: u64,
     replies: Consumer,
-    questions: UnboundedReceiver<Asked>,
-    confirmed: FuturesUnordered<BoxFuture<'static, (u64, lapin::Result<Confirmation>)>>,
+    questions: Arc<Questions>,
+    closed: oneshot::Receiver<Infallible>,
     inner: Weak<Inner>,
     /// Why no reply will come any more; until it is known, that its runtime went.
     end: Cause,
@@ -184,7 +214,7 @@ struct Clerk {
 impl Drop for Clerk {
     /// From here on nobody asks by it: those who did are told.
     fn drop(&mut self) {
-        self.questions.close();
+        self.questions.lock().end();
         if let Some(inner) = self.inner.upgrade() {
             inner.requests.fail_all(self.desk, &self.end.clone().with_sent(Sent::Maybe));
         }
@@ -201,19 +231,12 @@ impl Clerk {
                     Some(Err(err)) => break Cause::after_sending(err),
                     None => break Cause::broke(),
                 },
-                asked = self.questions.recv() => match asked {
-                    Some(Asked { token, confirmed, place }) => {
-                        self.confirmed.push(Box::pin(async move {
-                            let outcome = confirmed.await;
-                            drop(place);
-                            (token, outcome)
-                        }));
+                // The link is gone, and with it whoever could read a reply.
+                _ = &mut self.closed => break Cause::closed(),
+                answered = poll_fn(|cx| self.questions.poll_answered(cx)) => {
+                    if let Some(inner) = self.inner.upgrade() {
+                        note(&inner, answered);
                     }
-                    // The link is gone, and with it whoever could read a reply.
-                    None => break Cause::closed(),
-                },
-                Some((token, outcome)) = self.confirmed.next(), if !self.confirmed.is_empty() => {
-                    self.note(token, outcome);
                 }
             }
         };
@@ -230,19 +253,18 @@ impl Clerk {
         let message = inbound::reply(reply);
         replies.extend([(message, size)]);
     }
+}
 
-    fn note(&self, token: u64, outcome: lapin::Result<Confirmation>) {
-        let Some(inner) = self.inner.upgrade() else { return };
-        match outcome {
-            Ok(Confirmation::Ack(returned)) => note_returned(&inner, returned),
-            Ok(Confirmation::Nack(returned)) => {
-                note_returned(&inner, returned);
-                let refused = Cause::plain(ErrorKind::Overloaded, "the broker refused the request");
-                inner.requests.fail(token, refused.with_sent(Sent::Maybe));
-            }
-            Ok(Confirmation::NotRequested) => {}
-            Err(err) => inner.requests.fail(token, Cause::after_sending(err)),
+fn note(inner: &Inner, (token, outcome): Answered) {
+    match outcome {
+        Ok(Confirmation::Ack(returned)) => note_returned(inner, returned),
+        Ok(Confirmation::Nack(returned)) => {
+            note_returned(inner, returned);
+            let refused = Cause::plain(ErrorKind::Overloaded, "the broker refused the request");
+            inner.requests.fail(token, refused.with_sent(Sent::Maybe));
         }
+        Ok(Confirmation::NotRequested) => {}
+        Err(err) => inner.requests.fail(token, Cause::after_sending(err)),
     }
 }
 
@@ -294,11 +316,8 @@ impl Request for Amqp {
         // Dropped, it forgets the request.
         let incoming =
             Incoming::new(IntakeReader::new(replies), move || shared.requests.close(token));
-        desk.wire
-            .hand_over(outbound, |confirmed| {
-                desk.asked.send(Asked { token, confirmed, place }).map_err(|_| Cause::broke())
-            })
-            .map_err(failed)?;
+        let answered = desk.asked.ask(outbound, Asked { token, _place: place }).map_err(failed)?;
+        answered.into_iter().for_each(|it| note(inner, it));
         Ok(incoming)
     }
 }

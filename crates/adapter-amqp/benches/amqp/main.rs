@@ -22,7 +22,8 @@ static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 fn main() -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run())
+    // In a task, as in a service.
+    runtime.block_on(async { tokio::spawn(run()).await? })
 }
 
 async fn run() -> Outcome {

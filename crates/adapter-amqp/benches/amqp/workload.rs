@@ -52,7 +52,10 @@ pub(crate) enum Contender {
     OneByOne,
     /// lapin, with one ack for half a prefetch.
     Multiple,
+    /// The adapter, with as many calls at once as the window has places.
     Adapter,
+    /// The adapter, one call after the other.
+    AdapterOneByOne,
 }
 
 impl Work {
@@ -68,7 +71,12 @@ impl Work {
     /// Who can do it; the first one is what the others are compared to.
     pub(crate) fn contenders(self) -> &'static [Contender] {
         match self {
-            Self::Publish => &[Contender::Lapin, Contender::OneByOne, Contender::Adapter],
+            Self::Publish => &[
+                Contender::Lapin,
+                Contender::Adapter,
+                Contender::OneByOne,
+                Contender::AdapterOneByOne,
+            ],
             Self::Consume => {
                 &[Contender::Lapin, Contender::OneByOne, Contender::Multiple, Contender::Adapter]
             }
@@ -83,6 +91,7 @@ impl Contender {
             Self::OneByOne => "lapin, one by one",
             Self::Multiple => "lapin, multiple acks",
             Self::Adapter => "adapter",
+            Self::AdapterOneByOne => "adapter, one by one",
         }
     }
 }
@@ -121,6 +130,9 @@ impl Bench {
     ) -> Outcome<u64> {
         match (work, who) {
             (Work::Publish, Contender::Adapter) => self.publish(payload, count).await,
+            (Work::Publish, Contender::AdapterOneByOne) => {
+                self.publish_in_turn(payload, count).await
+            }
             (Work::Publish, Contender::OneByOne) => self.publish_one_by_one(payload, count).await,
             (Work::Publish, _) => self.publish_raw(payload, count).await,
             (Work::Consume, who) => {
@@ -159,10 +171,20 @@ impl Bench {
     }
 
     async fn publish(&self, payload: &Bytes, count: usize) -> Outcome<u64> {
-        let subject = Subject::parse(NOBODY)?;
-        let message = || Message::new(subject.clone(), payload.clone()).with_durable(false);
+        let message = nobodys(payload)?;
         // The first one opens the channel.
-        self.ours.publish(message()).await?.await?;
+        self.ours.publish(message.clone()).await?.await?;
+        let began = (self.meter)();
+        let publish = || self.ours.publish(message.clone());
+        let calls = stream::iter(0..count).map(|_| async { publish().await?.await });
+        calls.buffer_unordered(WINDOW).try_for_each(async |_| Ok(())).await?;
+        Ok((self.meter)() - began)
+    }
+
+    async fn publish_in_turn(&self, payload: &Bytes, count: usize) -> Outcome<u64> {
+        let message = nobodys(payload)?;
+        // The first one opens the channel.
+        self.ours.publish(message.clone()).await?.await?;
         let began = (self.meter)();
         let mut confirms: VecDeque<Pending<_>> = VecDeque::with_capacity(WINDOW);
         for _ in 0..count {
@@ -171,7 +193,7 @@ impl Bench {
             {
                 confirm.await?;
             }
-            confirms.push_back(self.ours.publish(message()).await?);
+            confirms.push_back(self.ours.publish(message.clone()).await?);
         }
         for confirm in confirms {
             confirm.await?;
@@ -259,6 +281,10 @@ impl Bench {
             .basic_publish(exchange.into(), key.into(), options, payload, properties)
             .await
     }
+}
+
+fn nobodys(payload: &Bytes) -> Outcome<Message> {
+    Ok(Message::new(Subject::parse(NOBODY)?, payload.clone()).with_durable(false))
 }
 
 fn confirmed(confirmation: Confirmation) -> Outcome {

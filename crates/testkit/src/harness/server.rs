@@ -59,7 +59,7 @@ impl Server {
     /// # Errors
     ///
     /// What the recipe says; [`ErrorKind::Unreachable`], with the end of the broker's log, when it does not come up
-    /// within 30 s.
+    /// within 90 s.
     ///
     /// # Cancel safety
     ///
@@ -263,5 +263,5 @@ const LOG: &str = "server.log";
 // RabbitMQ says why it does not start, and then 45 lines of how it ended.
 const LOG_LINES: usize = 60;
 const TURNS: u32 = 5;
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_secs(90);
 const ATTEMPT: Duration = Duration::from_secs(2);

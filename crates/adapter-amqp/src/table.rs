@@ -1,0 +1,270 @@
+//! What a channel has in flight, who waits for it, and what the broker says of each.
+use std::{sync::Arc, task::Waker};
+
+use lapin::{Confirmation, message::BasicReturnMessage, types::ShortString};
+use sinew_core::{ErrorKind, Sent};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
+
+use crate::{
+    error::Cause,
+    publish::Unread,
+    returns::{Returned, Returns},
+    wire::{Flights, Outbound, Wire},
+};
+
+/// Whether the broker has taken a message, or why not.
+pub(crate) type Answer = Result<(), Failure>;
+
+/// A failure, and where it is kept if nobody hears it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) cause: Cause,
+    unread: Unread,
+}
+
+impl Failure {
+    /// The next flush tells it.
+    pub(crate) fn keep(self) {
+        self.unread.keep(self.cause);
+    }
+}
+
+/// What is known of a message, and what it takes up, for as long as the client has it.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) number: u64,
+    /// Set where it must be routed.
+    pub(crate) routed: Option<Returned>,
+    /// Whoever waits; taken by the answer.
+    pub(crate) answer: Option<oneshot::Sender<Answer>>,
+    pub(crate) deadline: Instant,
+    pub(crate) _place: OwnedSemaphorePermit,
+}
+
+/// A message that the broker has taken, and may have returned.
+type Routed = (Option<oneshot::Sender<Answer>>, Returned);
+
+/// Waits for all before a number.
+#[derive(Debug)]
+struct Flush {
+    before: u64,
+    left: usize,
+    done: oneshot::Sender<()>,
+}
+
+/// Behind the lock of a lane.
+#[derive(Debug)]
+pub(crate) struct Table {
+    flights: Flights<Known>,
+    /// How many are handed over and not answered.
+    unanswered: usize,
+    /// No answer is overdue before.
+    due: Option<Instant>,
+    next: u64,
+    flushes: Vec<Flush>,
+    returns: Returns,
+    unread: Unread,
+    /// Messages may still come.
+    is_held: bool,
+    /// The reader looks for overdue answers by itself.
+    is_swept: bool,
+}
+
+/// What a sweep found.
+pub(crate) enum Swept {
+    /// Messages are in flight, and so many of them are overdue.
+    Busy { overdue: usize },
+    /// Nothing is in flight.
+    Idle,
+    /// Nothing will be.
+    Done,
+}
+
+impl Table {
+    pub(crate) fn new(wire: Arc<Wire>, unread: Unread) -> Self {
+        Self {
+            flights: Flights::new(wire),
+            unanswered: 0,
+            due: None,
+            next: 0,
+            flushes: Vec::new(),
+            returns: Returns::default(),
+            unread,
+            is_held: true,
+            is_swept: false,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    /// Takes a message in line; [`settle`](Self::settle) hands it over.
+    pub(crate) fn launch(
+        &mut self,
+        outbound: Box<Outbound>,
+        mut known: Known,
+    ) -> Result<(), Cause> {
+        let deadline = known.deadline;
+        known.number = self.next;
+        self.flights.launch(outbound, known)?;
+        self.next += 1;
+        self.unanswered += 1;
+        self.due.get_or_insert(deadline);
+        if !self.is_swept {
+            self.flights.wake_reader();
+        }
+        Ok(())
+    }
+
+    /// Tells `done` when all that was launched before is answered: [`settle`](Self::settle) does.
+    pub(crate) fn flush(&mut self, done: oneshot::Sender<()>) {
+        self.flushes.push(Flush { before: self.next, left: self.unanswered, done });
+    }
+
+    /// The last handle is gone.
+    pub(crate) fn release(&mut self) {
+        self.is_held = false;
+        self.flights.wake_reader();
+    }
+
+    /// The reader is gone.
+    pub(crate) fn end(&mut self) {
+        self.flights.end();
+        self.unanswered = 0;
+        self.flushes.clear();
+    }
+
+    /// From here on `reader` is woken when there may be something to settle; says whether it is to sweep by itself.
+    pub(crate) fn read_by(&self, reader: &Waker) -> bool {
+        self.flights.read_by(reader);
+        self.is_swept
+    }
+
+    /// Settles all that the client has said something of.
+    ///
+    /// A confirm may bring along what the broker returned of any other message: so one of a message that must be routed
+    /// waits until all that the client says at once is read.
+    pub(crate) fn settle(&mut self) {
+        let mut routed = Vec::new();
+        self.read(&mut routed);
+        if !routed.is_empty() {
+            self.flights.fence();
+            self.read(&mut routed);
+        }
+        for (asker, message) in routed {
+            let is_returned = self.returns.take(&message);
+            if let Some(asker) = asker {
+                self.answer(asker, if is_returned { Err(unroutable()) } else { Ok(()) });
+            }
+        }
+        // Not before: what nobody hears is kept by now, for whoever flushed.
+        for flush in self.flushes.extract_if(.., |flush| flush.left == 0) {
+            // Whoever flushed may have gone away.
+            let _ = flush.done.send(());
+        }
+    }
+
+    /// Gives up what is overdue; its place is taken until the client has done with it.
+    pub(crate) fn sweep(&mut self) -> Swept {
+        self.is_swept = !self.flights.is_empty();
+        if !self.is_swept {
+            return if self.is_held { Swept::Idle } else { Swept::Done };
+        }
+        let now = Instant::now();
+        if self.due.is_some_and(|due| due <= now) {
+            self.due = None;
+            let mut late = Vec::new();
+            for known in self.flights.known() {
+                if known.deadline > now {
+                    self.due = Some(self.due.map_or(known.deadline, |due| due.min(known.deadline)));
+                } else if let Some(asker) = known.answer.take() {
+                    late.push((known.number, asker));
+                }
+            }
+            for (number, asker) in late {
+                self.answered(number);
+                self.answer(asker, Err(Cause::late()));
+            }
+        }
+        Swept::Busy { overdue: self.flights.len().saturating_sub(self.unanswered) }
+    }
+
+    fn read(&mut self, routed: &mut Vec<Routed>) {
+        while let Some((known, outcome)) = self.flights.landed() {
+            self.note(known, outcome, routed);
+        }
+    }
+
+    fn note(
+        &mut self,
+        known: Known,
+        outcome: lapin::Result<Confirmation>,
+        routed: &mut Vec<Routed>,
+    ) {
+        let answer = match outcome {
+            Ok(Confirmation::Ack(returned)) => {
+                self.note_returned(returned);
+                Ok(())
+            }
+            Ok(Confirmation::Nack(returned)) => {
+                self.note_returned(returned);
+                Err(refused())
+            }
+            Ok(Confirmation::NotRequested) => Err(Cause::broke()),
+            Err(err) => Err(Cause::after_sending(err)),
+        };
+        if known.answer.is_some() {
+            self.answered(known.number);
+        }
+        match (known.routed, answer, known.answer) {
+            // Even with nobody left to tell, what was returned of it is not another's.
+            (Some(message), Ok(()), asker) => routed.push((asker, message)),
+            (_, answer, Some(asker)) => self.answer(asker, answer),
+            (_, _, None) => {}
+        }
+    }
+
+    fn note_returned(&mut self, returned: Option<BasicReturnMessage>) {
+        let Some(returned) = returned else { return };
+        let id = returned.properties.message_id().as_ref().map_or("", ShortString::as_str).into();
+        self.returns.note(Returned { id, key: returned.routing_key.as_str().into() });
+    }
+
+    /// One less to wait for.
+    fn answered(&mut self, number: u64) {
+        self.unanswered = self.unanswered.saturating_sub(1);
+        for flush in &mut self.flushes {
+            if number < flush.before {
+                flush.left = flush.left.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Tells whoever published.
+    fn answer(&self, asker: oneshot::Sender<Answer>, answer: Result<(), Cause>) {
+        let failed = |cause| Failure { cause, unread: self.unread.clone() };
+        if let Err(Err(failure)) = asker.send(answer.map_err(failed)) {
+            failure.keep();
+        }
+    }
+}
+
+const fn unroutable() -> Cause {
+    Cause::Plain {
+        kind: ErrorKind::Unroutable,
+        detail: "the broker returned it: no queue is bound for it",
+        sent: Sent::No,
+    }
+}
+
+const fn refused() -> Cause {
+    Cause::Plain {
+        kind: ErrorKind::Overloaded,
+        detail: "the broker refused it; a queue that takes no more has it not, another one may",
+        sent: Sent::Maybe,
+    }
+}
