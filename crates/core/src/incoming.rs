@@ -16,7 +16,8 @@ use crate::Result;
 pub enum Event<T> {
     /// A message or a delivery.
     Item(T),
-    /// This many messages were lost since the last event: the consumer was too slow, or a buffer too small.
+    /// At least this many messages were lost since the last event: the consumer was too slow, or a buffer too small. What
+    /// a broker or a client drops without a word is not in it: the backend's README says what that can be.
     Lost(u64),
     /// The link is down; nothing arrives until `Up`.
     Down,
