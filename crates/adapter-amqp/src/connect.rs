@@ -202,6 +202,7 @@ impl Amqp {
         let terms = Terms {
             answer_timeout: settings.answer_timeout,
             reconnect_wait: settings.reconnect_wait,
+            patience: settings.patience(),
             back: Arc::default(),
         };
         let keep = |dial, role, connection| {

@@ -10,8 +10,9 @@ use tokio::{
 
 use crate::{backoff::Backoff, connect::Dial, error::Cause, session::Session};
 
-/// How often in a row a broker that took us before must refuse us before we believe it. One that starts up, or has its
-/// users reloaded, refuses for a moment those whom it will take.
+/// How often in a row, and for the patience of the link, a broker that took us before must refuse us before we believe
+/// it. One that starts up, whose users are elsewhere, or whose certificate is being changed, refuses for a while those
+/// whom it will take.
 const REFUSALS: u32 = 3;
 /// How long a connection must have lived to count as a success.
 const LIVED: Duration = Duration::from_secs(5);
@@ -55,6 +56,8 @@ pub(crate) struct Terms {
     pub(crate) answer_timeout: Duration,
     /// The longest wait between two attempts.
     pub(crate) reconnect_wait: Duration,
+    /// How long a broker may refuse a link that it took before.
+    pub(crate) patience: Duration,
     /// Told by each supervisor of the link that the broker is there again.
     pub(crate) back: Arc<Notify>,
 }
@@ -152,7 +155,7 @@ impl Supervisor {
         backoff: &mut Backoff,
         generation: u64,
     ) -> Result<Arc<Session>, Line> {
-        let mut refusals = 0;
+        let (mut refusals, mut since) = (0, Instant::now());
         loop {
             let attempt = async {
                 // Where one connection is taken, the other one will be.
@@ -174,13 +177,22 @@ impl Supervisor {
                         &self.handle,
                     ));
                 }
-                Err(cause) => {
-                    refusals = if cause.is_lasting() { refusals + 1 } else { 0 };
-                    tracing::debug!(connection = self.role, error = %cause.describe(), "not connected yet");
-                    if refusals >= REFUSALS || cause.is_lasting() && self.dial.is_spent() {
+                Err(cause) if cause.is_lasting() => {
+                    refusals += 1;
+                    if refusals == 1 {
+                        since = Instant::now();
+                    }
+                    let is_believed =
+                        refusals >= REFUSALS && since.elapsed() >= self.terms.patience;
+                    if is_believed || self.dial.is_spent() {
                         tracing::error!(connection = self.role, error = %cause.describe(), "the broker refuses us; the link is given up");
                         return Err(Line::Failed(cause));
                     }
+                    tracing::warn!(connection = self.role, error = %cause.describe(), "the broker refuses us for now");
+                }
+                Err(cause) => {
+                    refusals = 0;
+                    tracing::debug!(connection = self.role, error = %cause.describe(), "not connected yet");
                 }
             }
         }

@@ -19,10 +19,10 @@ use tokio::{net::TcpListener, runtime::Builder, time::interval};
 
 use crate::{
     support::{
-        Outcome, Shared, check, connect, delivery, down, message, options, queue, refused, soon,
-        told, up,
+        Outcome, Shared, check, connect, delivery, down, failure, message, options, queue, refused,
+        soon, told, up,
     },
-    tap::Tap,
+    tap::{CONNECTION_OPEN, Tap},
 };
 
 pub(crate) async fn refused_at_first(shared: Shared) -> Outcome {
@@ -59,6 +59,51 @@ pub(crate) async fn waits_for_the_first(shared: Shared) -> Outcome {
     let _tap = Tap::listen(listener, address)?;
     let amqp = soon("a connection", waiting).await???;
     amqp.send(message("waits-for-the-first", "x")?).await?;
+    Ok(())
+}
+
+/// A virtual host of its own, in which nobody may do anything for a while.
+pub(crate) async fn refused_for_a_while(shared: Shared) -> Outcome {
+    const VHOST: &str = "refused-for-a-while";
+    // Three heartbeats and an answer.
+    const PATIENCE: Duration = Duration::from_secs(3 + 3);
+    let broker = shared.broker().await?;
+    broker.add_vhost(VHOST).await?;
+    let tap = Tap::start(shared.address().await?).await?;
+    let options =
+        options(tap.address).with_vhost(VHOST).with_reconnect_wait(Duration::from_millis(200));
+    let patient = options.clone().with_answer_timeout(Duration::from_secs(60)).connect().await?;
+    let mut intake = patient.consume(queue("refused-for-a-while")?).await?;
+    let hasty = options.with_answer_timeout(Duration::from_secs(3)).connect().await?;
+    let mut watch = hasty.watch();
+    told(&mut watch, Event::Up { gap: false }).await?;
+
+    broker.ctl(&["clear_permissions", "-p", VHOST, "guest"]).await?;
+    let asked = tap.count(CONNECTION_OPEN);
+    let since = Instant::now();
+    broker.ctl(&["close_all_connections", "--vhost", VHOST, "refused for a while"]).await?;
+    down(&mut intake).await?;
+    let err = failure(&mut watch).await?;
+    check(err.kind() == ErrorKind::Denied, format!("{err:?} says that it is denied"))?;
+    check(since.elapsed() >= PATIENCE, format!("given up after {:?}", since.elapsed()))?;
+    // Each connection is given up by itself.
+    soon("a refusal for good", async {
+        let mut look = interval(Duration::from_millis(20));
+        loop {
+            match hasty.send(message("refused-for-a-while", "x")?).await {
+                Err(err) if err.kind() == ErrorKind::Disconnected => drop(look.tick().await),
+                done => return refused(done, ErrorKind::Denied, Sent::No),
+            }
+        }
+    })
+    .await??;
+    // Each of four connections.
+    check(tap.count(CONNECTION_OPEN) >= asked + 4 * 4, "they were refused again and again")?;
+
+    broker.ctl(&["set_permissions", "-p", VHOST, "guest", ".*", ".*", ".*"]).await?;
+    check(!up(&mut intake).await?, "the queue had waited")?;
+    patient.send(message("refused-for-a-while", "after")?).await?;
+    delivery(&mut intake, "after").await?.ack().await?;
     Ok(())
 }
 

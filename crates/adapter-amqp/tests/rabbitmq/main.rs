@@ -58,6 +58,10 @@ fn main() -> ExitCode {
             links::half_open(shared()),
         ),
         trial(
+            "a_link_that_is_refused_for_a_while_comes_back_and_one_for_good_ends",
+            links::refused_for_a_while(shared()),
+        ),
+        trial(
             "a_copy_whose_first_was_not_acknowledged_comes_beside_it",
             consuming::delayed_twice(shared()),
         ),

@@ -11,6 +11,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+pub(crate) const CONNECTION_OPEN: (u16, u16) = (10, 40);
 pub(crate) const CHANNEL_CLOSE: (u16, u16) = (20, 40);
 pub(crate) const EXCHANGE_DECLARE: (u16, u16) = (40, 10);
 pub(crate) const QUEUE_BIND: (u16, u16) = (50, 20);
