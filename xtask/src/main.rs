@@ -30,12 +30,14 @@ mod workspace;
 use std::{env, process::ExitCode};
 
 use failure::{Failure, Result};
+use test::Length;
 
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
   check                     what to run before a commit: format, tidy, clippy, unit tests, docs
-  test [-- ARGS]            every test on real brokers, which it finds or installs; ARGS go to cargo test
+  test [--long] [-- ARGS]   every test on real brokers, which it finds or installs; ARGS go to cargo test;
+                            --long does many times the rounds: twenty kills of a broker under load
   ci                        what a change must pass: check, test, each crate alone, licences, API, packing
   tidy [--bless]            the house rules; --bless writes generated blocks anew
   api [--bless]             the public API against docs/api; --bless writes the listings anew
@@ -62,8 +64,10 @@ fn main() -> ExitCode {
 fn dispatch(words: &[&str]) -> Result {
     match words {
         ["check"] => check::run(),
-        ["test"] => test::run(&[]),
-        ["test", "--", extra @ ..] => test::run(extra),
+        ["test"] => test::run(Length::Usual, &[]),
+        ["test", "--", extra @ ..] => test::run(Length::Usual, extra),
+        ["test", "--long"] => test::run(Length::Long, &[]),
+        ["test", "--long", "--", extra @ ..] => test::run(Length::Long, extra),
         ["ci"] => ci::run(),
         ["tidy"] => tidy::run(),
         ["tidy", "--bless"] => backends::bless().and_then(|()| tidy::run()),
@@ -92,7 +96,7 @@ mod tests {
 
     #[test]
     fn an_unknown_command_shows_the_usage_and_ends_with_64() {
-        for words in [&["frobnicate"][..], &["check", "twice"], &[], &["brokers", "sideways"]] {
+        for words in [&["frobnicate"][..], &["check", "twice"], &["test", "--short"], &[], &["brokers", "sideways"]] {
             assert_eq!(dispatch(words).unwrap_err().status(), 64, "{words:?}");
         }
         assert!(dispatch(&["frobnicate"]).unwrap_err().to_string().contains("usage: cargo xtask"));

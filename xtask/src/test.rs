@@ -15,11 +15,23 @@ use crate::{
 /// No test says nothing for longer, nor does a cold build between two of cargo's lines on stdout.
 pub(crate) const SILENCE: Duration = Duration::from_secs(1200);
 
+/// Set for tests that are to do many more rounds.
+const LONG: &str = "SINEW_LONG";
+
+/// How much the tests do.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Length {
+    /// What a change must pass.
+    Usual,
+    /// Many times the rounds, as before a release.
+    Long,
+}
+
 /// What the tests find in their environment.
 pub(crate) type Environment = Vec<(&'static str, PathBuf)>;
 
 /// Runs everything; with `extra` arguments for `cargo test`, only what they pick.
-pub(crate) fn run(extra: &[&str]) -> Result {
+pub(crate) fn run(length: Length, extra: &[&str]) -> Result {
     let workspace = Workspace::load()?;
     let environment = environment(&workspace)?;
     let mut tally = Tally::default();
@@ -30,6 +42,9 @@ pub(crate) fn run(extra: &[&str]) -> Result {
     }
     for (name, value) in &environment {
         tests = tests.env(name, value);
+    }
+    if length == Length::Long {
+        tests = tests.env(LONG, "1");
     }
     let status = tests.args(extra).follow(SILENCE, |line| tally.add_result_line(line))?;
     if !status.success() && tally.failed == 0 {

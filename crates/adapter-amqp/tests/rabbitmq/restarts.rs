@@ -2,6 +2,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
+    io::{self, Write as _},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -143,6 +144,7 @@ async fn publish(
 
 /// Whoever consumes what is published.
 struct Work {
+    name: &'static str,
     intake: Incoming<Delivery>,
     room: Arc<Semaphore>,
     /// How often each came.
@@ -150,9 +152,9 @@ struct Work {
 }
 
 impl Work {
-    async fn start(amqp: &Amqp, name: &str) -> Outcome<Self> {
+    async fn start(amqp: &Amqp, name: &'static str) -> Outcome<Self> {
         let intake = amqp.consume(queue(name)?).await?;
-        Ok(Self { intake, room: Arc::new(Semaphore::new(LOAD)), counts: BTreeMap::new() })
+        Ok(Self { name, intake, room: Arc::new(Semaphore::new(LOAD)), counts: BTreeMap::new() })
     }
 
     async fn next(&mut self, what: &str) -> Outcome<Event<()>> {
@@ -218,6 +220,13 @@ impl Work {
         check(strange.next().is_none(), "nothing arrives that was refused, or never published")?;
         // What comes twice was under way at a kill.
         let twice: u32 = self.counts.values().map(|count| count - 1).sum();
+        writeln!(
+            io::stderr(),
+            "{}: {breaks} breaks, {} confirmed, which all came; {} of unknown fate; {twice} came again",
+            self.name,
+            confirmed.len(),
+            open.len(),
+        )?;
         check(twice as usize <= breaks * LOAD, format!("{twice} came twice"))
     }
 }
