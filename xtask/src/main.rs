@@ -96,7 +96,13 @@ mod tests {
 
     #[test]
     fn an_unknown_command_shows_the_usage_and_ends_with_64() {
-        for words in [&["frobnicate"][..], &["check", "twice"], &["test", "--short"], &[], &["brokers", "sideways"]] {
+        for words in [
+            &["frobnicate"][..],
+            &["check", "twice"],
+            &["test", "--short"],
+            &[],
+            &["brokers", "sideways"],
+        ] {
             assert_eq!(dispatch(words).unwrap_err().status(), 64, "{words:?}");
         }
         assert!(dispatch(&["frobnicate"]).unwrap_err().to_string().contains("usage: cargo xtask"));
