@@ -169,7 +169,10 @@ impl Amqp {
     ///
     /// There is no way to make them again, so the link ends for good when one of them breaks: intakes and watchers end
     /// with an error of kind [`ErrorKind::Closed`]. The connections must not recover by themselves, which would declare
-    /// behind our back; one that does is refused as soon as it does.
+    /// behind our back; the client does not say whether they would, so one that does ends the link as soon as it does,
+    /// with [`ErrorKind::InvalidOptions`].
+    ///
+    /// Nor does it say for sure who is logged in, so messages with a user id are refused, and delayed copies lose theirs.
     ///
     /// # Errors
     ///
@@ -187,7 +190,10 @@ impl Amqp {
         let given = |connection| -> Arc<dyn Dial> { Arc::new(Given(Mutex::new(Some(connection)))) };
         let start = async {
             let dials = [given(publishing), given(consuming)];
-            Self::start(dials, options.settings()?, handle()?).await
+            let mut settings = options.settings()?;
+            // Whom the options name need not be who is logged in.
+            settings.user = None;
+            Self::start(dials, settings, handle()?).await
         };
         start.await.map_err(|cause| cause.during(OPERATION).into())
     }

@@ -206,7 +206,7 @@ impl AmqpOptions {
         self
     }
 
-    /// How long the broker's answer to a declaration or its confirm of a publish may take. Default: 5 s.
+    /// How long the broker's answer to a declaration or its confirm of a publish may take, more than 0. Default: 5 s.
     #[must_use]
     pub fn with_answer_timeout(mut self, timeout: Duration) -> Self {
         self.answer_timeout = timeout;
@@ -244,7 +244,8 @@ impl AmqpOptions {
         self
     }
 
-    /// The exchange of subjects without a scope. Default: `amq.topic`, which is there on every broker.
+    /// The exchange of subjects without a scope, which has a name: the broker's exchange without one knows no patterns.
+    /// Default: `amq.topic`, which is there on every broker.
     #[must_use]
     pub fn with_default_exchange(mut self, exchange: impl Into<String>) -> Self {
         self.default_exchange = exchange.into();
@@ -353,6 +354,14 @@ impl AmqpOptions {
         if self.confirm_window == 0 {
             return Err(Cause::options("a confirm window of 0 publishes nothing"));
         }
+        if self.answer_timeout.is_zero() {
+            return Err(Cause::options("an answer timeout of 0 waits for no answer"));
+        }
+        if self.default_exchange.is_empty() {
+            return Err(Cause::options(
+                "the broker's exchange without a name knows no patterns; name a topic exchange, such as `amq.topic`",
+            ));
+        }
         for name in self.exchanges.keys() {
             short("exchange", name)?;
         }
@@ -455,6 +464,8 @@ mod tests {
         }
         for options in [
             options().with_confirm_window(0),
+            options().with_answer_timeout(Duration::ZERO),
+            options().with_default_exchange(""),
             options().with_default_exchange(long.clone()),
             options().with_exchange(long.clone(), ExchangePolicy::assume()),
             options().with_queue_argument(long.clone(), Value::Null),

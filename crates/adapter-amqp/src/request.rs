@@ -1,10 +1,12 @@
-//! Requests: direct reply-to, which wants question and answer on one channel; so they have one of their own.
+//! Requests: direct reply-to, which wants question and answer on one channel. Each exchange that is asked has one of its
+//! own, so that what goes wrong there costs no other exchange's replies.
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     convert::Infallible,
     future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures_util::StreamExt as _;
@@ -17,12 +19,17 @@ use lapin::{
 use sinew_core::{
     Buffer, Error, ErrorKind, Incoming, IntakeBuffer, IntakeReader, Message, Request, Result, Sent,
 };
-use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, oneshot};
+use tokio::{
+    sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, oneshot},
+    time::timeout,
+};
 
 use crate::{
     Amqp,
     connect::Inner,
+    declare,
     error::Cause,
+    fall::Fall,
     inbound,
     session::Session,
     wire::{Flights, Outbound, Wire},
@@ -30,12 +37,18 @@ use crate::{
 
 const OPERATION: &str = "amqp request";
 /// RabbitMQ's queue that is none: replies go straight to the channel that asked.
-const REPLY_TO: &str = "amq.rabbitmq.reply-to";
+pub(crate) const REPLY_TO: &str = "amq.rabbitmq.reply-to";
+/// How many exchanges are asked at once, each by a channel of its own.
+const DESKS: usize = 128;
+/// How long the broker may take to confirm what was asked, once nobody waits for a reply.
+const LEAVE: Duration = Duration::from_secs(5);
 
 /// The requests of a link.
 #[derive(Debug, Default)]
 pub(crate) struct Requesting {
-    desk: AsyncMutex<Option<Arc<Desk>>>,
+    desks: Mutex<HashMap<ShortString, Arc<Desk>>>,
+    /// Held by whoever opens a desk.
+    opening: AsyncMutex<()>,
     slots: Mutex<HashMap<u64, Slot>>,
 }
 
@@ -43,8 +56,8 @@ pub(crate) struct Requesting {
 #[derive(Debug)]
 struct Slot {
     replies: Arc<IntakeBuffer<Message>>,
-    /// The desk that asked; the replies come to it alone.
-    desk: u64,
+    /// The desk that asked; the replies come to it alone, so it stays for as long.
+    desk: Arc<Desk>,
 }
 
 impl Requesting {
@@ -52,9 +65,10 @@ impl Requesting {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self, token: u64, desk: u64) -> Arc<IntakeBuffer<Message>> {
+    fn open(&self, token: u64, desk: &Arc<Desk>) -> Arc<IntakeBuffer<Message>> {
         let replies = Arc::new(IntakeBuffer::new(Buffer::default(), OPERATION));
-        self.slots().insert(token, Slot { replies: Arc::clone(&replies), desk });
+        let slot = Slot { replies: Arc::clone(&replies), desk: Arc::clone(desk) };
+        self.slots().insert(token, slot);
         replies
     }
 
@@ -81,90 +95,176 @@ impl Requesting {
     /// The replies to what `desk` asked would have come by a channel that is gone.
     fn fail_all(&self, desk: u64, cause: &Cause) {
         let gone: Vec<_> =
-            self.slots().extract_if(|_, slot| slot.desk == desk).map(|(_, slot)| slot).collect();
+            self.slots().extract_if(|_, slot| slot.desk.id == desk).map(|(_, slot)| slot).collect();
         for Slot { replies, .. } in gone {
             replies.end(Some(cause.clone().during(OPERATION).into()));
         }
     }
+
+    fn desk(&self, exchange: &ShortString, session: &Session) -> Option<Arc<Desk>> {
+        let desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        desks.get(exchange).filter(|desk| desk.is_open(session)).cloned()
+    }
+
+    fn add(&self, exchange: ShortString, desk: &Arc<Desk>, session: &Session) -> Result<(), Cause> {
+        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        desks.retain(|_, desk| desk.is_open(session));
+        if desks.len() >= DESKS {
+            let idle =
+                desks.iter().find(|(_, desk)| Desk::is_idle(desk)).map(|(known, _)| known.clone());
+            let Some(idle) = idle else {
+                return Err(Cause::plain(
+                    ErrorKind::Overloaded,
+                    "requests to 128 exchanges wait for their replies; wait, or connect once more",
+                ));
+            };
+            desks.remove(&idle);
+        }
+        desks.insert(exchange, Arc::clone(desk));
+        Ok(())
+    }
 }
 
-/// The channel that asks.
+/// The channel that asks one exchange.
 #[derive(Debug)]
 struct Desk {
     id: u64,
     generation: u64,
-    wire: Arc<Wire>,
     asked: Arc<Questions>,
     /// The clerk goes when it does.
     _open: oneshot::Sender<Infallible>,
-    /// The exchanges that are known to be there: a question to one that is not would cost the channel.
-    exchanges: Mutex<HashSet<ShortString>>,
+}
+
+impl Desk {
+    /// Whether a question can be handed over to it.
+    fn is_open(&self, session: &Session) -> bool {
+        self.generation == session.generation() && self.asked.wire.is_open()
+    }
+
+    /// Whether nobody but the map of desks holds it, and the broker has confirmed all that was asked.
+    fn is_idle(desk: &Arc<Self>) -> bool {
+        Arc::strong_count(desk) == 1 && desk.asked.lock().flights.is_empty()
+    }
 }
 
 /// The questions that the broker has not confirmed.
 #[derive(Debug)]
-struct Questions(Mutex<Flights<Asked>>);
+struct Questions {
+    wire: Arc<Wire>,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    flights: Flights<Asked>,
+    /// Those that the channel took along when it fell, and the sizes of their payloads.
+    lost: Vec<Lost>,
+}
 
 /// What is known of a question, and the place that it takes.
 #[derive(Debug)]
 struct Asked {
     token: u64,
+    /// Of the payload, in bytes.
+    size: usize,
     _place: OwnedSemaphorePermit,
 }
 
 impl Questions {
-    fn lock(&self) -> MutexGuard<'_, Flights<Asked>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn new(wire: Arc<Wire>) -> Self {
+        let flights = Flights::new(Arc::clone(&wire));
+        Self { wire, open: Mutex::new(Open { flights, lost: Vec::new() }) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hands a question to the client, and gives what became of those before it.
     fn ask(&self, outbound: Box<Outbound>, asked: Asked) -> Result<Vec<Answered>, Cause> {
-        let mut flights = self.lock();
-        flights.launch(outbound, asked)?;
-        Ok(std::iter::from_fn(|| flights.landed()).map(|(asked, it)| (asked.token, it)).collect())
+        let mut open = self.lock();
+        // Its clerk may be gone with it, and says less.
+        if !self.wire.is_open() {
+            return Err(Cause::down());
+        }
+        open.flights.launch(outbound, asked)?;
+        Ok(std::iter::from_fn(|| self.answered(&mut open)).collect())
     }
 
     fn poll_answered(&self, cx: &mut Context<'_>) -> Poll<Answered> {
-        let mut flights = self.lock();
-        flights.read_by(cx.waker());
-        flights.landed().map_or(Poll::Pending, |(asked, it)| Poll::Ready((asked.token, it)))
+        let mut open = self.lock();
+        open.flights.read_by(cx.waker());
+        self.answered(&mut open).map_or(Poll::Pending, Poll::Ready)
+    }
+
+    /// What the broker says of the next question. Of those that fall with the channel it says nothing: one of them may
+    /// be to blame, and that is seen when all of them are known.
+    fn answered(&self, open: &mut Open) -> Option<Answered> {
+        loop {
+            match open.flights.landed()? {
+                (asked, Err(_)) if !self.wire.is_open() => open.lost.push(asked.lost()),
+                (asked, outcome) => return Some((asked.token, outcome)),
+            }
+        }
+    }
+
+    /// Takes no more of them. What the broker still said, and those of which it says nothing any more.
+    fn end(&self) -> (Vec<Answered>, Vec<Lost>) {
+        let mut open = self.lock();
+        let answered = std::iter::from_fn(|| self.answered(&mut open)).collect();
+        let mut lost = std::mem::take(&mut open.lost);
+        lost.extend(open.flights.known().map(|asked| asked.lost()));
+        open.flights.end();
+        (answered, lost)
+    }
+
+    /// Ends when the broker has said something of each.
+    async fn settled(&self) {
+        poll_fn(|cx| {
+            while self.poll_answered(cx).is_ready() {}
+            if self.lock().flights.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }
+
+impl Asked {
+    const fn lost(&self) -> Lost {
+        (self.token, self.size)
+    }
+}
+
+/// A question of which the broker says nothing, and the size of its payload.
+type Lost = (u64, usize);
 
 /// A question, and what the broker says of it.
 type Answered = (u64, lapin::Result<Confirmation>);
 
-impl Desk {
-    fn exchanges(&self) -> MutexGuard<'_, HashSet<ShortString>> {
-        self.exchanges.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Inner {
-    /// The desk, opened where need be, once `exchange` is known to be there; and a place for a question.
+    /// The desk of `exchange`, opened where need be; and a place for a question.
     async fn desk(
         self: Arc<Self>,
         exchange: ShortString,
     ) -> Result<(Arc<Desk>, OwnedSemaphorePermit), Cause> {
         let place = self.place(1).await?;
         let session = self.publishing.now().session()?;
-        let desk = self.open_desk(&session).await?;
-        let is_known = desk.exchanges().contains(&exchange);
-        if !is_known {
-            self.ensure_exchange(&session, &exchange).await?;
-            desk.exchanges().insert(exchange);
-        }
+        let desk = match self.requests.desk(&exchange, &session) {
+            Some(desk) => desk,
+            None => self.open_desk(&session, exchange).await?,
+        };
         Ok((desk, place))
     }
 
-    async fn open_desk(self: &Arc<Self>, session: &Session) -> Result<Arc<Desk>, Cause> {
-        let mut desk = self.requests.desk.lock().await;
-        if let Some(desk) = &*desk
-            && desk.generation == session.generation()
-            && desk.wire.is_open()
-        {
-            return Ok(Arc::clone(desk));
+    async fn open_desk(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        exchange: ShortString,
+    ) -> Result<Arc<Desk>, Cause> {
+        let _opening = self.requests.opening.lock().await;
+        if let Some(desk) = self.requests.desk(&exchange, session) {
+            return Ok(desk);
         }
+        self.ensure_exchange(session, &exchange).await?;
         let wire = Wire::open(session).await?;
         let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let consume = wire.channel().basic_consume(
@@ -177,15 +277,17 @@ impl Inner {
             Ok(replies) => replies,
             Err(cause) => {
                 // The client would keep a consumer that comes late, and the channel with it.
-                drop(session.ask(wire.channel().close(200, "OK".into())).await);
+                declare::close(session, wire.channel()).await;
                 return Err(cause);
             }
         };
-        let asked = Arc::new(Questions(Mutex::new(Flights::new(Arc::clone(&wire)))));
+        let asked = Arc::new(Questions::new(wire));
         let (open, closed) = oneshot::channel();
         let id = self.ids.next();
         let clerk = Clerk {
             desk: id,
+            declares: self.settings.exchange(exchange.as_str()).declare,
+            session: Arc::clone(session),
             replies,
             questions: Arc::clone(&asked),
             closed,
@@ -194,15 +296,18 @@ impl Inner {
         };
         self.handle.spawn(clerk.run());
         let generation = session.generation();
-        let exchanges = Mutex::default();
-        let fresh = Desk { id, generation, wire, asked, _open: open, exchanges };
-        Ok(Arc::clone(desk.insert(Arc::new(fresh))))
+        let desk = Arc::new(Desk { id, generation, asked, _open: open });
+        self.requests.add(exchange, &desk, session)?;
+        Ok(desk)
     }
 }
 
 /// Hands out what comes to the desk.
 struct Clerk {
     desk: u64,
+    /// The exchange is declared where it is missing.
+    declares: bool,
+    session: Arc<Session>,
     replies: Consumer,
     questions: Arc<Questions>,
     closed: oneshot::Receiver<Infallible>,
@@ -214,10 +319,18 @@ struct Clerk {
 impl Drop for Clerk {
     /// From here on nobody asks by it: those who did are told.
     fn drop(&mut self) {
-        self.questions.lock().end();
-        if let Some(inner) = self.inner.upgrade() {
-            inner.requests.fail_all(self.desk, &self.end.clone().with_sent(Sent::Maybe));
+        let (answered, lost) = self.questions.end();
+        let Some(inner) = self.inner.upgrade() else { return };
+        answered.into_iter().for_each(|it| note(&inner, it));
+        // The broker may object to one of these; those that it had confirmed are innocent.
+        if let Cause::Client { source, .. } = &self.end {
+            let largest = lost.iter().map(|(_, size)| *size).max().unwrap_or_default();
+            let fall = Fall { is_alone: lost.len() == 1, largest, declares: self.declares };
+            for (token, size) in lost {
+                inner.requests.fail(token, fall.cause(size, source.clone()));
+            }
         }
+        inner.requests.fail_all(self.desk, &self.end.clone().fell());
     }
 }
 
@@ -231,8 +344,11 @@ impl Clerk {
                     Some(Err(err)) => break Cause::after_sending(err),
                     None => break Cause::broke(),
                 },
-                // The link is gone, and with it whoever could read a reply.
-                _ = &mut self.closed => break Cause::closed(),
+                // Whoever could read a reply is gone, as the link may be.
+                _ = &mut self.closed => {
+                    self.leave().await;
+                    break Cause::closed();
+                }
                 answered = poll_fn(|cx| self.questions.poll_answered(cx)) => {
                     if let Some(inner) = self.inner.upgrade() {
                         note(&inner, answered);
@@ -240,6 +356,12 @@ impl Clerk {
                 }
             }
         };
+    }
+
+    /// What was asked still leaves: by itself, the end of a channel overtakes it.
+    async fn leave(&self) {
+        drop(timeout(LEAVE, self.questions.settled()).await);
+        declare::close(&self.session, self.questions.wire.channel()).await;
     }
 
     fn deliver(&self, reply: Delivery) {
@@ -311,12 +433,13 @@ impl Request for Amqp {
             .properties
             .with_reply_to(REPLY_TO.into())
             .with_correlation_id(inner.ids.text(token).into());
-        let replies = inner.requests.open(token, desk.id);
+        let replies = inner.requests.open(token, &desk);
         let shared = Arc::clone(inner);
         // Dropped, it forgets the request.
         let incoming =
             Incoming::new(IntakeReader::new(replies), move || shared.requests.close(token));
-        let answered = desk.asked.ask(outbound, Asked { token, _place: place }).map_err(failed)?;
+        let asked = Asked { token, size: outbound.payload.len(), _place: place };
+        let answered = desk.asked.ask(outbound, asked).map_err(failed)?;
         answered.into_iter().for_each(|it| note(inner, it));
         Ok(incoming)
     }

@@ -7,7 +7,7 @@ use sinew_core::ErrorKind;
 use tokio::{
     runtime::Handle,
     sync::watch,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
@@ -30,6 +30,9 @@ pub(crate) struct Session {
     answer_timeout: Duration,
     end: watch::Sender<Option<Cause>>,
     blocked: watch::Sender<bool>,
+    /// Told whenever the broker has closed a channel.
+    falls: watch::Sender<()>,
+    since: Instant,
 }
 
 impl Session {
@@ -48,6 +51,8 @@ impl Session {
             answer_timeout,
             end: watch::Sender::new(None),
             blocked: watch::Sender::new(false),
+            falls: watch::Sender::new(()),
+            since: Instant::now(),
         });
         handle.spawn(listen(Arc::downgrade(&session), events));
         session
@@ -55,6 +60,11 @@ impl Session {
 
     pub(crate) const fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// The largest frame that both sides take, in bytes.
+    pub(crate) fn frame_max(&self) -> u32 {
+        self.connection.configuration().frame_max()
     }
 
     /// Opens a channel.
@@ -111,6 +121,19 @@ impl Session {
         }
     }
 
+    /// Ends when the broker has closed a channel of this session.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn closed(&self, channel: &Channel) {
+        let mut falls = self.falls.subscribe();
+        while channel.status().connected() {
+            // It fails with the session alone.
+            if falls.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Ends it, politely if the broker lets us.
     pub(crate) async fn close(&self) {
         let farewell = self.connection.close(200, "OK".into());
@@ -142,11 +165,23 @@ impl Session {
                 tracing::info!("the broker takes publishes again");
                 self.blocked.send_replace(false);
             }
-            // The end of a channel is told in the same way, and is its own affair.
             Event::Error(err) if !self.connection.status().connected() => self.finish(err.into()),
+            // The end of a channel is told in the same way.
+            Event::Error(_) => {
+                self.falls.send_replace(());
+            }
+            // Not by us: what is made again ends with the connection, and this one is not. The first time may be told
+            // late.
+            Event::Connected if self.line.is_none() && self.since.elapsed() >= LOOK => {
+                self.finish(recovers());
+            }
             _ => {}
         }
     }
+}
+
+fn recovers() -> Cause {
+    Cause::options("the connection was given to us with auto-recovery; give one without it")
 }
 
 /// Notes what the client says of the connection. It may say nothing of its end, so that is looked at, too.
@@ -165,6 +200,7 @@ async fn listen(
         let Some(session) = session.upgrade() else { return };
         match event {
             Some(event) => session.hear(event),
+            None if session.connection.status().reconnecting() => session.finish(recovers()),
             None if !session.connection.status().connected() => {
                 session.finish(Cause::plain(ErrorKind::Disconnected, "the link broke"))
             }

@@ -54,6 +54,8 @@ impl Fence {
             // The sender is ours.
             _ = fallen.wait_for(|fallen| *fallen) => {}
             _ = self.session.over() => {}
+            // Its reader, who would be told, may be gone.
+            () = self.session.closed(&self.channel) => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Keeps one connection: makes it, watches it, and makes it again.
 use std::{sync::Arc, time::Duration};
 
+use sinew_core::ErrorKind;
 use sinew_core::Sent;
 use tokio::{
     runtime::Handle,
@@ -127,6 +128,12 @@ impl Supervisor {
                 }
                 cause = session.over() => {
                     tracing::warn!(connection = self.role, error = %cause.describe(), "the link is down");
+                    // Not the broker's doing: what we were given is not to be used so.
+                    if cause.kind() == ErrorKind::InvalidOptions {
+                        session.close().await;
+                        self.line.send_replace(Line::Failed(cause));
+                        return;
+                    }
                 }
             }
             if since.elapsed() >= LIVED {

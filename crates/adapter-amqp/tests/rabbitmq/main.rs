@@ -7,12 +7,15 @@ use support::{Outcome, Shared};
 use tokio::{runtime::Builder, time::timeout};
 
 mod consuming;
+mod handed;
 mod handing;
 mod links;
 mod parking;
 mod poison;
 mod publishing;
+mod rejected;
 mod rejoining;
+mod requests;
 mod restarts;
 mod support;
 mod tap;
@@ -38,6 +41,11 @@ fn main() -> ExitCode {
             "a_delivery_that_is_held_too_long_is_revoked_and_its_late_ack_settles_nothing",
             consuming::consumer_timeout(),
         ),
+        trial(
+            "a_delivery_that_outlives_its_intake_is_told_when_the_broker_takes_it_back",
+            handed::beyond_its_intake(),
+        ),
+        trial("a_request_that_is_too_large_costs_no_other_its_reply", requests::too_large()),
         trial("a_publish_that_timed_out_on_a_blocked_connection_says_maybe", publishing::blocked()),
         // The clock of one thread can be set.
         trial_on(
@@ -100,6 +108,25 @@ fn main() -> ExitCode {
         ),
         trial("a_name_of_256_bytes_is_refused", topology::long_names(shared())),
         trial("no_short_string_stands_in_a_table", topology::tables(shared())),
+        trial("a_message_beyond_a_limit_costs_no_sibling_more_than_a_retry", rejected::too_large()),
+        trial(
+            "what_would_cost_the_channel_is_refused_and_costs_nothing",
+            rejected::refused_before(shared()),
+        ),
+        trial(
+            "a_refusal_that_may_be_anothers_is_told_as_one_that_passes",
+            rejected::false_claim(shared()),
+        ),
+        trial(
+            "a_declared_exchange_that_went_unused_is_there_at_the_next_try",
+            rejected::auto_delete(shared()),
+        ),
+        trial("a_full_queue_that_rejects_is_overloaded", rejected::nacked(shared())),
+        trial(
+            "an_exchange_that_is_declared_otherwise_is_a_conflict",
+            rejected::declared_otherwise(shared()),
+        ),
+        trial("who_may_not_publish_is_denied", rejected::not_permitted(shared())),
         trial("an_unconfirmed_publish_says_maybe", publishing::unconfirmed(shared())),
         trial(
             "a_publish_to_a_missing_exchange_fails_alone",
@@ -117,6 +144,28 @@ fn main() -> ExitCode {
             "a_request_to_a_missing_exchange_costs_no_other_its_reply",
             handing::requests_apart(shared()),
         ),
+        trial(
+            "a_request_to_a_deleted_exchange_costs_no_other_its_reply",
+            requests::exchange_deleted(shared()),
+        ),
+        trial(
+            "a_request_that_is_not_allowed_costs_no_other_its_reply",
+            requests::exchange_denied(shared()),
+        ),
+        trial(
+            "exchanges_that_nobody_waits_for_make_room_for_others",
+            requests::many_exchanges(shared()),
+        ),
+        trial(
+            "connections_that_are_given_carry_all_and_end_the_link_with_them",
+            handed::given_connections(shared()),
+        ),
+        trial(
+            "a_connection_that_is_given_and_recovers_is_refused_by_name",
+            handed::given_recovering(shared()),
+        ),
+        trial("the_broker_shows_the_flags_of_nameko_and_no_arguments", handed::flags(shared())),
+        trial("the_prefetch_of_a_subscriber_is_set", handed::subscribers_prefetch(shared())),
         trial("a_late_ack_says_revoked_and_settles_nobody_elses", consuming::late_ack(shared())),
         trial("a_lost_link_is_told_to_intakes_and_handlers", consuming::lost_link(shared())),
         trial("the_prefetch_bounds_what_the_client_holds", consuming::prefetch(shared())),
