@@ -3,6 +3,10 @@ use std::{fmt, net::Ipv6Addr, path::PathBuf, time::Duration};
 
 use crate::{error::Cause, login::Mechanism};
 
+#[cfg(test)]
+#[path = "../tests/kombu/mod.rs"]
+mod kombu;
+
 /// What an AMQP URL says. Reading it again, or showing it, is never needed: the text holds a secret.
 ///
 /// ```text
@@ -231,60 +235,8 @@ mod tests {
     use proptest::prelude::*;
     use sinew_core::{Error, ErrorKind};
 
-    use super::*;
+    use super::{kombu::KOMBU, *};
     use crate::{AmqpOptions, login::Login};
-
-    /// What `kombu.Connection(url).info()` says, as host, port, user, password and virtual host; kombu 5.7.0.
-    #[rustfmt::skip]
-    const KOMBU: &[(&str, &str, u16, &str, &str, &str)] = &[
-        ("amqp://", "localhost", 5672, "guest", "guest", "/"),
-        ("amqp:///", "localhost", 5672, "guest", "guest", "/"),
-        ("amqp://h", "h", 5672, "guest", "guest", "/"),
-        ("amqp://h/", "h", 5672, "guest", "guest", "/"),
-        ("amqp://h//", "h", 5672, "guest", "guest", "/"),
-        ("amqp://h/%2f", "h", 5672, "guest", "guest", "/"),
-        ("amqp://h/%2F", "h", 5672, "guest", "guest", "/"),
-        ("amqp://h/name", "h", 5672, "guest", "guest", "name"),
-        ("amqp://h/%2Fname", "h", 5672, "guest", "guest", "/name"),
-        ("amqp://h//name", "h", 5672, "guest", "guest", "/name"),
-        ("amqp://h/a/b", "h", 5672, "guest", "guest", "a/b"),
-        ("amqp://h/a/", "h", 5672, "guest", "guest", "a/"),
-        ("amqp://h/a%2Fb", "h", 5672, "guest", "guest", "a/b"),
-        ("amqp://h/a%20b", "h", 5672, "guest", "guest", "a b"),
-        ("amqp://h/caf%C3%A9", "h", 5672, "guest", "guest", "café"),
-        ("amqp://h/a+b", "h", 5672, "guest", "guest", "a+b"),
-        ("amqp://h/../b", "h", 5672, "guest", "guest", "../b"),
-        ("amqp://h:5673/v", "h", 5673, "guest", "guest", "v"),
-        ("amqp://h:/v", "h", 5672, "guest", "guest", "v"),
-        ("amqp://H/V", "h", 5672, "guest", "guest", "V"),
-        ("AMQP://h/v", "h", 5672, "guest", "guest", "v"),
-        ("pyamqp://guest:guest@localhost", "localhost", 5672, "guest", "guest", "/"),
-        ("pyamqp://guest:guest@localhost:5672/nameko", "localhost", 5672, "guest", "guest", "nameko"),
-        ("pyamqp://ann:s3cret@rabbit:5672//", "rabbit", 5672, "ann", "s3cret", "/"),
-        ("amqps://h", "h", 5671, "guest", "guest", "/"),
-        ("amqps://h/v", "h", 5671, "guest", "guest", "v"),
-        ("amqps://h:1234/", "h", 1234, "guest", "guest", "/"),
-        ("amqp:///v", "localhost", 5672, "guest", "guest", "v"),
-        ("amqp://ann@h", "h", 5672, "ann", "guest", "/"),
-        ("amqp://ann:@h", "h", 5672, "ann", "guest", "/"),
-        ("amqp://:s3cret@h", "h", 5672, "guest", "s3cret", "/"),
-        ("amqp://@h", "h", 5672, "guest", "guest", "/"),
-        ("amqp://ann:p%40s%2Fs%3A@h", "h", 5672, "ann", "p@s/s:", "/"),
-        ("amqp://ann:p@ss@h/v", "h", 5672, "ann", "p@ss", "v"),
-        ("amqp://ann:p:ss@h", "h", 5672, "ann", "p:ss", "/"),
-        ("amqp://ann:p,ss@h", "h", 5672, "ann", "p,ss", "/"),
-        ("amqp://ann:p ss@h", "h", 5672, "ann", "p ss", "/"),
-        ("amqp://ann:50%off@h", "h", 5672, "ann", "50%off", "/"),
-        ("amqp://ann:100%@h", "h", 5672, "ann", "100%", "/"),
-        ("amqp://a%6Eb:c%20d@h/v%25w", "h", 5672, "anb", "c d", "v%w"),
-        ("amqp://[::1]", "::1", 5672, "guest", "guest", "/"),
-        ("amqp://[::1]:5673/v", "::1", 5673, "guest", "guest", "v"),
-        ("amqp://ann:s3cret@[2001:db8::7]:5673/v", "2001:db8::7", 5673, "ann", "s3cret", "v"),
-        ("amqp://127.0.0.1:5672/%2f", "127.0.0.1", 5672, "guest", "guest", "/"),
-        ("amqp://h/v?heartbeat=10", "h", 5672, "guest", "guest", "v"),
-        ("amqp://h?heartbeat=10", "h", 5672, "guest", "guest", "/"),
-        ("amqp://under_score.host/v", "under_score.host", 5672, "guest", "guest", "v"),
-    ];
 
     #[test]
     fn a_url_means_what_it_means_to_kombu() {

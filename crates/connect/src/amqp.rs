@@ -7,6 +7,10 @@ use crate::{
     options::{Login, OfAmqp},
 };
 
+#[cfg(test)]
+#[path = "../../adapter-amqp/tests/kombu/mod.rs"]
+mod kombu;
+
 pub(crate) async fn connect(options: &ConnectOptions) -> Result<AnyBackend> {
     Ok(translate(options)?.connect().await?.into_any())
 }
@@ -73,7 +77,7 @@ fn refuse(options: &ConnectOptions, detail: &'static str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{kombu::KOMBU, *};
 
     fn options(url: &str) -> ConnectOptions {
         ConnectOptions::new(url).unwrap()
@@ -121,6 +125,25 @@ mod tests {
         ] {
             let shown = shown(url);
             assert!(shown.contains(&format!("\"{vhost}\"")), "{url}: {shown}");
+        }
+    }
+
+    #[test]
+    fn an_address_means_what_it_means_to_kombu() {
+        for (url, _, _, user, password, _) in KOMBU.iter().copied() {
+            let read = options(url);
+            let login = match &read.login {
+                None => ("guest".to_owned(), "guest".to_owned()),
+                Some(Login::User(user, password)) => (user.clone(), password.read("it").unwrap()),
+                Some(other) => panic!("{url}: {other:?}"),
+            };
+            assert!(login == (user.to_owned(), password.to_owned()), "the login of {url}");
+            // Where it leads to, the adapter reads alike, as a test of its own shows.
+            let place = |options: &AmqpOptions| {
+                format!("{options:?}").split('"').nth(1).unwrap().to_owned()
+            };
+            let alike = AmqpOptions::new(url);
+            assert_eq!(place(&translate(&read).unwrap()), place(&alike), "{url}");
         }
     }
 

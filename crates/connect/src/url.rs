@@ -11,7 +11,8 @@ use crate::secret::Secret;
 /// scheme : [ // [ user [ : password ] @ ] host [ : port ] [ , host ... ] ] [ / path ] [ ? option = value [ & ... ] ]
 /// ```
 ///
-/// User, password, path and option values are percent-decoded. Neither `Display` nor `Debug` shows what could be
+/// User, password, path and option values are percent-decoded; a `%` that begins no code, and a space, stand for
+/// themselves there. Neither `Display` nor `Debug` shows what could be
 /// a secret: the password, and a user without one, which some brokers take for a token.
 ///
 /// ```
@@ -43,8 +44,8 @@ impl BrokerUrl {
         else {
             return Err(invalid("a URL starts with a scheme: nats://127.0.0.1:4222, memory:"));
         };
-        if rest.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(invalid("it holds a space or a control character; write %20 for a space"));
+        if rest.contains(char::is_control) {
+            return Err(invalid("it holds a control character, such as a line end"));
         }
         if rest.contains('#') {
             return Err(invalid("it holds a #; write %23 in a password or a path"));
@@ -70,6 +71,9 @@ impl BrokerUrl {
             Some((hosts, path)) => (Some(hosts.to_owned()), path),
             None => (Some(rest.to_owned()), ""),
         };
+        if hosts.as_ref().is_some_and(|hosts| hosts.contains(char::is_whitespace)) {
+            return Err(invalid("a host has no space in its name"));
+        }
         let (user, password) = match userinfo.split_once(':') {
             Some((user, password)) => (user, Some(Secret::Text(decode(password)?))),
             None => (userinfo, None),
@@ -154,21 +158,24 @@ fn invalid(detail: &'static str) -> Error {
     Error::new(ErrorKind::InvalidOptions, "parse URL").with_detail(detail)
 }
 
-/// Undoes percent-encoding.
+/// Undoes percent-encoding. What is no such code stands for itself, as in `50%off`.
 fn decode(text: &str) -> Result<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(if byte == b'%' {
-            let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
-            let code = digit(rest.next()).zip(digit(rest.next()));
-            let code = code.and_then(|(high, low)| u8::try_from(high << 4 | low).ok());
-            code.ok_or_else(|| invalid("a % stands for itself as %25"))?
-        } else {
-            byte
-        });
+    let mut pieces = text.split('%');
+    let mut decoded = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        let code = piece.get(..2).filter(|it| it.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        match code.and_then(|it| u8::from_str_radix(it, 16).ok()) {
+            Some(byte) => {
+                decoded.push(byte);
+                decoded.extend(piece.bytes().skip(2));
+            }
+            None => {
+                decoded.push(b'%');
+                decoded.extend(piece.bytes());
+            }
+        }
     }
-    String::from_utf8(bytes).map_err(|_| invalid("what is percent-encoded in it is no UTF-8"))
+    String::from_utf8(decoded).map_err(|_| invalid("what is percent-encoded in it is no UTF-8"))
 }
 
 #[cfg(test)]
@@ -188,6 +195,22 @@ mod tests {
         assert_eq!((url.path(), url.user()), ("ORDERS", Some("ann")));
         assert_eq!(url.password(), Some(&Secret::Text("p@ss/".to_owned())));
         assert_eq!(url.options().collect::<Vec<_>>(), [("tls", ""), ("tls_ca", "/etc/ca.pem")]);
+    }
+
+    #[test]
+    fn a_space_and_a_percent_sign_may_stand_for_themselves() {
+        for (password, meant) in [
+            ("p ss", "p ss"),
+            ("50%off", "50%off"),
+            ("100%", "100%"),
+            ("%4", "%4"),
+            ("%+4a", "%+4a"),
+            ("%%41", "%A"),
+            ("%é1", "%é1"),
+        ] {
+            let url = parse(&format!("nats://ann:{password}@h"));
+            assert_eq!(url.password(), Some(&Secret::Text(meant.to_owned())), "{password}");
+        }
     }
 
     #[test]
@@ -218,8 +241,9 @@ mod tests {
             "",
             "hush",
             "://hush",
-            "nats://a b:hush@h",
-            "nats://u:%hush@h",
+            "nats://u:hush@a b",
+            "nats://u:hush@h\n",
+            "nats://u:%ffhush@h",
             "nats://u:hush#@h",
             "nats://u:hush/x@h",
             "nats://u:hush?x@h",
