@@ -1,7 +1,10 @@
 //! The heart for code without a runtime: one thread that runs the async one.
 use std::{
     fmt,
-    sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel},
+    sync::{
+        Arc, Mutex,
+        mpsc::{RecvTimeoutError, SyncSender, sync_channel},
+    },
     thread,
     time::Duration,
 };
@@ -12,7 +15,10 @@ use tokio::{
     sync::mpsc::{Receiver, Sender, channel, error::TrySendError},
 };
 
-use crate::{Beat, Heart, HeartOptions, Process, Pulse};
+use crate::{
+    Beat, Heart, HeartCounts, HeartOptions, Process, Pulse,
+    heart::{Ledger, lock},
+};
 
 /// A [`Heart`] for code without an async runtime: the same beats, rules and errors, in blocking calls.
 ///
@@ -37,6 +43,7 @@ pub struct BlockingHeart {
     calls: Sender<Call>,
     process: Process,
     options: HeartOptions,
+    ledger: Arc<Mutex<Ledger>>,
 }
 
 /// One call, and where its caller waits.
@@ -70,7 +77,7 @@ impl HeartOptions {
         P: Publish + 'static,
     {
         let heart = self.build(publisher, process)?;
-        let process = heart.process().clone();
+        let (process, ledger) = (heart.process().clone(), heart.ledger());
         let fault = |err| {
             Error::new(ErrorKind::Internal, "beat heart")
                 .with_detail("cannot start its thread")
@@ -83,7 +90,7 @@ impl HeartOptions {
             .name("beat-heart".to_owned())
             .spawn(move || runtime.block_on(serve(heart, line)))
             .map_err(fault)?;
-        Ok(BlockingHeart { calls, process, options: self })
+        Ok(BlockingHeart { calls, process, options: self, ledger })
     }
 }
 
@@ -156,6 +163,12 @@ impl BlockingHeart {
     /// the publisher panicked.
     pub fn send(&self, beat: Beat) -> Result<Pulse> {
         self.call(Say::Any(beat))
+    }
+
+    /// What became of its calls so far.
+    #[must_use]
+    pub fn counts(&self) -> HeartCounts {
+        lock(&self.ledger).counts()
     }
 
     /// Its process.

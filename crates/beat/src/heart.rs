@@ -1,7 +1,7 @@
 //! The heart: tells others that this process lives, as beatit does.
 use std::{
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -11,7 +11,7 @@ use sinew_core::{
 use tokio::time::Instant;
 
 use crate::{
-    Beat, MAX_PROMISE, Process, Pulse,
+    Beat, MAX_PROMISE, MIN_INTERVAL, OnChange, Process, Pulse,
     deadline::within,
     pulse::{Leave, Suppression},
     stats,
@@ -24,6 +24,8 @@ pub struct HeartOptions {
     warmup: Duration,
     period: Duration,
     timeout: Duration,
+    min_interval: Duration,
+    on_change: OnChange,
 }
 
 impl Default for HeartOptions {
@@ -32,6 +34,8 @@ impl Default for HeartOptions {
             warmup: Duration::from_secs(60),
             period: Duration::from_secs(5),
             timeout: Duration::from_secs(5),
+            min_interval: MIN_INTERVAL,
+            on_change: OnChange::Suppress,
         }
     }
 }
@@ -44,8 +48,8 @@ impl HeartOptions {
         self
     }
 
-    /// What [`Heart::beat`] and [`Heart::degraded`] promise: the next one within it. At most [`MAX_PROMISE`].
-    /// Default: 5 s.
+    /// What [`Heart::beat`] and [`Heart::degraded`] promise: the next one within it. At most [`MAX_PROMISE`], and at
+    /// least the [minimum interval](Self::with_min_interval), or suppression would break it. Default: 5 s.
     #[must_use]
     pub const fn with_period(mut self, period: Duration) -> Self {
         self.period = period;
@@ -59,6 +63,21 @@ impl HeartOptions {
         self
     }
 
+    /// How far apart two sent `beat`s, and two sent `degraded`s, are at least; those between are suppressed. Lower it
+    /// for periods below a second; zero suppresses nothing. Default: [`MIN_INTERVAL`], as in beatit.
+    #[must_use]
+    pub const fn with_min_interval(mut self, min_interval: Duration) -> Self {
+        self.min_interval = min_interval;
+        self
+    }
+
+    /// What becomes of a change that comes within the minimum interval. Default: [`OnChange::Suppress`], as in beatit.
+    #[must_use]
+    pub const fn with_on_change(mut self, on_change: OnChange) -> Self {
+        self.on_change = on_change;
+        self
+    }
+
     pub(crate) const fn timeout(&self) -> Duration {
         self.timeout
     }
@@ -68,16 +87,16 @@ impl HeartOptions {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidName`] or [`ErrorKind::InvalidSubject`] for the name of the process,
-    /// [`ErrorKind::InvalidOptions`] for a promise above [`MAX_PROMISE`], [`ErrorKind::Unsupported`] when the backend
-    /// cannot publish.
+    /// [`ErrorKind::InvalidOptions`] for a promise above [`MAX_PROMISE`] or a period below the minimum interval,
+    /// [`ErrorKind::Unsupported`] when the backend cannot publish.
     pub fn build<P: Publish>(self, publisher: P, process: &str) -> Result<Heart<P>> {
         publisher
             .capabilities()
             .require(Need::Confirm(Confirm::Buffered), "beat through a backend that can publish")?;
-        if self.warmup.max(self.period) > MAX_PROMISE {
+        if let Some(flaw) = self.flaw() {
             return Err(Error::new(ErrorKind::InvalidOptions, "beat heart")
                 .with_subject(process)
-                .with_detail("promise at most 1000000000 s"));
+                .with_detail(flaw));
         }
         let process = Process::parse(process)?;
         let subject = process.subject()?;
@@ -86,8 +105,26 @@ impl HeartOptions {
             process,
             subject,
             options: self,
-            suppression: Mutex::new(Suppression::default()),
+            ledger: Arc::new(Mutex::new(Ledger {
+                suppression: Suppression::new(self.min_interval, self.on_change),
+                counts: Counts::default(),
+            })),
         })
+    }
+
+    /// Why there can be no such heart, and what to do.
+    fn flaw(&self) -> Option<String> {
+        if self.warmup.max(self.period) > MAX_PROMISE {
+            return Some("promise at most 1000000000 s".to_owned());
+        }
+        if self.period < self.min_interval {
+            return Some(format!(
+                "a period of {:?} is a promise that a minimum interval of {:?} breaks; lengthen it, or lower \
+                 with_min_interval",
+                self.period, self.min_interval
+            ));
+        }
+        None
     }
 }
 
@@ -113,8 +150,8 @@ impl HeartOptions {
 /// ```
 ///
 /// Call [`beat`](Self::beat) from the loop that does the work, as often as it turns: `beat` and `degraded` are sent
-/// at most once a second each, on clocks of their own; `start` and `stop` always. A call that fails or is dropped has
-/// not counted, so the next one may send at once. Time is monotonic: a stepped wall clock mutes nothing.
+/// at most once a second each, on clocks of their own; `start` and `stop` always ([`HeartOptions`] has it otherwise,
+/// where that is wanted). A call that fails or is dropped has not counted, so the next one may send at once. Time is monotonic: a stepped wall clock mutes nothing.
 ///
 /// Dropping it sends nothing: a process that vanishes shall look like one.
 ///
@@ -125,7 +162,43 @@ pub struct Heart<P> {
     process: Process,
     subject: Subject,
     options: HeartOptions,
-    suppression: Mutex<Suppression>,
+    ledger: Arc<Mutex<Ledger>>,
+}
+
+/// What became of a heart's calls, since it was built.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct HeartCounts {
+    /// Messages that were published.
+    pub sent: u64,
+    /// Calls that were too early to send.
+    pub suppressed: u64,
+    /// Calls that failed, or were dropped under way; whether they sent is not known.
+    pub failed: u64,
+    /// How long ago the last message was published, if one was.
+    pub last_sent: Option<Duration>,
+}
+
+/// What the calls of a heart share.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    suppression: Suppression,
+    counts: Counts,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    sent: u64,
+    suppressed: u64,
+    failed: u64,
+    last_sent: Option<Instant>,
+}
+
+impl Ledger {
+    pub(crate) fn counts(&self) -> HeartCounts {
+        let Counts { sent, suppressed, failed, last_sent } = self.counts;
+        HeartCounts { sent, suppressed, failed, last_sent: last_sent.map(|at| at.elapsed()) }
+    }
 }
 
 impl<P: Publish> Heart<P> {
@@ -205,15 +278,43 @@ impl<P: Publish> Heart<P> {
     ///
     /// Inside of a tokio runtime without timers.
     pub async fn send(&self, beat: Beat) -> Result<Pulse> {
-        let Some(leave) = lock(&self.suppression).admit(beat, Instant::now()) else {
+        self.send_at(beat, Instant::now(), self.options.timeout).await
+    }
+
+    /// Sends what was decided on at `now`, within `limit`.
+    pub(crate) async fn send_at(&self, beat: Beat, now: Instant, limit: Duration) -> Result<Pulse> {
+        let leave = {
+            let mut ledger = lock(&self.ledger);
+            let leave = ledger.suppression.admit(beat, now);
+            ledger.counts.suppressed += u64::from(leave.is_none());
+            leave
+        };
+        let Some(leave) = leave else {
             stats::pulse(beat, Some(Pulse::Suppressed));
             return Ok(Pulse::Suppressed);
         };
-        let mut unsent = Unsent { suppression: &self.suppression, beat, leave: Some(leave) };
-        self.publish(beat).await?;
+        let mut unsent = Unsent { ledger: &self.ledger, beat, leave: Some(leave) };
+        self.publish(beat, limit).await?;
         unsent.leave = None;
         stats::pulse(beat, Some(Pulse::Sent));
+        let mut ledger = lock(&self.ledger);
+        ledger.counts.sent += 1;
+        ledger.counts.last_sent = Some(Instant::now());
         Ok(Pulse::Sent)
+    }
+
+    /// What became of its calls so far. It takes a lock for a moment, and no allocation.
+    #[must_use]
+    pub fn counts(&self) -> HeartCounts {
+        lock(&self.ledger).counts()
+    }
+
+    pub(crate) fn ledger(&self) -> Arc<Mutex<Ledger>> {
+        Arc::clone(&self.ledger)
+    }
+
+    pub(crate) fn options(&self) -> &HeartOptions {
+        &self.options
     }
 
     /// Its process.
@@ -234,7 +335,7 @@ impl<P: Publish> Heart<P> {
         &self.publisher
     }
 
-    async fn publish(&self, beat: Beat) -> Result<()> {
+    async fn publish(&self, beat: Beat, limit: Duration) -> Result<()> {
         let message = Message::new(self.subject.clone(), beat.into_payload()?);
         let mut sent = Sent::No;
         let publishing = async {
@@ -243,11 +344,11 @@ impl<P: Publish> Heart<P> {
             pending.await?;
             if beat == Beat::Stop { self.publisher.flush().await } else { Ok(()) }
         };
-        let outcome = within(self.options.timeout, publishing).await;
+        let outcome = within(limit, publishing).await;
         outcome.unwrap_or_else(|| {
             Err(Error::new(ErrorKind::Timeout, "beat send")
                 .with_subject(self.subject.as_str())
-                .with_detail(format!("after {:?}; is the broker there?", self.options.timeout))
+                .with_detail(format!("after {limit:?}; is the broker there?"))
                 .with_sent(sent))
         })
     }
@@ -264,7 +365,7 @@ impl<P> fmt::Debug for Heart<P> {
 
 /// A beat on its way. Dropped before it was sent, by an error or by the caller, it has not counted.
 struct Unsent<'a> {
-    suppression: &'a Mutex<Suppression>,
+    ledger: &'a Mutex<Ledger>,
     beat: Beat,
     /// None once it was sent.
     leave: Option<Leave>,
@@ -274,11 +375,13 @@ impl Drop for Unsent<'_> {
     fn drop(&mut self) {
         if let Some(leave) = &self.leave {
             stats::pulse(self.beat, None);
-            lock(self.suppression).revoke(leave);
+            let mut ledger = lock(self.ledger);
+            ledger.counts.failed += 1;
+            ledger.suppression.revoke(leave);
         }
     }
 }
 
-fn lock(suppression: &Mutex<Suppression>) -> MutexGuard<'_, Suppression> {
-    suppression.lock().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn lock(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }

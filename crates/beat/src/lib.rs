@@ -13,12 +13,12 @@ mod watch;
 mod wire;
 
 pub use blocking::BlockingHeart;
-pub use heart::{Heart, HeartOptions};
+pub use heart::{Heart, HeartCounts, HeartOptions};
 pub use monitor::{
     Monitor, MonitorCounts, MonitorEvent, MonitorOptions, ProcessStatus, Reason, State, Transition,
 };
 pub use process::Process;
-pub use pulse::{MIN_INTERVAL, Pulse};
+pub use pulse::{MIN_INTERVAL, OnChange, Pulse};
 pub use time::{Clock, Timestamp};
 pub use watch::{Watch, WatchOptions, WatchTable};
 pub use wire::{Beat, MAX_PROMISE, Malformed};

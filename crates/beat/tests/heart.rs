@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use sinew_beat::{Beat, BlockingHeart, Heart, HeartOptions, Pulse};
+use sinew_beat::{Beat, BlockingHeart, Heart, HeartCounts, HeartOptions, OnChange, Pulse};
 use sinew_core::{
     Backend, Capabilities, Confirm, Error, ErrorKind, Message, Pending, Publish, Receipt, Result,
     Sent, publish_fn,
@@ -68,14 +68,70 @@ async fn it_says_what_beatit_says() -> Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_beat_is_sent_again_after_a_second() -> Result<()> {
     let wire = Wire::default();
-    let heart = HeartOptions::default()
-        .with_period(Duration::from_millis(500))
-        .build(wire.publisher(), "a")?;
+    let heart = Heart::new(wire.publisher(), "a")?;
     for _ in 0..4 {
         heart.beat().await?;
         advance(Duration::from_millis(500)).await;
     }
+    assert_eq!(wire.sent(), ["heartbeat.a beat/5", "heartbeat.a beat/5"]);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_period_below_a_second_is_kept_where_the_minimum_interval_allows_it() -> Result<()> {
+    let wire = Wire::default();
+    let options = HeartOptions::default().with_period(Duration::from_millis(500));
+    let err = options.build(wire.publisher(), "a").err().ok_or(ErrorKind::Internal);
+    let err = err.map_err(|kind| Error::new(kind, "it was built"))?;
+    assert_eq!(err.kind(), ErrorKind::InvalidOptions);
+    let advice = "a period of 500ms is a promise that a minimum interval of 1s breaks; lengthen it, or lower \
+        with_min_interval";
+    assert_eq!(err.detail(), Some(advice));
+
+    let options = options.with_min_interval(Duration::from_millis(500));
+    let heart = options.build(wire.publisher(), "a")?;
+    for _ in 0..4 {
+        heart.beat().await?;
+        advance(Duration::from_millis(250)).await;
+    }
     assert_eq!(wire.sent(), ["heartbeat.a beat/0.5", "heartbeat.a beat/0.5"]);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recovery_within_a_second_is_told_where_changes_are_sent() -> Result<()> {
+    for (on_change, said) in [
+        (OnChange::Suppress, &["beat/5", "degraded/5"][..]),
+        (OnChange::Send, &["beat/5", "degraded/5", "beat/5"]),
+    ] {
+        let wire = Wire::default();
+        let options = HeartOptions::default().with_on_change(on_change);
+        let heart = options.build(wire.publisher(), "a")?;
+        heart.beat().await?;
+        heart.degraded().await?;
+        heart.beat().await?;
+        heart.beat().await?;
+        let sent = wire.sent();
+        let sent: Vec<_> = sent.iter().filter_map(|it| it.strip_prefix("heartbeat.a ")).collect();
+        assert_eq!(sent, said);
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_became_of_each_call_is_counted() -> Result<()> {
+    let wire = Wire::default();
+    let heart = Heart::new(wire.publisher(), "a")?;
+    assert_eq!(heart.counts(), HeartCounts::default());
+    heart.start().await?;
+    heart.beat().await?;
+    heart.beat().await?;
+    advance(Duration::from_secs(3)).await;
+    wire.broken.store(true, Ordering::SeqCst);
+    assert!(heart.beat().await.is_err());
+    let counts = heart.counts();
+    assert_eq!((counts.sent, counts.suppressed, counts.failed), (2, 1, 1));
+    assert_eq!(counts.last_sent, Some(Duration::from_secs(3)));
     Ok(())
 }
 
@@ -210,6 +266,8 @@ fn the_blocking_heart_says_the_same() -> Result<()> {
     assert_eq!(heart.degraded()?, Pulse::Sent);
     assert_eq!(heart.send(Beat::Start { warmup: Duration::from_millis(250) })?, Pulse::Sent);
     assert_eq!(heart.stop()?, Pulse::Sent);
+    let counts = heart.counts();
+    assert_eq!((counts.sent, counts.suppressed, counts.failed), (5, 1, 0));
     let said = ["start/60", "beat/5", "degraded/5", "start/0.25", "stop"];
     assert_eq!(wire.sent(), said.map(|said| format!("heartbeat.a {said}")));
     Ok(())
