@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use sinew_beat::{Heart, HeartOptions, MonitorOptions, Process, State, Watch, WatchOptions};
+use sinew_beat::{
+    Heart, HeartOptions, MonitorOptions, Patience, Process, State, Watch, WatchOptions,
+};
 use sinew_core::{AnyPublisher, Result};
 use tokio::time::{sleep, timeout};
 
@@ -11,7 +13,7 @@ use tokio::time::{sleep, timeout};
 async fn main() -> Result<()> {
     let backend = sinew_connect::connect("memory:").await?;
     // Impatient, so that the example ends soon: real fleets keep the defaults.
-    let monitor = MonitorOptions::default().with_missed(1);
+    let monitor = MonitorOptions::default().with_patience(Patience::default().with_missed(1));
     let options = WatchOptions::default()
         .with_monitor(monitor)
         .with_expected(Process::parse("billing")?)

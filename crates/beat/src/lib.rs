@@ -15,7 +15,7 @@ mod wire;
 pub use blocking::BlockingHeart;
 pub use heart::{Heart, HeartCounts, HeartOptions};
 pub use monitor::{
-    Monitor, MonitorCounts, MonitorEvent, MonitorOptions, ProcessStatus, Reason, State, Transition,
+    Monitor, MonitorCounts, MonitorEvent, MonitorOptions, Patience, ProcessStatus, Reason, State, Transition,
 };
 pub use process::Process;
 pub use pulse::{MIN_INTERVAL, OnChange, Pulse};

@@ -22,7 +22,9 @@ pub(crate) struct Outbox {
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Key {
     Process(Process),
+    Flapping(Process),
     Sight,
+    Stalled,
     Gap,
     Malformed,
     Refused,
@@ -32,6 +34,9 @@ impl Key {
     fn of(event: &MonitorEvent) -> Self {
         match event {
             MonitorEvent::Transition(transition) => Self::Process(transition.process.clone()),
+            MonitorEvent::Forgotten { process, .. } => Self::Process(process.clone()),
+            MonitorEvent::Flapping { process, .. } => Self::Flapping(process.clone()),
+            MonitorEvent::Stalled { .. } => Self::Stalled,
             MonitorEvent::Blind { .. } | MonitorEvent::Sighted { .. } => Self::Sight,
             MonitorEvent::Gap { .. } => Self::Gap,
             MonitorEvent::Malformed { .. } => Self::Malformed,
@@ -40,7 +45,7 @@ impl Key {
     }
 
     fn is_each_for_itself(&self) -> bool {
-        matches!(self, Self::Process(_) | Self::Sight)
+        matches!(self, Self::Process(_) | Self::Flapping(_) | Self::Sight)
     }
 }
 
@@ -82,7 +87,7 @@ impl Extend<MonitorEvent> for Outbox {
 
 /// Makes `later` of `earlier`, keeping where it came from and how much it stands for.
 fn merge(earlier: &mut MonitorEvent, mut later: MonitorEvent) {
-    use MonitorEvent::{Blind, Gap, Malformed, Refused, Sighted};
+    use MonitorEvent::{Blind, Forgotten, Gap, Malformed, Refused, Sighted, Stalled};
     match (&*earlier, &mut later) {
         (MonitorEvent::Transition(before), MonitorEvent::Transition(after)) => {
             let Transition { from, skipped, .. } = before;
@@ -98,6 +103,14 @@ fn merge(earlier: &mut MonitorEvent, mut later: MonitorEvent) {
         ) => {
             *skipped += before + 1;
         }
+        // The reader knows it as what it was when it was told last.
+        (MonitorEvent::Transition(before), Forgotten { was, .. }) => {
+            *was = before.from.unwrap_or(*was);
+        }
+        (Forgotten { was, .. }, MonitorEvent::Transition(after)) => {
+            (after.from, after.skipped) = (Some(*was), after.skipped + 1);
+        }
+        (Stalled { gap: before, .. }, Stalled { gap, .. }) => *gap = gap.saturating_add(*before),
         (Gap { lost: before, .. }, Gap { lost, .. }) => *lost = lost.saturating_add(*before),
         (Malformed { count: before, .. }, Malformed { count, .. })
         | (Refused { count: before, .. }, Refused { count, .. }) => *count += before,

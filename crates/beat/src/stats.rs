@@ -11,6 +11,9 @@ use crate::{Beat, MonitorEvent, State};
 /// | `beat_malformed_total{reason}` | messages that were no beats |
 /// | `beat_refused_total` | beats of processes that were one too many |
 /// | `beat_lost_total` | messages lost on their way in |
+/// | `beat_stalls_total` | how often the monitor itself stood still |
+/// | `beat_forgotten_total` | processes that were silent for so long that they were forgotten |
+/// | `beat_flapping_total` | how often a process began to flap |
 /// | `beat_monitor_blind` | 1 while the link is down |
 pub(crate) struct Counted<'a, T> {
     to: &'a mut T,
@@ -48,6 +51,10 @@ fn count(event: &MonitorEvent) {
         }
         MonitorEvent::Refused { count, .. } => counter!("beat_refused_total").increment(*count),
         MonitorEvent::Gap { lost, .. } => counter!("beat_lost_total").increment(*lost),
+        MonitorEvent::Stalled { .. } => counter!("beat_stalls_total").increment(1),
+        MonitorEvent::Forgotten { .. } => counter!("beat_forgotten_total").increment(1),
+        MonitorEvent::Flapping { on: true, .. } => counter!("beat_flapping_total").increment(1),
+        MonitorEvent::Flapping { on: false, .. } => {}
         MonitorEvent::Blind { .. } => gauge!("beat_monitor_blind").set(1.0),
         MonitorEvent::Sighted { .. } => gauge!("beat_monitor_blind").set(0.0),
     }

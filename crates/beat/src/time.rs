@@ -37,6 +37,11 @@ impl Timestamp {
     pub fn after(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(nanos(wait)))
     }
+
+    /// The instant so long before it; the start, where that is earlier.
+    pub(crate) fn before(self, wait: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(wait)))
+    }
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     thread,
+    time::Duration,
 };
 
 use futures_core::Stream;
@@ -26,6 +27,9 @@ use crate::{
     outbox::Outbox, process::PREFIX, stats,
 };
 
+/// How often the task sees to it that it runs.
+const TICK: Duration = Duration::from_secs(1);
+
 /// What a [`Watch`] listens to, and how much it holds for its reader.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -35,6 +39,7 @@ pub struct WatchOptions {
     expected: Vec<Process>,
     buffer: Buffer,
     unread: usize,
+    stall_after: Duration,
 }
 
 impl Default for WatchOptions {
@@ -45,6 +50,7 @@ impl Default for WatchOptions {
             expected: Vec::new(),
             buffer: Buffer::default(),
             unread: 1024,
+            stall_after: Duration::from_secs(5),
         }
     }
 }
@@ -83,6 +89,14 @@ impl WatchOptions {
     #[must_use]
     pub fn with_unread(mut self, unread: usize) -> Self {
         self.unread = unread;
+        self
+    }
+
+    /// How long the watch's own task may stand still, stopped or starved, until every deadline is moved by as much
+    /// ([`MonitorEvent::Stalled`]). It looks once a second, so at least 2 s; less counts as that. Default: 5 s.
+    #[must_use]
+    pub fn with_stall_after(mut self, stall_after: Duration) -> Self {
+        self.stall_after = stall_after.max(TICK * 2);
         self
     }
 
@@ -178,7 +192,9 @@ impl Watch {
         let table = WatchTable { shared };
         options.expected.iter().for_each(|process| table.declare(process));
         let timer = sleep_until(table.clock().instant(Timestamp::START));
-        let task = runtime.spawn(feed(Fed(table.clone()), incoming, timer)).abort_handle();
+        let task = runtime
+            .spawn(feed(Fed(table.clone()), incoming, timer, options.stall_after))
+            .abort_handle();
         Ok(Self { table, task })
     }
 
@@ -256,11 +272,22 @@ impl WatchTable {
 
     /// Declares a process that should be there, as [`Monitor::declare`] has it. No effect once the watch has ended.
     pub fn declare(&self, process: &Process) {
-        if self.lock().end.is_some() {
-            return;
-        }
-        self.update(|monitor, now, told| monitor.declare(process, now, told));
-        self.shared.nudge.notify_one();
+        self.operate(|monitor, now, told| {
+            monitor.declare(process, now, told);
+            true
+        });
+    }
+
+    /// Judges the process called `name` no more, as [`Monitor::pause`] has it. Whether it is known and the watch goes on.
+    #[must_use = "nobody may be called so"]
+    pub fn pause(&self, name: &str) -> bool {
+        self.operate(|monitor, now, told| monitor.pause(name, now, told))
+    }
+
+    /// Judges a paused process again, as [`Monitor::resume`] has it. Whether it is known and the watch goes on.
+    #[must_use = "nobody may be called so"]
+    pub fn resume(&self, name: &str) -> bool {
+        self.operate(|monitor, now, told| monitor.resume(name, now, told))
     }
 
     /// Whether the link is down.
@@ -284,6 +311,20 @@ impl WatchTable {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing panics while it is held; if something does, the picture is still the best there is.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What an operator asks of the monitor, as long as it works.
+    fn operate(
+        &self,
+        ask: impl FnOnce(&mut Monitor, Timestamp, &mut stats::Counted<'_, Outbox>) -> bool,
+    ) -> bool {
+        if self.lock().end.is_some() {
+            return false;
+        }
+        let mut done = false;
+        self.update(|monitor, now, told| done = ask(monitor, now, told));
+        self.shared.nudge.notify_one();
+        done
     }
 
     /// Lets the monitor work, counts what it tells, and wakes the reader if there is something to read. Returns when
@@ -329,38 +370,43 @@ impl fmt::Debug for WatchTable {
 }
 
 /// Feeds the monitor until the intake ends.
-async fn feed(table: Fed, mut incoming: Incoming<Message>, timer: Sleep) {
+async fn feed(table: Fed, mut incoming: Incoming<Message>, timer: Sleep, stall_after: Duration) {
     let clock = table.clock();
     let mut next = table.update(|monitor, now, told| monitor.advance(now, told));
     let mut timer = std::pin::pin!(timer);
+    let mut turn = clock.now();
     loop {
         // An intake that always has something would never let others run, nor the task be aborted.
         consume_budget().await;
-        if let Some(due) = next.map(|at| clock.instant(at))
-            && timer.deadline() != due
-        {
+        let tick = turn.after(TICK);
+        let due = clock.instant(next.map_or(tick, |at| at.min(tick)));
+        if timer.deadline() != due {
             timer.as_mut().reset(due);
         }
-        // Whatever comes in lets the time pass, too, so a flood of beats delays no deadline.
-        next = tokio::select! {
+        let event = tokio::select! {
             biased;
-            event = incoming.next() => match event {
-                Some(Ok(event)) => table.update(|monitor, now, told| match event {
-                    Event::Item(message) => monitor.hear(&message, now, told),
-                    Event::Lost(lost) => monitor.lose(lost, now, told),
-                    Event::Down => monitor.link_down(now, told),
-                    Event::Up { .. } => monitor.link_up(now, told),
-                    _ => {}
-                }),
-                Some(Err(err)) => return table.end(Some(err)),
-                None => return table.end(None),
-            },
-            () = table.shared.nudge.notified() => {
-                table.update(|monitor, now, told| monitor.advance(now, told))
-            }
-            () = timer.as_mut(), if next.is_some() => {
-                table.update(|monitor, now, told| monitor.advance(now, told))
-            }
+            event = incoming.next() => Some(event),
+            () = table.shared.nudge.notified() => None,
+            () = timer.as_mut() => None,
+        };
+        // First of all: nobody is judged for what waits unheard.
+        let gap = clock.now().since(turn);
+        if gap >= stall_after {
+            table.update(|monitor, now, told| monitor.stalled(gap, now, told));
+        }
+        turn = clock.now();
+        // Whatever comes in lets the time pass, too, so a flood of beats delays no deadline.
+        next = match event {
+            Some(Some(Ok(event))) => table.update(|monitor, now, told| match event {
+                Event::Item(message) => monitor.hear(&message, now, told),
+                Event::Lost(lost) => monitor.lose(lost, now, told),
+                Event::Down => monitor.link_down(now, told),
+                Event::Up { .. } => monitor.link_up(now, told),
+                _ => {}
+            }),
+            Some(Some(Err(err))) => return table.end(Some(err)),
+            Some(None) => return table.end(None),
+            None => table.update(|monitor, now, told| monitor.advance(now, told)),
         };
     }
 }

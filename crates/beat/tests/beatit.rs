@@ -4,7 +4,8 @@ use std::{env, fmt::Display, process::Stdio, time::Duration};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use sinew_adapter_nats::NatsOptions;
 use sinew_beat::{
-    Beat, Heart, HeartOptions, MonitorEvent, MonitorOptions, Pulse, State, Watch, WatchOptions,
+    Beat, Heart, HeartOptions, MonitorEvent, MonitorOptions, Patience, Pulse, State, Watch,
+    WatchOptions,
 };
 use sinew_core::{Error, ErrorKind, Result};
 use sinew_testkit::harness::{
@@ -241,7 +242,8 @@ async fn a_rust_heart_is_read_as_beatit_s_own_byte_for_byte() -> Result<()> {
 async fn a_server_that_dies_blinds_the_watch() -> Result<()> {
     let server = NatsServerOptions::new().start().await?;
     let nats = NatsOptions::new(server.url()).connect().await?;
-    let patience = MonitorOptions::default().with_grace(Duration::from_secs(2));
+    let patience = MonitorOptions::default()
+        .with_patience(Patience::default().with_grace(Duration::from_secs(2)));
     let mut watch = Watch::start(&nats, WatchOptions::default().with_monitor(patience)).await?;
     // Down after 2 s of silence, which the server's absence is not.
     let heart = Heart::new(nats.clone(), "a")?;

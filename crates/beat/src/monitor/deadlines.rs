@@ -34,6 +34,13 @@ impl Deadlines {
         }
     }
 
+    /// Process `id` is not to be looked at any more.
+    pub(super) fn disarm(&mut self, id: u32) {
+        if let Some(slot) = self.armed.get_mut(id as usize) {
+            *slot = None;
+        }
+    }
+
     /// No process is due before this instant.
     pub(super) fn next(&self) -> Option<Timestamp> {
         self.heap.peek().map(|Reverse((at, _))| *at)

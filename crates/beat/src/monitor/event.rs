@@ -21,6 +21,8 @@ pub enum State {
     Down,
     /// It said `stop`.
     Stopped,
+    /// An operator has asked not to judge it.
+    Paused,
 }
 
 impl State {
@@ -33,6 +35,7 @@ impl State {
         Self::Late,
         Self::Down,
         Self::Stopped,
+        Self::Paused,
     ];
 
     /// The state in lower case, as tables, JSON and metrics show it.
@@ -46,6 +49,7 @@ impl State {
             Self::Late => "late",
             Self::Down => "down",
             Self::Stopped => "stopped",
+            Self::Paused => "paused",
         }
     }
 
@@ -82,6 +86,10 @@ pub enum Reason {
     Silent,
     /// Declared, and never heard of while the monitor learned.
     NeverSeen,
+    /// An operator paused it.
+    Paused,
+    /// An operator ended its pause.
+    Resumed,
 }
 
 impl Reason {
@@ -97,6 +105,8 @@ impl Reason {
             Self::Overdue => "overdue",
             Self::Silent => "silent",
             Self::NeverSeen => "never seen",
+            Self::Paused => "paused",
+            Self::Resumed => "resumed",
         }
     }
 }
@@ -145,6 +155,33 @@ pub enum MonitorEvent {
         /// How many changes before it a slow reader was not told.
         skipped: u64,
     },
+    /// The monitor itself stood still, starved or stopped: every deadline is later by as much, and nobody was judged for
+    /// what the monitor could not hear.
+    Stalled {
+        /// For how long, in all since this was told last.
+        gap: Duration,
+        /// When it went on.
+        at: Timestamp,
+    },
+    /// A process began to go back and forth between states, or ended to.
+    Flapping {
+        /// Which process.
+        process: Process,
+        /// Whether it flaps now.
+        on: bool,
+        /// Since when.
+        at: Timestamp,
+    },
+    /// A process was silent for so long that it is known no more:
+    /// [`MonitorOptions::with_reap_after`](crate::MonitorOptions::with_reap_after).
+    Forgotten {
+        /// Which process.
+        process: Process,
+        /// What it was.
+        was: State,
+        /// Since when.
+        at: Timestamp,
+    },
     /// Messages were lost on their way in, beats perhaps: everyone has one fresh promise from `at` on.
     Gap {
         /// How many, as far as is known.
@@ -192,6 +229,9 @@ impl MonitorEvent {
             Self::Transition(Transition { at, .. })
             | Self::Blind { at, .. }
             | Self::Sighted { at, .. }
+            | Self::Stalled { at, .. }
+            | Self::Flapping { at, .. }
+            | Self::Forgotten { at, .. }
             | Self::Gap { at, .. }
             | Self::Malformed { at, .. }
             | Self::Refused { at, .. } => *at,
@@ -211,11 +251,15 @@ pub struct ProcessStatus {
     pub since: Timestamp,
     /// When it was last heard of, if ever.
     pub last_seen: Option<Timestamp>,
-    /// When its state gets worse unless it is heard of; none once it is down or stopped, and while the monitor is
-    /// blind.
+    /// When its state gets worse unless it is heard of; none once it is down, stopped or paused, and while the monitor
+    /// is blind.
     pub deadline: Option<Timestamp>,
     /// What it promised last: its warmup or its period; none if it promised nothing.
     pub promise: Option<Duration>,
+    /// Whether it goes back and forth.
+    pub is_flapping: bool,
+    /// Whether it was declared.
+    pub is_declared: bool,
 }
 
 /// What a monitor has counted since its start.

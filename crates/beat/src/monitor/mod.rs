@@ -1,16 +1,24 @@
 //! The monitor: who is up, late and down, as a state machine without clock or socket.
 mod deadlines;
 mod event;
+mod flaps;
 mod options;
+mod patience;
+mod roster;
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use sinew_core::{Address, Message};
 
-use self::deadlines::Deadlines;
+use self::{
+    deadlines::Deadlines,
+    flaps::Findings,
+    roster::{Entry, Roster},
+};
 pub use self::{
     event::{MonitorCounts, MonitorEvent, ProcessStatus, Reason, State, Transition},
     options::MonitorOptions,
+    patience::Patience,
 };
 use crate::{Beat, Malformed, Process, Timestamp};
 
@@ -37,27 +45,16 @@ use crate::{Beat, Malformed, Process, Timestamp};
 #[derive(Debug)]
 pub struct Monitor {
     options: MonitorOptions,
-    ids: HashMap<Process, u32>,
-    /// By id. Nobody is ever removed.
-    entries: Vec<Entry>,
+    roster: Roster,
+    /// In waking time.
     deadlines: Deadlines,
     counts: MonitorCounts,
     now: Timestamp,
-    /// Nobody's promise runs from before this instant: the last end of a blindness, or the last gap.
+    /// For how long it stood still. Promises run in the time without it, its waking time.
+    asleep: Duration,
+    /// Nobody's promise runs from before this instant of its waking time: the last end of a blindness, or the last gap.
     fresh: Timestamp,
     blind: bool,
-}
-
-#[derive(Debug)]
-struct Entry {
-    process: Process,
-    state: State,
-    since: Timestamp,
-    last_seen: Option<Timestamp>,
-    /// Since when the promise runs.
-    basis: Timestamp,
-    /// What it promised; while expected, how long the monitor learns.
-    promise: Duration,
 }
 
 impl Monitor {
@@ -66,18 +63,18 @@ impl Monitor {
     pub fn new(options: MonitorOptions) -> Self {
         Self {
             options,
-            ids: HashMap::new(),
-            entries: Vec::new(),
+            roster: Roster::default(),
             deadlines: Deadlines::default(),
             counts: MonitorCounts::default(),
             now: Timestamp::START,
+            asleep: Duration::ZERO,
             fresh: Timestamp::START,
             blind: false,
         }
     }
 
     /// Declares a process that should be there: `Expected` until it is heard of, `Down` when it is not within
-    /// [`MonitorOptions::with_learning`]. No effect on one that is known.
+    /// [`Patience::with_learning`]. One that is known already is from now on never forgotten.
     pub fn declare(
         &mut self,
         process: &Process,
@@ -85,13 +82,53 @@ impl Monitor {
         told: &mut impl Extend<MonitorEvent>,
     ) {
         self.advance(now, told);
-        if self.ids.contains_key(process.as_str()) {
-            return;
+        let known = self.roster.id(process.as_str());
+        let id = known.or_else(|| self.intern(process.as_str(), told));
+        if let Some(entry) = id.and_then(|id| self.roster.get_mut(id)) {
+            entry.is_declared = true;
         }
-        let learning = self.options.learning;
-        if let Some(id) = self.intern(process.as_str(), learning, told) {
+        if let Some(id) = id
+            && known.is_none()
+        {
             self.enter(id, None, State::Expected, self.now, Reason::Declared, told);
         }
+    }
+
+    /// Judges the process called `name` no more, until it is [resumed](Self::resume): what it says is noted, and its
+    /// state is `Paused`. Whether it is known.
+    pub fn pause(
+        &mut self,
+        name: &str,
+        now: Timestamp,
+        told: &mut impl Extend<MonitorEvent>,
+    ) -> bool {
+        self.advance(now, told);
+        let Some(id) = self.roster.id(name) else { return false };
+        let from = self.roster.get(id).map(|entry| entry.state);
+        if from != Some(State::Paused) {
+            self.enter(id, from, State::Paused, self.now, Reason::Paused, told);
+        }
+        true
+    }
+
+    /// Judges a paused process again, by what it said last, with a fresh promise. Whether it is known.
+    pub fn resume(
+        &mut self,
+        name: &str,
+        now: Timestamp,
+        told: &mut impl Extend<MonitorEvent>,
+    ) -> bool {
+        self.advance(now, told);
+        let (id, awake) = (self.roster.id(name), self.awake());
+        let Some((id, entry)) = id.and_then(|id| Some((id, self.roster.get_mut(id)?))) else {
+            return false;
+        };
+        if entry.state == State::Paused {
+            entry.basis = awake;
+            let to = entry.said;
+            self.enter(id, Some(State::Paused), to, self.now, Reason::Resumed, told);
+        }
+        true
     }
 
     /// Hears a message off the wire: the process is named by its address, the beat is its payload.
@@ -132,7 +169,7 @@ impl Monitor {
     pub fn lose(&mut self, lost: u64, now: Timestamp, told: &mut impl Extend<MonitorEvent>) {
         // Deadlines that passed since the last call may have passed for this.
         self.now = self.now.max(now);
-        self.fresh = self.now;
+        self.fresh = self.awake();
         self.counts.lost = self.counts.lost.saturating_add(lost);
         tell(told, MonitorEvent::Gap { lost, at: self.now });
     }
@@ -149,11 +186,20 @@ impl Monitor {
     /// Learns that the link is up again: whoever runs on a promise gets it afresh from now on. Told once.
     pub fn link_up(&mut self, now: Timestamp, told: &mut impl Extend<MonitorEvent>) {
         self.now = self.now.max(now);
-        self.fresh = self.now;
+        self.fresh = self.awake();
         if self.blind {
             self.blind = false;
             tell(told, MonitorEvent::Sighted { at: self.now, skipped: 0 });
         }
+    }
+
+    /// Learns that it did not run for the `gap` before `now`, as after a SIGSTOP, or starved of its processor: what it was
+    /// to hear meanwhile still waits for it, so every deadline moves later by as much.
+    pub fn stalled(&mut self, gap: Duration, now: Timestamp, told: &mut impl Extend<MonitorEvent>) {
+        let gap = gap.min(now.since(self.now));
+        self.now = self.now.max(now);
+        self.asleep = self.asleep.saturating_add(gap);
+        tell(told, MonitorEvent::Stalled { gap, at: self.now });
     }
 
     /// Lets time pass: judges whoever broke a promise by `now`, each at the instant of its deadline.
@@ -162,12 +208,15 @@ impl Monitor {
         if self.blind {
             return;
         }
-        while let Some((looked_at, id)) = self.deadlines.pop(self.now) {
-            let Some(due) = self.entry(id).and_then(|entry| self.due(entry)) else { continue };
-            if due.at > looked_at {
-                self.deadlines.arm(id, due.at);
-            } else {
-                self.enter(id, Some(due.from), due.to, due.at, due.reason, told);
+        while let Some((looked_at, id)) = self.deadlines.pop(self.awake()) {
+            let Some(due) = self.roster.get(id).and_then(|entry| self.due(entry)) else { continue };
+            let at = due.at.after(self.asleep);
+            match due.then {
+                _ if due.at > looked_at => self.deadlines.arm(id, due.at),
+                Then::Enter { from, to, reason } => {
+                    self.enter(id, Some(from), to, at, reason, told);
+                }
+                Then::Forget => self.forget(id, at, told),
             }
         }
     }
@@ -176,7 +225,7 @@ impl Monitor {
     /// due then either. None while there is nothing to wait for.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        if self.blind { None } else { self.deadlines.next() }
+        if self.blind { None } else { self.deadlines.next().map(|at| at.after(self.asleep)) }
     }
 
     /// Whether the link is down.
@@ -194,68 +243,99 @@ impl Monitor {
     /// What it knows of the process called `name`.
     #[must_use]
     pub fn process(&self, name: &str) -> Option<ProcessStatus> {
-        self.ids.get(name).and_then(|id| self.entry(*id)).map(|entry| self.status(entry))
+        self.roster.id(name).and_then(|id| self.roster.get(id)).map(|entry| self.status(entry))
     }
 
-    /// What it knows of everyone, in the order in which it came to know them.
+    /// What it knows of everyone: in the order in which it came to know them, but for those who took the place of one who
+    /// was forgotten.
     #[must_use = "iterators are lazy"]
-    pub fn processes(&self) -> impl ExactSizeIterator<Item = ProcessStatus> {
-        self.entries.iter().map(|entry| self.status(entry))
+    pub fn processes(&self) -> impl Iterator<Item = ProcessStatus> {
+        self.roster.iter().map(|entry| self.status(entry))
+    }
+
+    /// How many processes it knows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.roster.len()
+    }
+
+    /// Whether it knows nobody.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.roster.len() == 0
+    }
+
+    /// The time of now without that in which it stood still.
+    fn awake(&self) -> Timestamp {
+        self.now.before(self.asleep)
     }
 
     fn take(&mut self, name: &str, beat: Beat, told: &mut impl Extend<MonitorEvent>) {
-        let promise = beat.promise();
-        let (id, from) = match self.ids.get(name) {
-            Some(&id) => (id, self.entry(id).map(|entry| entry.state)),
-            None => match self.intern(name, Duration::ZERO, told) {
-                Some(id) => (id, None),
+        let (id, is_new) = match self.roster.id(name) {
+            Some(id) => (id, false),
+            None => match self.intern(name, told) {
+                Some(id) => (id, true),
                 None => return,
             },
         };
         self.counts.beats += 1;
-        let now = self.now;
-        if let Some(entry) = self.entries.get_mut(id as usize) {
-            entry.last_seen = Some(now);
-            entry.basis = now;
-            entry.promise = promise.unwrap_or_default();
-        }
-        let (to, reason) = match beat {
+        let (now, awake, fresh) = (self.now, self.awake(), self.fresh);
+        let (said, reason) = match beat {
             Beat::Start { .. } => (State::Starting, Reason::Start),
             Beat::Beat { .. } => (State::Up, Reason::Beat),
             Beat::Degraded { .. } => (State::Degraded, Reason::Degraded),
             Beat::Stop => (State::Stopped, Reason::Stop),
         };
-        if from == Some(to) {
+        let Some(entry) = self.roster.get_mut(id) else { return };
+        let patience = self.options.rules.get(entry.rule);
+        let kept = awake <= patience.late_at(entry.basis.max(fresh), entry.promise);
+        entry.recovered = if kept { entry.recovered.saturating_add(1) } else { 1 };
+        entry.said = said;
+        entry.last_seen = Some(now);
+        entry.basis = awake;
+        entry.promise = beat.promise().unwrap_or_default();
+        let from = entry.state;
+        let is_recovering = from == State::Down
+            && matches!(said, State::Up | State::Degraded)
+            && entry.recovered < patience.recoveries;
+        if from == State::Paused || is_recovering {
+            return;
+        }
+        if from == said && !is_new {
+            self.find(id, said, now, told);
             self.arm(id);
         } else {
-            self.enter(id, from, to, now, reason, told);
+            self.enter(id, (!is_new).then_some(from), said, now, reason, told);
         }
     }
 
     /// Makes room for a process that is not known yet, if there is any.
-    fn intern(
-        &mut self,
-        name: &str,
-        promise: Duration,
-        told: &mut impl Extend<MonitorEvent>,
-    ) -> Option<u32> {
+    fn intern(&mut self, name: &str, told: &mut impl Extend<MonitorEvent>) -> Option<u32> {
         let process = Process::parse(name).ok()?;
-        let id = u32::try_from(self.entries.len()).ok();
-        let Some(id) = id.filter(|_| self.entries.len() < self.options.max_processes) else {
-            self.counts.refused += 1;
-            tell(told, MonitorEvent::Refused { process, count: 1, at: self.now });
-            return None;
-        };
-        self.ids.insert(process.clone(), id);
-        self.entries.push(Entry {
-            process,
+        if self.roster.len() >= self.options.max_processes {
+            return self.refuse(process, told);
+        }
+        let rule = self.options.rules.find(name);
+        let entry = Entry {
+            process: process.clone(),
             state: State::Expected,
+            said: State::Expected,
             since: self.now,
             last_seen: None,
-            basis: self.now,
-            promise,
-        });
-        Some(id)
+            basis: self.awake(),
+            promise: self.options.rules.get(rule).learning,
+            recovered: 0,
+            findings: Findings::default(),
+            rule,
+            is_declared: false,
+        };
+        self.roster.insert(entry).or_else(|| self.refuse(process, told))
+    }
+
+    fn refuse(&mut self, process: Process, told: &mut impl Extend<MonitorEvent>) -> Option<u32> {
+        self.counts.refused += 1;
+        tell(told, MonitorEvent::Refused { process, count: 1, at: self.now });
+        None
     }
 
     /// Puts a process into a state, and tells.
@@ -268,63 +348,96 @@ impl Monitor {
         reason: Reason,
         told: &mut impl Extend<MonitorEvent>,
     ) {
-        let Some(entry) = self.entries.get_mut(id as usize) else { return };
+        let Some(entry) = self.roster.get_mut(id) else { return };
         entry.state = to;
         entry.since = at;
+        if to == State::Down {
+            entry.recovered = 0;
+        }
         let process = entry.process.clone();
         self.counts.transitions += 1;
         tell(
             told,
             MonitorEvent::Transition(Transition { process, from, to, at, reason, skipped: 0 }),
         );
+        self.find(id, to, at, told);
         self.arm(id);
     }
 
+    /// Notes what was found of a process, and tells when it begins or ends to flap.
+    fn find(&mut self, id: u32, found: State, at: Timestamp, told: &mut impl Extend<MonitorEvent>) {
+        if matches!(found, State::Expected | State::Stopped | State::Paused) {
+            return;
+        }
+        let thresholds = self.options.flapping;
+        if let Some(entry) = self.roster.get_mut(id)
+            && let Some(on) = entry.findings.note(found, thresholds)
+        {
+            let process = entry.process.clone();
+            tell(told, MonitorEvent::Flapping { process, on, at });
+        }
+    }
+
+    fn forget(&mut self, id: u32, at: Timestamp, told: &mut impl Extend<MonitorEvent>) {
+        self.deadlines.disarm(id);
+        if let Some(Entry { process, state: was, .. }) = self.roster.remove(id) {
+            tell(told, MonitorEvent::Forgotten { process, was, at });
+        }
+    }
+
     fn arm(&mut self, id: u32) {
-        if let Some(due) = self.entry(id).and_then(|entry| self.due(entry)) {
+        if let Some(due) = self.roster.get(id).and_then(|entry| self.due(entry)) {
             self.deadlines.arm(id, due.at);
         }
     }
 
-    fn entry(&self, id: u32) -> Option<&Entry> {
-        self.entries.get(id as usize)
-    }
-
-    /// When and how the process gets worse unless it is heard of.
+    /// What comes next for a process unless it is heard of, and when, in waking time.
     fn due(&self, entry: &Entry) -> Option<Due> {
+        let patience = self.options.rules.get(entry.rule);
         let basis = entry.basis.max(self.fresh);
-        let (at, to, reason) = match entry.state {
-            State::Expected => (basis.after(entry.promise), State::Down, Reason::NeverSeen),
+        let enter = |to, reason| Then::Enter { from: entry.state, to, reason };
+        let (at, then) = match entry.state {
+            State::Expected => (basis.after(entry.promise), enter(State::Down, Reason::NeverSeen)),
             State::Starting | State::Up | State::Degraded => {
-                (self.options.late_at(basis, entry.promise), State::Late, Reason::Overdue)
+                (patience.late_at(basis, entry.promise), enter(State::Late, Reason::Overdue))
             }
             State::Late => {
-                (self.options.down_at(basis, entry.promise), State::Down, Reason::Silent)
+                (patience.down_at(basis, entry.promise), enter(State::Down, Reason::Silent))
             }
-            State::Down | State::Stopped => return None,
+            State::Down | State::Stopped if !entry.is_declared => {
+                let since = patience.down_at(basis, entry.promise);
+                (since.after(self.options.reap_after?), Then::Forget)
+            }
+            State::Down | State::Stopped | State::Paused => return None,
         };
-        Some(Due { at, from: entry.state, to, reason })
+        Some(Due { at, then })
     }
 
     fn status(&self, entry: &Entry) -> ProcessStatus {
         let due = if self.blind { None } else { self.due(entry) };
-        let promised = entry.last_seen.is_some() && entry.state != State::Stopped;
+        let worse = due.filter(|due| !matches!(due.then, Then::Forget));
+        let promised = entry.last_seen.is_some() && entry.said != State::Stopped;
         ProcessStatus {
             process: entry.process.clone(),
             state: entry.state,
             since: entry.since,
             last_seen: entry.last_seen,
-            deadline: due.map(|due| due.at),
+            deadline: worse.map(|due| due.at.after(self.asleep)),
             promise: promised.then_some(entry.promise),
+            is_flapping: entry.findings.is_flapping,
+            is_declared: entry.is_declared,
         }
     }
 }
 
 struct Due {
     at: Timestamp,
-    from: State,
-    to: State,
-    reason: Reason,
+    then: Then,
+}
+
+enum Then {
+    Enter { from: State, to: State, reason: Reason },
+    Forget,
 }
 
 fn tell(told: &mut impl Extend<MonitorEvent>, event: MonitorEvent) {

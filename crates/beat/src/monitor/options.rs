@@ -1,59 +1,65 @@
 //! What a monitor is told before it starts.
 use std::time::Duration;
 
-use crate::Timestamp;
+use sinew_core::Pattern;
+
+use super::{
+    flaps::Thresholds,
+    patience::{Patience, Rules},
+};
 
 /// How patient a monitor is, and how much it holds.
-///
-/// | state | from when on, by default |
-/// |---|---|
-/// | `Late` | promise + 1 s |
-/// | `Down` | 3 x promise + 1 s |
-/// | `Down` if declared and never seen | 60 s |
-///
-/// The promise is the warmup or the period that the process sent last.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct MonitorOptions {
-    pub(super) grace: Duration,
-    pub(super) missed: u32,
-    pub(super) learning: Duration,
+    pub(super) rules: Rules,
+    pub(super) flapping: Thresholds,
+    pub(super) reap_after: Option<Duration>,
     pub(super) max_processes: usize,
 }
 
 impl Default for MonitorOptions {
     fn default() -> Self {
         Self {
-            grace: Duration::from_secs(1),
-            missed: 3,
-            learning: Duration::from_secs(60),
+            rules: Rules::default(),
+            flapping: Thresholds { begin: 50, end: 25 },
+            reap_after: None,
             max_processes: 100_000,
         }
     }
 }
 
 impl MonitorOptions {
-    /// What is added to every promise, for the way here. Below 1 s it is shorter than what a heart may suppress: one
-    /// that keeps its promise may then be called late. Default: 1 s.
+    /// How patient it is with every process that no rule is for. Default: [`Patience::default`].
     #[must_use]
-    pub const fn with_grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
+    pub const fn with_patience(mut self, patience: Patience) -> Self {
+        self.rules.everyone = patience;
         self
     }
 
-    /// How many promises in a row a process breaks until it is down; 0 counts as 1, with which it is late and down
-    /// at once. Default: 3.
+    /// How patient it is with the processes whose names match (`billing`, `eu.*`, `eu.>`). The first rule that matches
+    /// holds; those after the 65,535th do not. Default: none.
     #[must_use]
-    pub const fn with_missed(mut self, missed: u32) -> Self {
-        self.missed = if missed == 0 { 1 } else { missed };
+    pub fn with_rule(mut self, processes: Pattern, patience: Patience) -> Self {
+        self.rules.push(processes, patience);
         self
     }
 
-    /// How long a declared process may stay unseen until it is down. Allow for the longest period among them, as
-    /// theirs is not known before they are heard. Default: 60 s.
+    /// When a process begins to flap, and when it ends: by which share of the last 20 possible changes of what was
+    /// found of it, in percent, newer ones counting for a bit more, as in Nagios. It is told as
+    /// [`MonitorEvent::Flapping`](crate::MonitorEvent::Flapping); its states are told all the same. With 101 for
+    /// `begin` nobody ever flaps. Default: 50 and 25.
     #[must_use]
-    pub const fn with_learning(mut self, learning: Duration) -> Self {
-        self.learning = learning;
+    pub const fn with_flapping(mut self, begin: u8, end: u8) -> Self {
+        self.flapping = Thresholds { begin, end };
+        self
+    }
+
+    /// Forgets a process that was `Down` or `Stopped` and silent for so long, unless it was declared. Without it nobody
+    /// is forgotten. Default: none.
+    #[must_use]
+    pub const fn with_reap_after(mut self, reap_after: Option<Duration>) -> Self {
+        self.reap_after = reap_after;
         self
     }
 
@@ -63,13 +69,5 @@ impl MonitorOptions {
     pub const fn with_max_processes(mut self, max_processes: usize) -> Self {
         self.max_processes = max_processes;
         self
-    }
-
-    pub(super) fn late_at(&self, basis: Timestamp, promise: Duration) -> Timestamp {
-        basis.after(promise).after(self.grace)
-    }
-
-    pub(super) fn down_at(&self, basis: Timestamp, promise: Duration) -> Timestamp {
-        basis.after(promise.saturating_mul(self.missed)).after(self.grace)
     }
 }

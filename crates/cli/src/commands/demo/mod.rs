@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum, builder::styling::Style};
 use serde_json::json;
-use sinew_beat::{MonitorEvent, MonitorOptions, Process, Watch, WatchOptions};
+use sinew_beat::{MonitorEvent, MonitorOptions, Patience, Process, Watch, WatchOptions};
 use tokio::{
     sync::mpsc,
     time::{Instant, MissedTickBehavior, interval},
@@ -78,8 +78,9 @@ impl Demo {
 async fn beat(session: &Session, length: Duration) -> Outcome {
     // A broker of its own, which nothing else in this process connects to.
     let backend = sinew_connect::connect("memory:sinew-demo").await?;
-    let mut options =
-        WatchOptions::default().with_monitor(MonitorOptions::default().with_learning(LEARNING));
+    let mut options = WatchOptions::default().with_monitor(
+        MonitorOptions::default().with_patience(Patience::default().with_learning(LEARNING)),
+    );
     for role in &CAST {
         options = options.with_expected(Process::parse(role.name)?);
     }

@@ -1,4 +1,6 @@
 //! What the monitor does, in virtual time.
+mod operated;
+
 use proptest::prelude::*;
 use sinew_core::Subject;
 
@@ -22,6 +24,10 @@ fn degraded(period: u64) -> Beat {
 
 fn process(name: &str) -> Process {
     Process::parse(name).unwrap()
+}
+
+fn patient(patience: Patience) -> MonitorOptions {
+    MonitorOptions::default().with_patience(patience)
 }
 
 /// A monitor, and all it has told.
@@ -248,7 +254,7 @@ fn what_is_no_beat_is_counted_told_and_changes_nothing() {
         assert_eq!((name.contains('\u{1b}'), *reason), (false, expected));
     }
     assert_eq!(told.monitor.counts().malformed, 5);
-    assert_eq!(told.monitor.processes().len(), 1);
+    assert_eq!(told.monitor.len(), 1);
     // A malformed beat keeps nobody alive.
     told.advance(6.0);
     assert_eq!(told.state("a"), State::Late);
@@ -268,7 +274,7 @@ fn one_process_too_many_is_refused_and_counted() {
     told.beat("b", beat(5), 0.0);
     told.declare("c", 0.0);
     told.beat("a", degraded(5), 0.0);
-    assert_eq!(told.monitor.processes().len(), 1);
+    assert_eq!(told.monitor.len(), 1);
     assert_eq!(told.monitor.counts().refused, 2);
     assert_eq!(told.state("a"), State::Degraded);
 }
@@ -276,7 +282,7 @@ fn one_process_too_many_is_refused_and_counted() {
 #[test]
 fn the_longest_promise_overflows_nothing() {
     let mut told =
-        Told::with(MonitorOptions::default().with_missed(u32::MAX).with_grace(Duration::MAX));
+        Told::with(patient(Patience::default().with_missed(u32::MAX).with_grace(Duration::MAX)));
     told.beat("a", Beat::Start { warmup: crate::MAX_PROMISE }, 0.0);
     told.advance(1e9);
     assert_eq!(told.state("a"), State::Starting);
@@ -306,7 +312,7 @@ fn processes_that_beat_often_cost_one_wake_up_per_promise() {
 
 #[test]
 fn patience_can_be_set() {
-    let options = MonitorOptions::default().with_grace(Duration::ZERO).with_missed(0);
+    let options = patient(Patience::default().with_grace(Duration::ZERO).with_missed(0));
     let mut told = Told::with(options);
     told.beat("a", beat(5), 0.0);
     told.advance(5.0);
