@@ -26,6 +26,7 @@ pub(crate) fn run() -> Result {
         Program::cargo().args(check).current_dir(workspace::root()).run()
     });
     stages.run("fuzz programs", || fuzz_programs(&workspace));
+    stages.run("TLS beside aws-lc-rs", || tls_beside_aws_lc(&workspace));
     stages.run("each crate alone", || features::run(&workspace));
     stages.run("licences, bans, sources", || deny::run(&workspace));
     stages.run("API listings", || api::run(false));
@@ -41,16 +42,28 @@ pub(crate) fn run() -> Result {
     verdict.map_err(|_| Failure::told())
 }
 
-/// A workspace of their own, checked with the versions of this one, and without a C++ compiler.
+/// Checked without a C++ compiler.
 fn fuzz_programs(workspace: &Workspace) -> Result {
-    let folder = workspace::root().join("fuzz/libfuzzer");
+    own_workspace(workspace, "fuzz/libfuzzer", &["check", "--no-default-features"])?.run()
+}
+
+/// The trial of TLS in a program that has a second provider of cryptography, on real brokers.
+fn tls_beside_aws_lc(workspace: &Workspace) -> Result {
+    let folder = "crates/adapter-amqp/tests/beside-aws-lc";
+    let mut program = own_workspace(workspace, folder, &["test"])?.args(pack::PROFILE);
+    for (name, value) in &test::environment(workspace)? {
+        program = program.env(name, value);
+    }
+    program.run()
+}
+
+/// Cargo in a folder that is a workspace of its own, with the versions of this one.
+fn own_workspace(workspace: &Workspace, folder: &str, args: &[&str]) -> Result<Program> {
+    let folder = workspace::root().join(folder);
     fs::copy(workspace::root().join("Cargo.lock"), folder.join("Cargo.lock"))
-        .context("lock the versions of the fuzz programs")?;
-    Program::cargo()
-        .args(["check", "--no-default-features", "--target-dir"])
-        .arg(&workspace.target)
-        .current_dir(&folder)
-        .run()
+        .context(folder.display())?;
+    let program = Program::cargo().args(args).arg("--target-dir").arg(&workspace.target);
+    Ok(program.current_dir(&folder))
 }
 
 /// The README's test command, word for word.

@@ -14,9 +14,9 @@ const WANTED: &[&str] = &["sinew-beat", "sinew-adapter-nats"];
 /// What a user of [`WANTED`] must not compile.
 const UNWANTED: &[&str] = &["lapin", "zeromq", "sled", "tonic"];
 
-/// The profile of this workspace, which a packed crate knows nothing of: with it, dependencies that are
-/// compiled already serve here too.
-const PROFILE: &[&str] = &[
+/// The profile of this workspace, which a packed crate or another workspace knows nothing of: with it, dependencies
+/// that are compiled already serve there too.
+pub(crate) const PROFILE: &[&str] = &[
     "--config=profile.dev.debug=\"line-tables-only\"",
     "--config=profile.dev.package.\"*\".debug=false",
 ];

@@ -21,9 +21,9 @@ fn main() -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-/// rustls takes the one provider that is compiled in, and panics where there are two, as with `ring` and `aws-lc-rs` in
-/// one program. Its feature `custom-provider`, which is on here, has it find none in the same way, and needs no second
-/// one to be compiled.
+/// rustls takes the one provider that is compiled in, and panics where there are two. In `beside-aws-lc`, which runs this
+/// trial too, there are `ring` and `aws-lc-rs`; among the crate's own tests rustls has its feature `custom-provider`, by
+/// which it finds none in the same way, and no second one is compiled.
 async fn both() -> Outcome {
     if rustls::crypto::CryptoProvider::get_default().is_some() || finds_a_provider() {
         return Err("there is a provider for everybody, so this shows nothing".into());

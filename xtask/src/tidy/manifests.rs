@@ -64,9 +64,10 @@ pub(super) fn can_be_published(tree: &Tree) -> Vec<Finding> {
         .collect()
 }
 
-/// The manifests of this workspace's packages; the root has none, and `fuzz/libfuzzer` is a workspace of its own.
+/// The manifests of this workspace's packages; the root has none, and some folders are workspaces of their own.
 fn packages(tree: &Tree) -> impl Iterator<Item = (&str, &str)> {
-    tree.files(|path| path.ends_with("/Cargo.toml") && !path.starts_with("fuzz/libfuzzer/"))
+    tree.files(|path| path.ends_with("/Cargo.toml"))
+        .filter(|(_, text)| !text.lines().any(|line| line == "[workspace]"))
 }
 
 fn folder(path: &str) -> Option<&str> {
