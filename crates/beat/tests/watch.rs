@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::{Stream, stream};
-use sinew_beat::{MonitorEvent, Process, State, Timestamp, Watch, WatchOptions};
+use sinew_beat::{MonitorEvent, MonitorOptions, Process, State, Timestamp, Watch, WatchOptions};
 use sinew_core::{
     Address, Backend, Capabilities, Error, ErrorKind, Event, Incoming, Message, Names, Pattern,
     Registration, Result, Subscribe, Subscription, Wildcards,
@@ -175,9 +175,47 @@ async fn dropping_the_watch_ends_its_task_and_its_intake() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_that_stood_still_moves_every_deadline_and_says_so() -> Result<()> {
+    let (backend, script) = scripted();
+    let mut watch = Watch::start(&backend, WatchOptions::default()).await?;
+    say(&script, "a", "beat/5");
+    pass(seconds(4)).await;
+    // Nothing runs meanwhile, as in a process that is stopped; what was said waits for it.
+    say(&script, "a", "beat/5");
+    tokio::time::advance(seconds(60)).await;
+    pass(seconds(5)).await;
+    let events = told(&mut watch).await;
+    let [up, MonitorEvent::Stalled { gap, .. }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(up.transition().map(|it| it.to), Some(State::Up));
+    assert!((seconds(60)..=seconds(61)).contains(gap), "{gap:?}");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_is_paused_and_resumed_while_it_is_watched() -> Result<()> {
+    let (backend, script) = scripted();
+    let mut watch = Watch::start(&backend, WatchOptions::default()).await?;
+    let table = watch.table();
+    assert!(!table.pause("a"));
+    say(&script, "a", "beat/5");
+    pass(seconds(1)).await;
+    assert!(table.pause("a"));
+    pass(seconds(100)).await;
+    assert!(table.resume("a"));
+    pass(seconds(7)).await;
+    let states: Vec<_> =
+        told(&mut watch).await.iter().filter_map(|it| Some(it.transition()?.to)).collect();
+    assert_eq!(states, [State::Up, State::Paused, State::Up, State::Late]);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_reader_is_told_the_truth_and_what_it_skipped() -> Result<()> {
     let (backend, script) = scripted();
-    let mut watch = Watch::start(&backend, WatchOptions::default().with_unread(1)).await?;
+    // It flaps, which would be told as well.
+    let monitor = MonitorOptions::default().with_flapping(101, 101);
+    let options = WatchOptions::default().with_monitor(monitor).with_unread(1);
+    let mut watch = Watch::start(&backend, options).await?;
     for _ in 0..10 {
         say(&script, "a", "beat/5");
         say(&script, "a", "degraded/5");

@@ -80,6 +80,16 @@ impl Report {
         let (monitor, count, name, reason) = match event {
             MonitorEvent::Blind { .. } => ("blind", 0, None, None),
             MonitorEvent::Sighted { .. } => ("sighted", 0, None, None),
+            MonitorEvent::Stalled { .. } => ("stalled", 0, None, None),
+            MonitorEvent::Flapping { process, on: true, .. } => {
+                ("flapping", 0, Some(process.as_str()), None)
+            }
+            MonitorEvent::Flapping { process, on: false, .. } => {
+                ("steady", 0, Some(process.as_str()), None)
+            }
+            MonitorEvent::Forgotten { process, was, .. } => {
+                ("forgotten", 0, Some(process.as_str()), Some(was.as_str()))
+            }
             MonitorEvent::Gap { lost, .. } => ("gap", *lost, None, None),
             MonitorEvent::Malformed { name, reason, count, .. } => {
                 ("malformed", *count, Some(&**name), Some(reason.as_str()))
@@ -112,6 +122,21 @@ fn remark(event: &MonitorEvent) -> String {
         MonitorEvent::Blind { .. } => "blind: the broker is gone, nobody is judged".to_owned(),
         MonitorEvent::Sighted { .. } => {
             "sighted: the broker is back, everyone has a fresh promise".to_owned()
+        }
+        MonitorEvent::Stalled { gap, .. } => {
+            format!(
+                "stalled: it stood still for {:.1}s, every deadline is later by that",
+                gap.as_secs_f64()
+            )
+        }
+        MonitorEvent::Flapping { process, on: true, .. } => {
+            format!("{} flaps", printable(process.as_str()))
+        }
+        MonitorEvent::Flapping { process, on: false, .. } => {
+            format!("{} flaps no more", printable(process.as_str()))
+        }
+        MonitorEvent::Forgotten { process, was, .. } => {
+            format!("{} was {was} for so long that it is forgotten", printable(process.as_str()))
         }
         MonitorEvent::Gap { lost, .. } => format!("{lost} messages were lost on their way in"),
         MonitorEvent::Malformed { name, reason, count, .. } => {

@@ -78,13 +78,13 @@ pub(super) const fn bar(state: Option<State>, unicode: bool) -> char {
         (Some(State::Starting), true) => '\u{2584}',
         (Some(State::Late), true) => '\u{2582}',
         (Some(State::Down), true) => '\u{2581}',
-        (Some(State::Expected | State::Stopped), true) => '\u{b7}',
+        (Some(State::Expected | State::Stopped | State::Paused), true) => '\u{b7}',
         (Some(State::Up), false) => '#',
         (Some(State::Degraded), false) => '=',
         (Some(State::Starting), false) => '+',
         (Some(State::Late), false) => '-',
         (Some(State::Down), false) => '_',
-        (Some(State::Expected | State::Stopped), false) => '.',
+        (Some(State::Expected | State::Stopped | State::Paused), false) => '.',
         _ => ' ',
     }
 }
