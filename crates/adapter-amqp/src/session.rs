@@ -143,6 +143,15 @@ impl Session {
         self.finish(Cause::closed());
     }
 
+    /// Ends one that its client makes again, which can be closed no sooner than it is there.
+    pub(crate) async fn quell(&self) {
+        let mut look = interval(LOOK);
+        while self.is_made_again() {
+            look.tick().await;
+        }
+        self.close().await;
+    }
+
     /// The first end counts. Whoever still holds the session, such as a handler at work, holds no socket with it.
     fn finish(&self, cause: Cause) {
         self.end.send_if_modified(|end| {
@@ -155,6 +164,12 @@ impl Session {
         }
     }
 
+    /// Whether the client is at it; for us it does not.
+    fn is_made_again(&self) -> bool {
+        let status = self.connection.status();
+        status.reconnecting() || status.connecting()
+    }
+
     fn hear(&self, event: Event) {
         match event {
             Event::ConnectionBlocked(reason) => {
@@ -165,13 +180,13 @@ impl Session {
                 tracing::info!("the broker takes publishes again");
                 self.blocked.send_replace(false);
             }
+            Event::Error(_) if self.is_made_again() => self.finish(recovers()),
             Event::Error(err) if !self.connection.status().connected() => self.finish(err.into()),
             // The end of a channel is told in the same way.
             Event::Error(_) => {
                 self.falls.send_replace(());
             }
-            // Not by us: what is made again ends with the connection, and this one is not. The first time may be told
-            // late.
+            // It was made again between two looks. That it was made at all may be told late.
             Event::Connected if self.line.is_none() && self.since.elapsed() >= LOOK => {
                 self.finish(recovers());
             }
@@ -200,7 +215,7 @@ async fn listen(
         let Some(session) = session.upgrade() else { return };
         match event {
             Some(event) => session.hear(event),
-            None if session.connection.status().reconnecting() => session.finish(recovers()),
+            None if session.is_made_again() => session.finish(recovers()),
             None if !session.connection.status().connected() => {
                 session.finish(Cause::plain(ErrorKind::Disconnected, "the link broke"))
             }

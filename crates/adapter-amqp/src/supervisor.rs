@@ -130,9 +130,8 @@ impl Supervisor {
                     tracing::warn!(connection = self.role, error = %cause.describe(), "the link is down");
                     // Not the broker's doing: what we were given is not to be used so.
                     if cause.kind() == ErrorKind::InvalidOptions {
-                        session.close().await;
                         self.line.send_replace(Line::Failed(cause));
-                        return;
+                        return session.quell().await;
                     }
                 }
             }

@@ -11,6 +11,10 @@ use sinew_core::{
     PublishExt as _, Queue, Request as _, Sent, Subscribe as _, Subscription, Verdict,
 };
 use sinew_testkit::harness::{Proxy, rabbitmq::RabbitMqOptions};
+use tokio::{
+    io::{self, AsyncReadExt as _},
+    net::TcpStream,
+};
 
 use crate::support::{
     Outcome, Shared, address, check, connect, delivery, failure, message, queue, refused, soon,
@@ -72,33 +76,53 @@ pub(crate) async fn given_connections(shared: Shared) -> Outcome {
     check(amqp.send(message("given", "late")?).await.is_err(), "nothing is sent any more")
 }
 
+/// The client says nothing of it, so it is found out when it happens: late, or when it is over already.
 pub(crate) async fn given_recovering(shared: Shared) -> Outcome {
-    let at = shared.address().await?;
-    let recovering = || ConnectionProperties::default().enable_auto_recover();
+    let broker = shared.broker().await?;
+    let at = address(broker);
+    let recovering = || {
+        ConnectionProperties::default()
+            .with_connection_name("given-recovering".into())
+            .configure_backoff(|it| it.with_min_delay(Duration::from_millis(1)).with_max_times(99))
+            .enable_auto_recover()
+    };
     let refuses = |err: sinew_core::Error| {
         check(
             err.kind() == ErrorKind::InvalidOptions && err.to_string().contains("auto-recovery"),
             format!("{err:?} names it"),
         )
     };
-    let (down, back) = (Proxy::start(at).await?, Proxy::start(at).await?);
-    let amqp = given(back.address(), recovering).await?;
-    let mut watch = amqp.watch();
-    let mut intake = amqp.consume(queue("given-recovering")?).await?;
-    {
-        let amqp = given(down.address(), recovering).await?;
-        down.cut();
-        refuses(failure(&mut amqp.watch()).await?)?;
+    for stays_away in [true, false] {
+        let proxy = Proxy::start(at).await?;
+        let amqp = given(proxy.address(), recovering).await?;
+        let mut intake = amqp.consume(queue("given-recovering")?).await?;
+        // Some time passes: what is told of the first connection must not be taken for the second one.
+        amqp.send(message("given-recovering", "x")?).await?;
+        let first = delivery(&mut intake, "x").await?;
+        first.settle(Verdict::RequeueAfter(Duration::from_millis(500))).await?;
+        delivery(&mut intake, "x").await?.ack().await?;
+        proxy.cut();
+        if stays_away {
+            refuses(failure(&mut amqp.watch()).await?)?;
+        } else {
+            soon("the cut", async {
+                let mut hung_up = TcpStream::connect(proxy.address()).await?;
+                io::Result::Ok(hung_up.read(&mut [0]).await.unwrap_or_default())
+            })
+            .await??;
+        }
+        proxy.heal();
+        refuses(failure(&mut intake).await?)?;
+        soon("the end of what was made again", async {
+            let columns = ["list_connections", "client_properties"];
+            while broker.list(&columns).await?.iter().any(|it| it.to_string().contains("given-rec"))
+            {
+            }
+            Outcome::Ok(())
+        })
+        .await??;
     }
-    // Some time passes: what is told of the first connection must not be taken for a second one.
-    amqp.send(message("given-recovering", "x")?).await?;
-    let first = delivery(&mut intake, "x").await?;
-    first.settle(Verdict::RequeueAfter(Duration::from_millis(500))).await?;
-    delivery(&mut intake, "x").await?.ack().await?;
-    back.cut();
-    back.heal();
-    refuses(failure(&mut watch).await?)?;
-    refuses(failure(&mut intake).await?)
+    Ok(())
 }
 
 pub(crate) async fn flags(shared: Shared) -> Outcome {
