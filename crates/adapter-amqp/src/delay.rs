@@ -40,7 +40,8 @@ pub(crate) async fn park(
     declare(inner, queue, &parking, wait).await?;
 
     let route = names::route(&message.address, inner.settings.default_exchange.as_str())?;
-    let properties = copy(message, route, inner.settings.user.as_deref())?;
+    let room = inner.room_for_headers(message);
+    let properties = copy(message, route, inner.settings.user.as_deref(), room)?;
     let delivered = inner.deliver(Box::new(Outbound {
         exchange: ShortString::default(),
         key: parking,
@@ -71,8 +72,13 @@ async fn declare(
     Ok(())
 }
 
-/// What the copy says beside its payload; `user` is who is logged in.
-fn copy(message: &Message, route: Route, user: Option<&str>) -> Result<BasicProperties, Cause> {
+/// What the copy says beside its payload; `user` is who is logged in, and `room` what its headers may take.
+fn copy(
+    message: &Message,
+    route: Route,
+    user: Option<&str>,
+    room: usize,
+) -> Result<BasicProperties, Cause> {
     let mut message = message.clone();
     if message.properties().is_some_and(|it| it.ttl.is_some() || it.user_id.is_some()) {
         let properties = message.properties_mut();
@@ -81,7 +87,7 @@ fn copy(message: &Message, route: Route, user: Option<&str>) -> Result<BasicProp
         // The broker takes no other user's name from us.
         properties.user_id = properties.user_id.take().filter(|id| Some(id.as_str()) == user);
     }
-    let wire = properties::outbound(&message, None)?;
+    let wire = properties::outbound(&message, None, room)?;
     let headers = wire.headers().iter().flat_map(FieldTable::inner);
     let kept = headers.filter(|(name, _)| !is_obeyed(name.as_str()));
     let origin = [(EXCHANGE, route.exchange), (KEY, route.key)]

@@ -25,6 +25,12 @@ pub(crate) enum Cause {
     /// What the client says, which is often what the broker said.
     #[error("the client reported it")]
     Client { sent: Sent, source: lapin::Error },
+    /// The channel fell, for which something else that was in flight may be to blame.
+    #[error("the channel was closed while it was in flight")]
+    Fell { source: lapin::Error },
+    /// A publish cost its channel.
+    #[error("the broker refused it")]
+    Refused { kind: ErrorKind, source: lapin::Error },
     /// No connection was made.
     #[error("the connection was not made")]
     Connect { terms: Terms, source: lapin::Error },
@@ -95,6 +101,14 @@ impl Cause {
         }
     }
 
+    /// What it means to those of whom nothing but the end of their channel is known.
+    pub(crate) fn fell(self) -> Self {
+        match self {
+            Self::Client { source, .. } => Self::Fell { source },
+            known => known.with_sent(Sent::Maybe),
+        }
+    }
+
     /// The same, of an attempt to consume: RabbitMQ denies access to a queue that somebody else has for himself.
     pub(crate) fn of_consumer(self) -> Self {
         match &self {
@@ -123,9 +137,12 @@ impl Cause {
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             Self::Client { source, .. } => client_kind(source),
+            Self::Fell { .. } => ErrorKind::Disconnected,
             Self::Connect { source, .. } => refusal::kind(source),
             Self::File { .. } | Self::Tls(_) => ErrorKind::InvalidOptions,
-            Self::Given { kind, .. } | Self::Plain { kind, .. } => *kind,
+            Self::Refused { kind, .. } | Self::Given { kind, .. } | Self::Plain { kind, .. } => {
+                *kind
+            }
         }
     }
 
@@ -140,13 +157,15 @@ impl Cause {
     const fn sent(&self) -> Sent {
         match self {
             Self::Client { sent, .. } | Self::Plain { sent, .. } => *sent,
+            Self::Fell { .. } | Self::Refused { .. } => Sent::Maybe,
             _ => Sent::No,
         }
     }
 
     fn detail(&self) -> String {
         match self {
-            Self::Client { source, .. } => client_detail(source),
+            Self::Client { source, .. } | Self::Refused { source, .. } => client_detail(source),
+            Self::Fell { source } => format!("{self}: {}", client_detail(source)),
             Self::Connect { terms, source } => refusal::detail(*terms, source),
             Self::File { what, .. } => format!("the {what} cannot be used"),
             other => other.to_string(),
@@ -155,7 +174,10 @@ impl Cause {
 
     fn into_source(self) -> Option<Box<dyn StdError + Send + Sync>> {
         match self {
-            Self::Client { source, .. } | Self::Connect { source, .. } => Some(source.into()),
+            Self::Client { source, .. }
+            | Self::Fell { source }
+            | Self::Refused { source, .. }
+            | Self::Connect { source, .. } => Some(source.into()),
             Self::File { source, .. } => Some(source.into()),
             Self::Tls(source) => Some(source.into()),
             Self::Given { .. } | Self::Plain { .. } => None,
@@ -209,7 +231,7 @@ const fn client_kind_is_passing(kind: ErrorKind) -> bool {
 }
 
 /// The broker's reply codes, as AMQP 0-9-1 and RabbitMQ use them.
-fn client_kind(err: &lapin::Error) -> ErrorKind {
+pub(crate) fn client_kind(err: &lapin::Error) -> ErrorKind {
     match err.kind() {
         ClientKind::ProtocolError(said) => match said.kind() {
             AMQPErrorKind::Soft(soft) => match soft {

@@ -44,12 +44,17 @@ struct Shared {
 }
 
 impl Lane {
-    pub(crate) async fn open(inner: &Arc<Inner>, session: &Session) -> Result<Arc<Self>, Cause> {
+    pub(crate) async fn open(
+        inner: &Arc<Inner>,
+        session: &Session,
+        exchange: &str,
+    ) -> Result<Arc<Self>, Cause> {
         let wire = Wire::open(session).await?;
+        let declares = inner.settings.exchange(exchange).declare;
         let shared = Arc::new(Shared {
             answer_timeout: inner.settings.answer_timeout,
             clogged: inner.publishes.places() / 2,
-            table: Mutex::new(Table::new(Arc::clone(&wire), inner.publishes.unread())),
+            table: Mutex::new(Table::new(Arc::clone(&wire), inner.publishes.unread(), declares)),
             wire,
         });
         inner.handle.spawn(Reader(Arc::clone(&shared)).run());
@@ -78,12 +83,10 @@ impl Lane {
         });
         let (answer, outcome) = oneshot::channel();
         let deadline = Instant::now() + self.shared.answer_timeout;
-        self.shared.turn(|table| {
-            table.launch(
-                outbound,
-                Known { routed, answer: Some(answer), deadline, number: 0, _place: place },
-            )
-        })?;
+        let size = outbound.payload.len();
+        let known =
+            Known { routed, answer: Some(answer), deadline, size, number: 0, _place: place };
+        self.shared.turn(|table| table.launch(outbound, known))?;
         Ok(Outcome(outcome))
     }
 

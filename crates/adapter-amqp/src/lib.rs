@@ -10,6 +10,7 @@ mod declare;
 mod delay;
 mod dial;
 mod error;
+mod fall;
 mod fields;
 mod guard;
 mod ids;

@@ -1,27 +1,31 @@
 //! Properties: messages as AMQP's basic class has them, and back.
 use std::time::Duration;
 
-use lapin::{BasicProperties, types::ShortString};
+use lapin::{
+    BasicProperties,
+    types::{AMQPValue, ShortString},
+};
 use sinew_core::{Address, ErrorKind, Message, Properties};
 
-use crate::{error::Cause, fields, names};
+use crate::{error::Cause, fields, names, request::REPLY_TO};
 
 const TRANSIENT: u8 = 1;
 const PERSISTENT: u8 = 2;
 
 /// What goes out beside the payload. `correlation_id` is that of the question where the message is an answer; one that
-/// the message has of its own comes first.
+/// the message has of its own comes first. `room` is what the headers may take, in bytes.
 ///
 /// A message is persistent unless it says otherwise, and of a time stamp only whole seconds go.
 pub(crate) fn outbound(
     message: &Message,
     correlation_id: Option<ShortString>,
+    room: usize,
 ) -> Result<BasicProperties, Cause> {
     let mut wire = match message.properties() {
         Some(properties) => of(properties)?,
         None => BasicProperties::default().with_delivery_mode(PERSISTENT),
     };
-    if let Some(headers) = fields::outbound(&message.headers)? {
+    if let Some(headers) = fields::outbound(&message.headers, room)? {
         wire = wire.with_headers(headers);
     }
     let mut id = correlation_id;
@@ -95,16 +99,36 @@ fn expiration(ttl: Duration) -> Result<ShortString, Cause> {
     }
 }
 
-/// Refuses another user than the one who is logged in. RabbitMQ does so as well, at the cost of the channel and of every
-/// confirm that is awaited on it.
-pub(crate) fn check_user(wire: &BasicProperties, logged_in: Option<&str>) -> Result<(), Cause> {
-    match wire.user_id() {
-        Some(claimed) if logged_in != Some(claimed.as_str()) => Err(Cause::plain(
+/// Refuses what RabbitMQ would refuse as well, at the cost of the channel and of every confirm that is awaited on it:
+/// another user than the one who is logged in, routes that are no list of texts, and answers to a channel that asks
+/// nothing.
+pub(crate) fn check(wire: &BasicProperties, logged_in: Option<&str>) -> Result<(), Cause> {
+    let refuse = |kind, detail| Err(Cause::plain(kind, detail));
+    if wire.user_id().as_ref().is_some_and(|claimed| logged_in != Some(claimed.as_str())) {
+        return refuse(
             ErrorKind::Denied,
             "RabbitMQ takes no other user id than the user who is logged in, by name and password",
-        )),
-        _ => Ok(()),
+        );
     }
+    if wire.reply_to().as_ref().is_some_and(|queue| queue.as_str() == REPLY_TO) {
+        return refuse(
+            ErrorKind::InvalidOptions,
+            "direct reply-to is for requests alone; name a queue for the answers",
+        );
+    }
+    let routes = |name| wire.headers().as_ref()?.inner().get(name);
+    if ["CC", "BCC"].into_iter().filter_map(routes).any(|it| !is_texts(it)) {
+        return refuse(
+            ErrorKind::InvalidHeader,
+            "RabbitMQ routes by the headers `CC` and `BCC`: each is a list of texts",
+        );
+    }
+    Ok(())
+}
+
+fn is_texts(value: &AMQPValue) -> bool {
+    let AMQPValue::FieldArray(list) = value else { return false };
+    list.as_slice().iter().all(|it| matches!(it, AMQPValue::LongString(_)))
 }
 
 /// What came in under `address`, and how many headers were left out of it.
@@ -151,7 +175,7 @@ pub(crate) fn inbound(wire: &BasicProperties, body: Vec<u8>, address: Address) -
 mod tests {
     use std::time::{SystemTime, UNIX_EPOCH};
 
-    use lapin::types::{AMQPValue, FieldTable};
+    use lapin::types::FieldTable;
     use proptest::prelude::*;
     use sinew_core::{ReplyTo, Subject, Value};
 
@@ -162,21 +186,21 @@ mod tests {
     }
 
     fn there_and_back(message: &Message) -> Message {
-        let wire = outbound(message, None).unwrap();
+        let wire = outbound(message, None, fields::MAX_BYTES).unwrap();
         let (seen, left_out) = inbound(&wire, message.payload.to_vec(), message.address.clone());
         assert_eq!(left_out, 0);
         seen
     }
 
     fn refusal(message: &Message) -> ErrorKind {
-        outbound(message, None).unwrap_err().kind()
+        outbound(message, None, fields::MAX_BYTES).unwrap_err().kind()
     }
 
     #[test]
     fn a_plain_message_is_persistent_and_nothing_else() {
-        let wire = outbound(&plain(), None).unwrap();
+        let wire = outbound(&plain(), None, fields::MAX_BYTES).unwrap();
         assert_eq!(wire, BasicProperties::default().with_delivery_mode(PERSISTENT));
-        let wire = outbound(&plain().with_durable(false), None).unwrap();
+        let wire = outbound(&plain().with_durable(false), None, fields::MAX_BYTES).unwrap();
         assert_eq!(wire.delivery_mode(), &Some(TRANSIENT));
     }
 
@@ -211,7 +235,7 @@ mod tests {
             (plain().with_app_id(&*long), "application id"),
             (plain().with_user_id(&*long), "user id"),
         ] {
-            let cause = outbound(&message, None).unwrap_err();
+            let cause = outbound(&message, None, fields::MAX_BYTES).unwrap_err();
             assert_eq!(cause.kind(), ErrorKind::InvalidOptions);
             assert!(cause.to_string().contains(what), "{cause}");
         }
@@ -225,7 +249,7 @@ mod tests {
             (Duration::from_secs(5), "5000"),
             (Duration::from_millis(u32::MAX.into()), "4294967295"),
         ] {
-            let wire = outbound(&plain().with_ttl(ttl), None).unwrap();
+            let wire = outbound(&plain().with_ttl(ttl), None, fields::MAX_BYTES).unwrap();
             assert_eq!(wire.expiration().as_ref().unwrap().as_str(), text);
         }
         for ttl in [Duration::from_millis(1 << 32), Duration::MAX] {
@@ -241,20 +265,40 @@ mod tests {
 
     #[test]
     fn nobody_claims_to_be_somebody_else() {
-        let claims = outbound(&plain().with_user_id("ann"), None).unwrap();
-        assert!(check_user(&claims, Some("ann")).is_ok());
+        let claims = outbound(&plain().with_user_id("ann"), None, fields::MAX_BYTES).unwrap();
+        assert!(check(&claims, Some("ann")).is_ok());
         for other in [Some("bob"), None] {
-            assert_eq!(check_user(&claims, other).unwrap_err().kind(), ErrorKind::Denied);
+            assert_eq!(check(&claims, other).unwrap_err().kind(), ErrorKind::Denied);
         }
-        assert!(check_user(&outbound(&plain(), None).unwrap(), None).is_ok());
+        assert!(check(&outbound(&plain(), None, fields::MAX_BYTES).unwrap(), None).is_ok());
+    }
+
+    #[test]
+    fn what_would_cost_the_channel_is_refused() {
+        let check = |message: Message| {
+            check(&outbound(&message, None, fields::MAX_BYTES).unwrap(), None)
+                .map_err(|cause| cause.kind())
+        };
+        for name in ["CC", "BCC"] {
+            for value in [Value::from("a"), Value::Integer(7), Value::from_iter([1])] {
+                let routed = plain().with_header(name, value).unwrap();
+                assert_eq!(check(routed), Err(ErrorKind::InvalidHeader));
+            }
+            let routed = plain().with_header(name, Value::from_iter(["a", "b"])).unwrap();
+            assert_eq!(check(routed), Ok(()));
+        }
+        let asks = |queue| plain().with_reply_to(names::reply_to(None, queue).unwrap());
+        assert_eq!(check(asks(REPLY_TO)), Err(ErrorKind::InvalidOptions));
+        // As a question of somebody else came with it.
+        assert_eq!(check(asks("amq.rabbitmq.reply-to.g2dkAB5yYWJiaXQ")), Ok(()));
     }
 
     #[test]
     fn an_answer_carries_the_correlation_id_of_its_question_unless_it_has_one() {
         let asked = Some(ShortString::from("q-1"));
-        let wire = outbound(&plain(), asked.clone()).unwrap();
+        let wire = outbound(&plain(), asked.clone(), 0).unwrap();
         assert_eq!(wire.correlation_id(), &asked);
-        let wire = outbound(&plain().with_correlation_id("own"), asked).unwrap();
+        let wire = outbound(&plain().with_correlation_id("own"), asked, 0).unwrap();
         assert_eq!(wire.correlation_id().as_ref().unwrap().as_str(), "own");
     }
 

@@ -16,6 +16,7 @@ use crate::{
     Amqp,
     connect::Inner,
     error::Cause,
+    fields,
     lane::{Lane, Outcome},
     names,
     options::Settings,
@@ -96,8 +97,10 @@ impl Publishing {
         lanes.retain(|_, lane| lane.is_open(session));
         if lanes.len() >= LANES {
             // One with messages in flight stays: the next message would overtake them.
-            let idle =
-                lanes.iter().find(|(_, lane)| lane.is_idle()).map(|(known, _)| known.clone());
+            // So does one that somebody holds, to hand over the next message.
+            let idle = lanes
+                .iter_mut()
+                .find_map(|(known, lane)| Arc::get_mut(lane)?.is_idle().then(|| known.clone()));
             let Some(idle) = idle else {
                 return Err(Cause::plain(
                     ErrorKind::Overloaded,
@@ -121,8 +124,9 @@ impl Inner {
     pub(crate) fn outbound(&self, message: &Message) -> Result<Box<Outbound>, Cause> {
         let route = names::route(&message.address, self.settings.default_exchange.as_str())?;
         let mandatory = message.properties().is_some_and(|properties| properties.must_route);
-        let mut properties = properties::outbound(message, route.correlation_id)?;
-        properties::check_user(&properties, self.settings.user.as_deref())?;
+        let room = self.room_for_headers(message);
+        let mut properties = properties::outbound(message, route.correlation_id, room)?;
+        properties::check(&properties, self.settings.user.as_deref())?;
         if mandatory && properties.message_id().is_none() {
             properties = properties.with_message_id(self.unique_id());
         }
@@ -135,6 +139,16 @@ impl Inner {
             properties,
             payload,
         }))
+    }
+
+    /// How many bytes the headers of a message may take, on the connection that it would go by now.
+    pub(crate) fn room_for_headers(&self, message: &Message) -> usize {
+        if message.headers.is_empty() {
+            return 0;
+        }
+        let session = self.publishing.now().session();
+        // Without a connection it goes nowhere.
+        session.map_or(fields::MAX_BYTES, |session| fields::room(session.frame_max()))
     }
 
     fn unique_id(&self) -> ShortString {
@@ -222,7 +236,7 @@ impl Inner {
             return Ok(lane);
         }
         self.ensure_exchange(session, exchange).await?;
-        let lane = Lane::open(self, session).await?;
+        let lane = Lane::open(self, session, exchange.as_str()).await?;
         self.publishes.add(exchange.clone(), &lane, session)?;
         Ok(lane)
     }

@@ -1,7 +1,9 @@
 //! What a channel has in flight, who waits for it, and what the broker says of each.
 use std::{sync::Arc, task::Waker};
 
-use lapin::{Confirmation, message::BasicReturnMessage, types::ShortString};
+use lapin::{
+    Confirmation, ErrorKind as ClientKind, message::BasicReturnMessage, types::ShortString,
+};
 use sinew_core::{ErrorKind, Sent};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot},
@@ -10,6 +12,7 @@ use tokio::{
 
 use crate::{
     error::Cause,
+    fall::Fall,
     publish::Unread,
     returns::{Returned, Returns},
     wire::{Flights, Outbound, Wire},
@@ -41,11 +44,21 @@ pub(crate) struct Known {
     /// Whoever waits; taken by the answer.
     pub(crate) answer: Option<oneshot::Sender<Answer>>,
     pub(crate) deadline: Instant,
+    /// Of its payload.
+    pub(crate) size: usize,
     pub(crate) _place: OwnedSemaphorePermit,
 }
 
 /// A message that the broker has taken, and may have returned.
 type Routed = (Option<oneshot::Sender<Answer>>, Returned);
+
+/// What the client says at once of messages that cannot be answered one by one.
+#[derive(Debug, Default)]
+struct Landed {
+    routed: Vec<Routed>,
+    /// Those whose channel the broker closed.
+    fallen: Vec<(Known, lapin::Error)>,
+}
 
 /// Waits for all before a number.
 #[derive(Debug)]
@@ -67,6 +80,10 @@ pub(crate) struct Table {
     flushes: Vec<Flush>,
     returns: Returns,
     unread: Unread,
+    /// The exchange is declared where it is missing.
+    declares: bool,
+    /// Set when the broker closed the channel.
+    fall: Option<Fall>,
     /// Messages may still come.
     is_held: bool,
     /// The reader looks for overdue answers by itself.
@@ -84,7 +101,7 @@ pub(crate) enum Swept {
 }
 
 impl Table {
-    pub(crate) fn new(wire: Arc<Wire>, unread: Unread) -> Self {
+    pub(crate) fn new(wire: Arc<Wire>, unread: Unread, declares: bool) -> Self {
         Self {
             flights: Flights::new(wire),
             unanswered: 0,
@@ -93,6 +110,8 @@ impl Table {
             flushes: Vec::new(),
             returns: Returns::default(),
             unread,
+            declares,
+            fall: None,
             is_held: true,
             is_swept: false,
         }
@@ -149,13 +168,16 @@ impl Table {
     /// A confirm may bring along what the broker returned of any other message: so one of a message that must be routed
     /// waits until all that the client says at once is read.
     pub(crate) fn settle(&mut self) {
-        let mut routed = Vec::new();
-        self.read(&mut routed);
-        if !routed.is_empty() {
+        let mut landed = Landed::default();
+        self.read(&mut landed);
+        if !landed.routed.is_empty() {
             self.flights.fence();
-            self.read(&mut routed);
+            self.read(&mut landed);
         }
-        for (asker, message) in routed {
+        if !landed.fallen.is_empty() {
+            self.fall(landed.fallen);
+        }
+        for (asker, message) in landed.routed {
             let is_returned = self.returns.take(&message);
             if let Some(asker) = asker {
                 self.answer(asker, if is_returned { Err(unroutable()) } else { Ok(()) });
@@ -193,18 +215,29 @@ impl Table {
         Swept::Busy { overdue: self.flights.len().saturating_sub(self.unanswered) }
     }
 
-    fn read(&mut self, routed: &mut Vec<Routed>) {
+    fn read(&mut self, landed: &mut Landed) {
         while let Some((known, outcome)) = self.flights.landed() {
-            self.note(known, outcome, routed);
+            self.note(known, outcome, landed);
         }
     }
 
-    fn note(
-        &mut self,
-        known: Known,
-        outcome: lapin::Result<Confirmation>,
-        routed: &mut Vec<Routed>,
-    ) {
+    /// Answers those whose channel the broker closed. Others may come later, which the client had not sent yet.
+    fn fall(&mut self, fallen: Vec<(Known, lapin::Error)>) {
+        let fall = *self.fall.get_or_insert_with(|| {
+            let is_alone = fallen.len() + self.flights.len() == 1;
+            let unsent = self.flights.known().map(|known| known.size);
+            let sizes = fallen.iter().map(|(known, _)| known.size).chain(unsent);
+            Fall { is_alone, largest: sizes.max().unwrap_or_default(), declares: self.declares }
+        });
+        for (known, source) in fallen {
+            if let Some(asker) = known.answer {
+                self.answered(known.number);
+                self.answer(asker, Err(fall.cause(known.size, source)));
+            }
+        }
+    }
+
+    fn note(&mut self, known: Known, outcome: lapin::Result<Confirmation>, landed: &mut Landed) {
         let answer = match outcome {
             Ok(Confirmation::Ack(returned)) => {
                 self.note_returned(returned);
@@ -215,6 +248,10 @@ impl Table {
                 Err(refused())
             }
             Ok(Confirmation::NotRequested) => Err(Cause::broke()),
+            Err(err) if matches!(err.kind(), ClientKind::ProtocolError(_)) => {
+                landed.fallen.push((known, err));
+                return;
+            }
             Err(err) => Err(Cause::after_sending(err)),
         };
         if known.answer.is_some() {
@@ -222,7 +259,7 @@ impl Table {
         }
         match (known.routed, answer, known.answer) {
             // Even with nobody left to tell, what was returned of it is not another's.
-            (Some(message), Ok(()), asker) => routed.push((asker, message)),
+            (Some(message), Ok(()), asker) => landed.routed.push((asker, message)),
             (_, answer, Some(asker)) => self.answer(asker, answer),
             (_, _, None) => {}
         }

@@ -22,18 +22,24 @@ use sinew_core::{ErrorKind, Headers, Value};
 
 use crate::error::Cause;
 
-/// How many bytes a table of headers may take: a message's properties travel in one frame, of the size that RabbitMQ
-/// proposes, and this leaves 4 KiB of it to the other properties.
-const MAX_BYTES: usize = 124 << 10;
+/// How many bytes a table may take, however large a frame may be.
+pub(crate) const MAX_BYTES: usize = 124 << 10;
+/// A message's properties travel in one frame: what the others take of it at most, and the two headers of a delayed copy.
+const BESIDE: usize = 3 << 10;
 
-/// What goes out; `None` where there is nothing.
+/// How many bytes a table of headers may take where a frame has `frame_max`.
+pub(crate) fn room(frame_max: u32) -> usize {
+    let frame = usize::try_from(frame_max).unwrap_or(usize::MAX);
+    frame.saturating_sub(BESIDE).min(MAX_BYTES)
+}
+
+/// What goes out, in `room` bytes at most; `None` where there is nothing.
 ///
 /// Names arrive sorted: the client keeps them so.
-pub(crate) fn outbound(headers: &Headers) -> Result<Option<FieldTable>, Cause> {
+pub(crate) fn outbound(headers: &Headers, mut room: usize) -> Result<Option<FieldTable>, Cause> {
     if headers.is_empty() {
         return Ok(None);
     }
-    let mut room = MAX_BYTES;
     let table = fill(headers.iter(), Headers::MAX_DEPTH, &mut room)?;
     Ok(Some(table))
 }
@@ -193,7 +199,7 @@ fn digits(decimal: DecimalValue) -> String {
 fn take(room: &mut usize, bytes: usize) -> Result<(), Cause> {
     *room = room.checked_sub(bytes).ok_or(Cause::plain(
         ErrorKind::TooLarge,
-        "headers take 124 KiB at most; put them into the payload",
+        "headers take a frame of the broker at most, and 124 KiB; put them into the payload",
     ))?;
     Ok(())
 }

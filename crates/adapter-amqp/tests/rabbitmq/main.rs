@@ -115,7 +115,7 @@ fn main() -> ExitCode {
         ),
         trial(
             "a_refusal_that_may_be_anothers_is_told_as_one_that_passes",
-            rejected::false_claim(shared()),
+            rejected::forbidden_topic(shared()),
         ),
         trial(
             "a_declared_exchange_that_went_unused_is_there_at_the_next_try",
