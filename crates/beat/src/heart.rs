@@ -26,6 +26,7 @@ pub struct HeartOptions {
     timeout: Duration,
     min_interval: Duration,
     on_change: OnChange,
+    run_interval: Option<Duration>,
 }
 
 impl Default for HeartOptions {
@@ -36,6 +37,7 @@ impl Default for HeartOptions {
             timeout: Duration::from_secs(5),
             min_interval: MIN_INTERVAL,
             on_change: OnChange::Suppress,
+            run_interval: None,
         }
     }
 }
@@ -78,6 +80,21 @@ impl HeartOptions {
         self
     }
 
+    /// How often [`Heart::run`] beats while the work gets on: at least the minimum interval, at most the period, and
+    /// the more below the period, the slower a turn of the work may be. Default: half of the period, or the minimum
+    /// interval if that is longer.
+    #[must_use]
+    pub const fn with_run_interval(mut self, run_interval: Duration) -> Self {
+        self.run_interval = Some(run_interval);
+        self
+    }
+
+    /// Warmup, period and interval of a run.
+    pub(crate) fn run(&self) -> (Duration, Duration, Duration) {
+        let interval = self.run_interval.unwrap_or_else(|| self.min_interval.max(self.period / 2));
+        (self.warmup, self.period, interval)
+    }
+
     pub(crate) const fn timeout(&self) -> Duration {
         self.timeout
     }
@@ -87,8 +104,8 @@ impl HeartOptions {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidName`] or [`ErrorKind::InvalidSubject`] for the name of the process,
-    /// [`ErrorKind::InvalidOptions`] for a promise above [`MAX_PROMISE`] or a period below the minimum interval,
-    /// [`ErrorKind::Unsupported`] when the backend cannot publish.
+    /// [`ErrorKind::InvalidOptions`] for a promise above [`MAX_PROMISE`] or what an interval and the
+    /// period make of each other, [`ErrorKind::Unsupported`] when the backend cannot publish.
     pub fn build<P: Publish>(self, publisher: P, process: &str) -> Result<Heart<P>> {
         publisher
             .capabilities()
@@ -122,6 +139,14 @@ impl HeartOptions {
                 "a period of {:?} is a promise that a minimum interval of {:?} breaks; lengthen it, or lower \
                  with_min_interval",
                 self.period, self.min_interval
+            ));
+        }
+        if let Some(run) =
+            self.run_interval.filter(|it| *it < self.min_interval || *it > self.period)
+        {
+            return Some(format!(
+                "a run that beats every {run:?} is not between the minimum interval of {:?} and the period of {:?}",
+                self.min_interval, self.period
             ));
         }
         None

@@ -6,18 +6,23 @@ mod heart;
 mod monitor;
 mod outbox;
 mod process;
+mod progress;
 mod pulse;
+mod rhythm;
+mod run;
 mod stats;
 mod time;
 mod watch;
 mod wire;
 
-pub use blocking::BlockingHeart;
+pub use blocking::{BlockingHeart, BlockingRun};
 pub use heart::{Heart, HeartCounts, HeartOptions};
 pub use monitor::{
-    Monitor, MonitorCounts, MonitorEvent, MonitorOptions, Patience, ProcessStatus, Reason, State, Transition,
+    Monitor, MonitorCounts, MonitorEvent, MonitorOptions, Patience, ProcessStatus, Reason, State,
+    Transition,
 };
 pub use process::Process;
+pub use progress::{Health, Progress};
 pub use pulse::{MIN_INTERVAL, OnChange, Pulse};
 pub use time::{Clock, Timestamp};
 pub use watch::{Watch, WatchOptions, WatchTable};
