@@ -13,9 +13,9 @@ pub trait Fixture: Send + Sync + 'static {
     /// says may be more precise in `max_payload` and `max_delay` only.
     fn capabilities(&self) -> Capabilities;
 
-    /// Which faults [`Broker::fault`] can inject. Default: all of them.
+    /// Which faults [`Broker::fault`] can inject: what needs another one is not listed. Default: [`Fault::OUTAGES`].
     fn faults(&self) -> &'static [Fault] {
-        Fault::ALL
+        Fault::OUTAGES
     }
 
     /// Starts a broker of its own that takes connections when this ends. Dropping it stops it.
@@ -98,11 +98,22 @@ pub enum Fault {
     Freeze,
     /// It goes on after [`Fault::Freeze`].
     Thaw,
+    /// It takes no publishes for now, and does all else, as RabbitMQ while it is short of memory.
+    Block,
+    /// It goes on after [`Fault::Block`].
+    Unblock,
 }
 
 impl Fault {
     /// Every fault there is.
-    pub const ALL: &'static [Self] = &[Self::Kill, Self::Start, Self::Freeze, Self::Thaw];
+    pub const ALL: &'static [Self] =
+        &[Self::Kill, Self::Start, Self::Freeze, Self::Thaw, Self::Block, Self::Unblock];
+
+    /// What befalls every broker: it is away, or does not answer.
+    pub const OUTAGES: &'static [Self] = &[Self::Kill, Self::Start, Self::Freeze, Self::Thaw];
+
+    /// What befalls a broker that can say that it takes no publishes for now.
+    pub const BLOCKS: &'static [Self] = &[Self::Block, Self::Unblock];
 }
 
 /// Every subject that the suite publishes under is wanted by this pattern; those of [`Broker::publish_foreign`]

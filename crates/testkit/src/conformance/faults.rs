@@ -27,7 +27,7 @@ use super::{
 };
 use crate::Fault;
 
-behaviours! { "faults", with Fault::ALL;
+behaviours! { "faults", with Fault::OUTAGES;
     when::always => a_killed_broker_is_told_to_watchers,
     when::publishes_and_subscribes => a_subscription_goes_on_after_a_restart,
     when::publishes_and_consumes => a_queue_goes_on_after_a_restart,
@@ -407,7 +407,7 @@ async fn take_until(cx: &Context, queue: &mut Incoming<Delivery>, wanted: &str) 
 }
 
 /// An error of a publish while the broker is away: worth another try, and it does not claim to have arrived.
-fn is_honest(err: &Error) -> Outcome {
+pub(super) fn is_honest(err: &Error) -> Outcome {
     ensure(err.is_transient() && err.sent() != Sent::Yes, || {
         format!("a transient error was promised, {err:?} came")
     })

@@ -4,6 +4,7 @@
 //! capability is held to the promise, one that lacks it to the refusal. Nothing is skipped silently.
 
 mod behaviour;
+mod blocked;
 mod context;
 mod faults;
 mod groups;
@@ -40,6 +41,7 @@ pub fn behaviours() -> impl Iterator<Item = Behaviour> {
     // Those that take longest first, so that the others fill the time they leave.
     let topics = [
         faults::ALL,
+        blocked::ALL,
         intake::ALL,
         queues::ALL,
         lifecycle::ALL,

@@ -3,7 +3,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, Ordering},
+        atomic::{AtomicU32, Ordering},
     },
     task::Poll,
     time::Duration,
@@ -23,7 +23,7 @@ use tokio::{
 
 use crate::{
     deliveries,
-    fixture::Flawed,
+    fixture::{Flawed, Trouble},
     flaw::Flaw,
     intakes::{self, Ends},
     messages,
@@ -36,7 +36,7 @@ pub(crate) struct FlawedBackend {
     inner: Memory,
     flawed: Flawed,
     home: Option<Id>,
-    frozen: Arc<AtomicBool>,
+    trouble: Arc<Trouble>,
     /// What unawaited outcomes hold.
     room: Arc<Semaphore>,
     opened: Arc<AtomicU32>,
@@ -47,12 +47,12 @@ pub(crate) struct FlawedBackend {
 }
 
 impl FlawedBackend {
-    pub(crate) fn new(inner: Memory, flawed: Flawed, frozen: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(inner: Memory, flawed: Flawed, trouble: Arc<Trouble>) -> Self {
         Self {
             inner,
             flawed,
             home: Handle::try_current().ok().map(|handle| handle.id()),
-            frozen,
+            trouble,
             room: Arc::new(Semaphore::new(1500)),
             opened: Arc::default(),
             before: Arc::default(),
@@ -85,13 +85,18 @@ impl FlawedBackend {
     }
 
     fn is_frozen(&self) -> bool {
-        self.frozen.load(Ordering::Relaxed)
+        self.trouble.is_frozen.load(Ordering::Relaxed)
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.trouble.is_blocked.load(Ordering::Relaxed)
     }
 
     /// Whether it reports that it sends, and does not.
     fn swallows(&self, message: &Message) -> bool {
         (self.has(Flaw::SwallowsEmptyPayloads) && message.payload.is_empty())
             || (self.has(Flaw::SwallowsWhileFrozen) && self.is_frozen())
+            || (self.has(Flaw::OkWhenNotTaken) && self.is_blocked())
     }
 
     /// What it makes of the patterns, the group or queue, and the start of any intake.
@@ -169,6 +174,12 @@ impl Publish for FlawedBackend {
             return Ok(stored());
         }
         let inner = self.inner.clone();
+        if self.is_blocked() {
+            if self.has(Flaw::SendsWhatItRefuses) {
+                drop(inner.publish(message).await?);
+            }
+            return Err(Error::new(ErrorKind::Overloaded, "flawed publish").with_sent(Sent::No));
+        }
         if self.has(Flaw::PublishesWhenAwaited) {
             return Ok(Pending::later(async move { inner.publish(message).await?.await }));
         }

@@ -94,8 +94,12 @@ impl Fixture for Flawed {
         self.claims.capabilities()
     }
 
+    fn faults(&self) -> &'static [Fault] {
+        Fault::ALL
+    }
+
     fn start(&self) -> BoxFuture<'_, Result<Box<dyn Broker>>> {
-        let broker = Running { flawed: *self, broker: self.broker(), frozen: Arc::default() };
+        let broker = Running { flawed: *self, broker: self.broker(), trouble: Arc::default() };
         Box::pin(async { Ok(Box::new(broker) as Box<dyn Broker>) })
     }
 }
@@ -103,7 +107,15 @@ impl Fixture for Flawed {
 struct Running {
     flawed: Flawed,
     broker: MemoryBroker,
-    frozen: Arc<AtomicBool>,
+    trouble: Arc<Trouble>,
+}
+
+/// What the broker suffers from.
+#[derive(Default)]
+pub(crate) struct Trouble {
+    pub(crate) is_frozen: AtomicBool,
+    /// It takes no publishes.
+    pub(crate) is_blocked: AtomicBool,
 }
 
 impl Broker for Running {
@@ -112,7 +124,7 @@ impl Broker for Running {
             Some(Flaw::EachConnectionIsAlone) => self.flawed.broker().connect(),
             _ => self.broker.connect(),
         };
-        let backend = FlawedBackend::new(inner, self.flawed, Arc::clone(&self.frozen)).into_any();
+        let backend = FlawedBackend::new(inner, self.flawed, Arc::clone(&self.trouble)).into_any();
         Box::pin(async { Ok(backend) })
     }
 
@@ -122,12 +134,14 @@ impl Broker for Running {
 
     fn fault(&self, fault: Fault) -> BoxFuture<'_, Result<()>> {
         let mut done = Ok(());
-        self.frozen.store(fault == Fault::Freeze, Ordering::Relaxed);
+        self.trouble.is_frozen.store(fault == Fault::Freeze, Ordering::Relaxed);
+        self.trouble.is_blocked.store(fault == Fault::Block, Ordering::Relaxed);
         match fault {
             Fault::Kill => self.broker.kill(),
             Fault::Start => self.broker.start(),
             Fault::Freeze => self.broker.freeze(),
             Fault::Thaw => self.broker.thaw(),
+            Fault::Block | Fault::Unblock => {}
             _ => done = Err(Error::new(ErrorKind::Unsupported, "inject fault")),
         }
         Box::pin(async { done })

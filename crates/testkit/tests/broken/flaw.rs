@@ -96,6 +96,10 @@ flaws! {
     ];
     /// Publishes into the void while the broker is down.
     OkWhenNotSent => ["faults::a_publish_while_the_broker_is_down_is_honest"];
+    /// Publishes into the void while the broker takes nothing.
+    OkWhenNotTaken => ["blocked::a_publish_waits_or_fails_honestly_until_the_broker_takes_it"];
+    /// Says that it sent nothing, and sends.
+    SendsWhatItRefuses => ["blocked::a_publish_waits_or_fails_honestly_until_the_broker_takes_it"];
     /// Publishes into the void once closed.
     OkAfterTheClose => ["lifecycle::after_a_close_everything_is_closed"], also [
         "faults::a_drain_on_a_frozen_broker_ends",
@@ -327,6 +331,7 @@ flaws! {
     PositionsStandStill => ["publish::positions_rise_within_one_log"], also ["log::"];
     /// Nobody else hears it.
     EachConnectionIsAlone => ["publish::a_publish_reaches_other_connections"], also [
+        "blocked::",
         "faults::",
         "intake::",
         "lifecycle::",
@@ -460,7 +465,7 @@ flaws! {
     /// One delivery too many is acked and dropped.
     SwallowsWhatComesLate => ["queues::a_full_consumer_loses_nothing"];
     /// One ack in twenty does not arrive.
-    AcksAreLost => ["settlement::an_acked_delivery_is_gone"], also ["faults::", "headers::", "intake::", "lifecycle::", "log::", "ordering::", "patterns::", "properties::", "publish::", "queues::", "settlement::"];
+    AcksAreLost => ["settlement::an_acked_delivery_is_gone", "blocked::consumers_go_on_while_publishers_wait"], also ["faults::", "headers::", "intake::", "lifecycle::", "log::", "ordering::", "patterns::", "properties::", "publish::", "queues::", "settlement::"];
     /// A delivery cannot be settled without its intake.
     AcksEndWithTheIntake => ["settlement::a_delivery_can_be_acked_after_its_intake_ended"], also ["queues::what_a_dropped_consumer_held_goes_to_others"];
     /// What cannot be handed back is done.
