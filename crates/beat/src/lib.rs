@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod alerts;
 mod blocking;
 mod deadline;
 mod heart;
@@ -15,6 +16,10 @@ mod time;
 mod watch;
 mod wire;
 
+pub use alerts::{
+    Alert, AlertCounts, AlertKey, AlertKind, AlertOptions, Alerts, Condition, InhibitionRule, Mute,
+    MuteCause, MuteId, Notification, Weekday,
+};
 pub use blocking::{BlockingHeart, BlockingRun};
 pub use heart::{Heart, HeartCounts, HeartOptions};
 pub use monitor::{
