@@ -11,10 +11,7 @@ use sinew_core::{
     PublishExt as _, Queue, Request as _, Sent, Subscribe as _, Subscription, Verdict,
 };
 use sinew_testkit::harness::{Proxy, rabbitmq::RabbitMqOptions};
-use tokio::{
-    io::{self, AsyncReadExt as _},
-    net::TcpStream,
-};
+use tokio::time::interval;
 
 use crate::support::{
     Outcome, Shared, address, check, connect, delivery, failure, message, queue, refused, soon,
@@ -76,6 +73,17 @@ pub(crate) async fn given_connections(shared: Shared) -> Outcome {
     check(amqp.send(message("given", "late")?).await.is_err(), "nothing is sent any more")
 }
 
+/// Heals and cuts, for ever.
+async fn flap(proxy: &Proxy) {
+    let mut turn = interval(Duration::from_millis(50));
+    loop {
+        turn.tick().await;
+        proxy.heal();
+        turn.tick().await;
+        proxy.cut();
+    }
+}
+
 /// The client says nothing of it, so it is found out when it happens: late, or when it is over already.
 pub(crate) async fn given_recovering(shared: Shared) -> Outcome {
     let broker = shared.broker().await?;
@@ -102,17 +110,15 @@ pub(crate) async fn given_recovering(shared: Shared) -> Outcome {
         first.settle(Verdict::RequeueAfter(Duration::from_millis(500))).await?;
         delivery(&mut intake, "x").await?.ack().await?;
         proxy.cut();
-        if stays_away {
+        let ended = async {
             refuses(failure(&mut amqp.watch()).await?)?;
-        } else {
-            soon("the cut", async {
-                let mut hung_up = TcpStream::connect(proxy.address()).await?;
-                io::Result::Ok(hung_up.read(&mut [0]).await.unwrap_or_default())
-            })
-            .await??;
+            refuses(failure(&mut intake).await?)
+        };
+        tokio::select! {
+            ended = ended => ended?,
+            () = flap(&proxy), if !stays_away => {}
         }
         proxy.heal();
-        refuses(failure(&mut intake).await?)?;
         soon("the end of what was made again", async {
             let columns = ["list_connections", "client_properties"];
             while broker.list(&columns).await?.iter().any(|it| it.to_string().contains("given-rec"))
