@@ -40,7 +40,7 @@ pub(crate) async fn park(
     declare(inner, queue, &parking, wait).await?;
 
     let route = names::route(&message.address, inner.settings.default_exchange.as_str())?;
-    let room = inner.room_for_headers(message);
+    let room = || inner.room_for_headers();
     let properties = copy(message, route, inner.settings.user.as_deref(), room)?;
     let delivered = inner.deliver(Box::new(Outbound {
         exchange: ShortString::default(),
@@ -77,7 +77,7 @@ fn copy(
     message: &Message,
     route: Route,
     user: Option<&str>,
-    room: usize,
+    room: impl FnOnce() -> usize,
 ) -> Result<BasicProperties, Cause> {
     let mut message = message.clone();
     if message.properties().is_some_and(|it| it.ttl.is_some() || it.user_id.is_some()) {

@@ -19,7 +19,7 @@ const PERSISTENT: u8 = 2;
 pub(crate) fn outbound(
     message: &Message,
     correlation_id: Option<ShortString>,
-    room: usize,
+    room: impl FnOnce() -> usize,
 ) -> Result<BasicProperties, Cause> {
     let mut wire = match message.properties() {
         Some(properties) => of(properties)?,
@@ -186,21 +186,21 @@ mod tests {
     }
 
     fn there_and_back(message: &Message) -> Message {
-        let wire = outbound(message, None, fields::MAX_BYTES).unwrap();
+        let wire = outbound(message, None, || fields::MAX_BYTES).unwrap();
         let (seen, left_out) = inbound(&wire, message.payload.to_vec(), message.address.clone());
         assert_eq!(left_out, 0);
         seen
     }
 
     fn refusal(message: &Message) -> ErrorKind {
-        outbound(message, None, fields::MAX_BYTES).unwrap_err().kind()
+        outbound(message, None, || fields::MAX_BYTES).unwrap_err().kind()
     }
 
     #[test]
     fn a_plain_message_is_persistent_and_nothing_else() {
-        let wire = outbound(&plain(), None, fields::MAX_BYTES).unwrap();
+        let wire = outbound(&plain(), None, || fields::MAX_BYTES).unwrap();
         assert_eq!(wire, BasicProperties::default().with_delivery_mode(PERSISTENT));
-        let wire = outbound(&plain().with_durable(false), None, fields::MAX_BYTES).unwrap();
+        let wire = outbound(&plain().with_durable(false), None, || fields::MAX_BYTES).unwrap();
         assert_eq!(wire.delivery_mode(), &Some(TRANSIENT));
     }
 
@@ -235,7 +235,7 @@ mod tests {
             (plain().with_app_id(&*long), "application id"),
             (plain().with_user_id(&*long), "user id"),
         ] {
-            let cause = outbound(&message, None, fields::MAX_BYTES).unwrap_err();
+            let cause = outbound(&message, None, || fields::MAX_BYTES).unwrap_err();
             assert_eq!(cause.kind(), ErrorKind::InvalidOptions);
             assert!(cause.to_string().contains(what), "{cause}");
         }
@@ -249,7 +249,7 @@ mod tests {
             (Duration::from_secs(5), "5000"),
             (Duration::from_millis(u32::MAX.into()), "4294967295"),
         ] {
-            let wire = outbound(&plain().with_ttl(ttl), None, fields::MAX_BYTES).unwrap();
+            let wire = outbound(&plain().with_ttl(ttl), None, || fields::MAX_BYTES).unwrap();
             assert_eq!(wire.expiration().as_ref().unwrap().as_str(), text);
         }
         for ttl in [Duration::from_millis(1 << 32), Duration::MAX] {
@@ -265,18 +265,18 @@ mod tests {
 
     #[test]
     fn nobody_claims_to_be_somebody_else() {
-        let claims = outbound(&plain().with_user_id("ann"), None, fields::MAX_BYTES).unwrap();
+        let claims = outbound(&plain().with_user_id("ann"), None, || fields::MAX_BYTES).unwrap();
         assert!(check(&claims, Some("ann")).is_ok());
         for other in [Some("bob"), None] {
             assert_eq!(check(&claims, other).unwrap_err().kind(), ErrorKind::Denied);
         }
-        assert!(check(&outbound(&plain(), None, fields::MAX_BYTES).unwrap(), None).is_ok());
+        assert!(check(&outbound(&plain(), None, || fields::MAX_BYTES).unwrap(), None).is_ok());
     }
 
     #[test]
     fn what_would_cost_the_channel_is_refused() {
         let check = |message: Message| {
-            check(&outbound(&message, None, fields::MAX_BYTES).unwrap(), None)
+            check(&outbound(&message, None, || fields::MAX_BYTES).unwrap(), None)
                 .map_err(|cause| cause.kind())
         };
         for name in ["CC", "BCC"] {
@@ -296,9 +296,9 @@ mod tests {
     #[test]
     fn an_answer_carries_the_correlation_id_of_its_question_unless_it_has_one() {
         let asked = Some(ShortString::from("q-1"));
-        let wire = outbound(&plain(), asked.clone(), 0).unwrap();
+        let wire = outbound(&plain(), asked.clone(), || 0).unwrap();
         assert_eq!(wire.correlation_id(), &asked);
-        let wire = outbound(&plain().with_correlation_id("own"), asked, 0).unwrap();
+        let wire = outbound(&plain().with_correlation_id("own"), asked, || 0).unwrap();
         assert_eq!(wire.correlation_id().as_ref().unwrap().as_str(), "own");
     }
 

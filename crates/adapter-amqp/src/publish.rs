@@ -124,7 +124,7 @@ impl Inner {
     pub(crate) fn outbound(&self, message: &Message) -> Result<Box<Outbound>, Cause> {
         let route = names::route(&message.address, self.settings.default_exchange.as_str())?;
         let mandatory = message.properties().is_some_and(|properties| properties.must_route);
-        let room = self.room_for_headers(message);
+        let room = || self.room_for_headers();
         let mut properties = properties::outbound(message, route.correlation_id, room)?;
         properties::check(&properties, self.settings.user.as_deref())?;
         if mandatory && properties.message_id().is_none() {
@@ -142,10 +142,7 @@ impl Inner {
     }
 
     /// How many bytes the headers of a message may take, on the connection that it would go by now.
-    pub(crate) fn room_for_headers(&self, message: &Message) -> usize {
-        if message.headers.is_empty() {
-            return 0;
-        }
+    pub(crate) fn room_for_headers(&self) -> usize {
         let session = self.publishing.now().session();
         // Without a connection it goes nowhere.
         session.map_or(fields::MAX_BYTES, |session| fields::room(session.frame_max()))

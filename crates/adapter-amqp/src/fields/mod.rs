@@ -26,6 +26,8 @@ use crate::error::Cause;
 pub(crate) const MAX_BYTES: usize = 124 << 10;
 /// A message's properties travel in one frame: what the others take of it at most, and the two headers of a delayed copy.
 const BESIDE: usize = 3 << 10;
+/// The smallest frame that AMQP lets a broker ask for.
+const SMALLEST: u32 = 4096;
 
 /// How many bytes a table of headers may take where a frame has `frame_max`.
 pub(crate) fn room(frame_max: u32) -> usize {
@@ -33,14 +35,22 @@ pub(crate) fn room(frame_max: u32) -> usize {
     frame.saturating_sub(BESIDE).min(MAX_BYTES)
 }
 
-/// What goes out, in `room` bytes at most; `None` where there is nothing.
+/// What goes out, in `room` bytes at most; `None` where there is nothing. The room is asked for only where it matters.
 ///
 /// Names arrive sorted: the client keeps them so.
-pub(crate) fn outbound(headers: &Headers, mut room: usize) -> Result<Option<FieldTable>, Cause> {
+pub(crate) fn outbound(
+    headers: &Headers,
+    room: impl FnOnce() -> usize,
+) -> Result<Option<FieldTable>, Cause> {
     if headers.is_empty() {
         return Ok(None);
     }
-    let table = fill(headers.iter(), Headers::MAX_DEPTH, &mut room)?;
+    let mut left = MAX_BYTES;
+    let table = fill(headers.iter(), Headers::MAX_DEPTH, &mut left)?;
+    let taken = MAX_BYTES - left;
+    if taken > self::room(SMALLEST) {
+        take(&mut room(), taken)?;
+    }
     Ok(Some(table))
 }
 

@@ -22,7 +22,7 @@ fn headers(value: Value) -> Headers {
 }
 
 fn sent(value: Value) -> Result<Option<Value>, ErrorKind> {
-    let table = outbound(&headers(value), MAX_BYTES).map_err(|cause| cause.kind())?.unwrap();
+    let table = outbound(&headers(value), || MAX_BYTES).map_err(|cause| cause.kind())?.unwrap();
     let (mut seen, left_out) = inbound(&travel(&table));
     assert_eq!(left_out, 0);
     Ok(seen.remove("x"))
@@ -38,7 +38,7 @@ fn received(value: AMQPValue) -> Option<Value> {
 
 #[test]
 fn no_headers_are_no_table() {
-    assert!(outbound(&Headers::default(), 0).unwrap().is_none());
+    assert!(outbound(&Headers::default(), || 0).unwrap().is_none());
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn every_type_goes_as_one_that_rabbitmq_knows() {
         (Value::from_iter(["a"]), b"A\0\0\0\x06S\0\0\0\x01a"),
         (Value::Map(vec![("k".to_owned(), Value::Null)]), b"F\0\0\0\x03\x01kV"),
     ] {
-        let table = outbound(&headers(value), MAX_BYTES).unwrap().unwrap();
+        let table = outbound(&headers(value), || MAX_BYTES).unwrap().unwrap();
         let entry = [b"\x01x", bytes].concat();
         let length = u32::try_from(entry.len()).unwrap().to_be_bytes();
         assert_eq!(encode(&table), [&length, &*entry].concat());
@@ -99,14 +99,14 @@ fn what_a_table_cannot_hold_is_refused() {
     }
     let mut named = Headers::default();
     named.insert(&"a".repeat(256), true).unwrap();
-    assert_eq!(outbound(&named, MAX_BYTES).unwrap_err().kind(), ErrorKind::InvalidHeader);
+    assert_eq!(outbound(&named, || MAX_BYTES).unwrap_err().kind(), ErrorKind::InvalidHeader);
 }
 
 #[test]
 fn headers_take_no_more_than_their_share_of_a_frame() {
     // Of the table and of the text each a length; a name and its length; a type.
     let fits = MAX_BYTES - 4 - 2 - 1 - 4;
-    let table = outbound(&headers(Value::from("a".repeat(fits))), MAX_BYTES).unwrap().unwrap();
+    let table = outbound(&headers(Value::from("a".repeat(fits))), || MAX_BYTES).unwrap().unwrap();
     assert_eq!(encode(&table).len(), MAX_BYTES);
     assert_eq!(sent(Value::from("a".repeat(fits + 1))), Err(ErrorKind::TooLarge));
     let many = (0..MAX_BYTES).map(|_| Value::Null).collect();
@@ -190,7 +190,7 @@ proptest! {
     ) {
         let (headers, left_out) = Headers::from_wire(sent);
         prop_assert_eq!(left_out, 0);
-        let seen = match outbound(&headers, MAX_BYTES).unwrap() {
+        let seen = match outbound(&headers, || MAX_BYTES).unwrap() {
             Some(table) => inbound(&travel(&table)),
             None => (Headers::default(), 0),
         };
@@ -204,7 +204,7 @@ proptest! {
         let count = sent.len();
         let (headers, left_out) = inbound(&sent.into());
         prop_assert_eq!(headers.len() + left_out, count);
-        if let Some(table) = outbound(&headers, MAX_BYTES).unwrap() {
+        if let Some(table) = outbound(&headers, || MAX_BYTES).unwrap() {
             prop_assert_eq!(inbound(&travel(&table)), (headers, 0));
         }
     }
@@ -228,4 +228,17 @@ fn the_longest_properties_and_the_headers_of_a_delayed_copy_fit_beside_the_heade
     assert!(overhead + texts + expiration + mode + priority + timestamp + copy <= BESIDE);
     assert_eq!(room(8192), 8192 - BESIDE);
     assert_eq!((room(0), room(u32::MAX)), (0, MAX_BYTES));
+}
+
+#[test]
+fn headers_take_no_more_than_the_frames_of_the_connection_leave_them() {
+    let sent = |bytes: usize, frame_max| {
+        // Of the table and of the text each a length; a name and its length; a type.
+        let text = "a".repeat(bytes - 4 - 2 - 1 - 4);
+        outbound(&headers(Value::from(text)), || room(frame_max)).map_err(|cause| cause.kind())
+    };
+    for frame_max in [SMALLEST, 8192] {
+        assert!(sent(room(frame_max), frame_max).is_ok());
+        assert_eq!(sent(room(frame_max) + 1, frame_max), Err(ErrorKind::TooLarge));
+    }
 }
