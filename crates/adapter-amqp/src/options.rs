@@ -244,8 +244,7 @@ impl AmqpOptions {
         self
     }
 
-    /// The exchange of subjects without a scope, which has a name: the broker's exchange without one knows no patterns.
-    /// Default: `amq.topic`, which is there on every broker.
+    /// The exchange of subjects without a scope, by its name. Default: `amq.topic`, which is there on every broker.
     #[must_use]
     pub fn with_default_exchange(mut self, exchange: impl Into<String>) -> Self {
         self.default_exchange = exchange.into();
@@ -319,7 +318,6 @@ impl AmqpOptions {
         }
     }
 
-    /// What making a connection takes.
     pub(crate) fn target(&self) -> Result<Target, Cause> {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
@@ -349,22 +347,18 @@ impl AmqpOptions {
         })
     }
 
-    /// What everything after the connection takes.
     pub(crate) fn settings(&self) -> Result<Settings, Cause> {
+        let refuse = |what| Err(Cause::options(what));
         if self.confirm_window == 0 {
-            return Err(Cause::options("a confirm window of 0 publishes nothing"));
+            return refuse("a confirm window of 0 publishes nothing");
         }
         if self.answer_timeout.is_zero() {
-            return Err(Cause::options("an answer timeout of 0 waits for no answer"));
+            return refuse("an answer timeout of 0 waits for no answer");
         }
         if self.default_exchange.is_empty() {
-            return Err(Cause::options(
-                "the broker's exchange without a name knows no patterns; name a topic exchange, such as `amq.topic`",
-            ));
+            return refuse("the exchange without a name knows no patterns; name one: `amq.topic`");
         }
-        for name in self.exchanges.keys() {
-            short("exchange", name)?;
-        }
+        self.exchanges.keys().try_for_each(|name| short("exchange", name).map(drop))?;
         let arguments = self.queue_arguments.iter();
         Ok(Settings {
             answer_timeout: bounded(self.answer_timeout),
