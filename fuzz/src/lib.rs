@@ -28,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "messagepack", run: codec::messagepack },
     Target { name: "name_code", run: names::name_code },
     Target { name: "pattern", run: patterns::pattern },
+    Target { name: "snapshot", run: wire::snapshot },
     Target { name: "url", run: wire::url },
 ];
 

@@ -1,5 +1,5 @@
 //! What peers and people write: beats, and addresses of brokers.
-use sinew_beat::{Beat, MAX_PROMISE, Process};
+use sinew_beat::{Beat, MAX_PROMISE, Process, Snapshot};
 use sinew_connect::{BrokerUrl, ConnectOptions};
 use sinew_core::Error;
 
@@ -15,6 +15,13 @@ pub(crate) fn beat(data: &[u8]) {
         if let Ok(subject) = process.subject() {
             assert_eq!(subject.strip_prefix("heartbeat."), Some(text));
         }
+    }
+}
+
+/// A snapshot that can be read is written as one that reads the same.
+pub(crate) fn snapshot(data: &[u8]) {
+    if let Ok(snapshot) = Snapshot::decode(data) {
+        assert_eq!(Snapshot::decode(&snapshot.encode()).ok(), Some(snapshot));
     }
 }
 

@@ -11,6 +11,7 @@ mod progress;
 mod pulse;
 mod rhythm;
 mod run;
+mod snapshot;
 mod stats;
 mod time;
 mod watch;
@@ -29,6 +30,7 @@ pub use monitor::{
 pub use process::Process;
 pub use progress::{Health, Progress};
 pub use pulse::{MIN_INTERVAL, OnChange, Pulse};
+pub use snapshot::Snapshot;
 pub use time::{Clock, Timestamp};
 pub use watch::{Watch, WatchOptions, WatchTable};
 pub use wire::{Beat, MAX_PROMISE, Malformed};

@@ -53,32 +53,55 @@ fn nanos(duration: Duration) -> u64 {
 /// Both clocks are read once, together: a wall clock that is stepped later moves no stamp and no deadline.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
+    /// Read at one moment, `lead` after the monitor's start.
     start: Instant,
     wall: SystemTime,
+    lead: Duration,
 }
 
 impl Clock {
     /// Starts now.
     pub(crate) fn start() -> Self {
-        Self { start: Instant::now(), wall: SystemTime::now() }
+        Self { start: Instant::now(), wall: SystemTime::now(), lead: Duration::ZERO }
+    }
+
+    /// As if it had started at `earliest`: so that what happened since has stamps. Not where that is yet to come.
+    pub(crate) fn start_at(earliest: SystemTime) -> Self {
+        let clock = Self::start();
+        Self { lead: clock.wall.duration_since(earliest).unwrap_or_default(), ..clock }
     }
 
     /// The time of now.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_start(self.start.elapsed())
+        Timestamp::from_start(self.lead.saturating_add(self.start.elapsed()))
     }
 
     /// When on the wall `at` was, or will be.
     #[must_use]
     pub fn wall(&self, at: Timestamp) -> SystemTime {
-        self.wall.checked_add(at.since_start()).unwrap_or(self.wall)
+        let since = at.since_start();
+        let wall = match since.checked_sub(self.lead) {
+            Some(later) => self.wall.checked_add(later),
+            None => self.wall.checked_sub(self.lead.saturating_sub(since)),
+        };
+        wall.unwrap_or(self.wall)
+    }
+
+    /// The stamp of a moment on the wall; the monitor's start for one before it.
+    pub(crate) fn stamp(&self, wall: SystemTime) -> Timestamp {
+        let since = match wall.duration_since(self.wall) {
+            Ok(later) => self.lead.saturating_add(later),
+            Err(earlier) => self.lead.saturating_sub(earlier.duration()),
+        };
+        Timestamp::from_start(since)
     }
 
     /// The runtime's instant for `at`, to sleep until.
     pub(crate) fn instant(&self, at: Timestamp) -> Instant {
         // Some 30 years where it overflows, as tokio itself has it.
         let far = Duration::from_secs(86_400 * 365 * 30);
-        self.start.checked_add(at.since_start()).unwrap_or_else(|| self.start + far)
+        let later = at.since_start().saturating_sub(self.lead);
+        self.start.checked_add(later).unwrap_or_else(|| self.start + far)
     }
 }

@@ -23,8 +23,8 @@ use tokio::{
 };
 
 use crate::{
-    Clock, Monitor, MonitorCounts, MonitorEvent, MonitorOptions, Process, ProcessStatus, Timestamp,
-    outbox::Outbox, process::PREFIX, stats,
+    Clock, Monitor, MonitorCounts, MonitorEvent, MonitorOptions, Process, ProcessStatus, Snapshot,
+    Timestamp, outbox::Outbox, process::PREFIX, stats,
 };
 
 /// How often the task sees to it that it runs.
@@ -40,6 +40,7 @@ pub struct WatchOptions {
     buffer: Buffer,
     unread: usize,
     stall_after: Duration,
+    snapshot: Option<Snapshot>,
 }
 
 impl Default for WatchOptions {
@@ -51,6 +52,7 @@ impl Default for WatchOptions {
             buffer: Buffer::default(),
             unread: 1024,
             stall_after: Duration::from_secs(5),
+            snapshot: None,
         }
     }
 }
@@ -97,6 +99,14 @@ impl WatchOptions {
     #[must_use]
     pub fn with_stall_after(mut self, stall_after: Duration) -> Self {
         self.stall_after = stall_after.max(TICK * 2);
+        self
+    }
+
+    /// Goes on where another watch ended, as [`WatchTable::snapshot`] has it. What is in it is not told again. Default:
+    /// none, a start that knows nobody.
+    #[must_use]
+    pub fn with_snapshot(mut self, snapshot: Snapshot) -> Self {
+        self.snapshot = Some(snapshot);
         self
     }
 
@@ -179,10 +189,17 @@ impl Watch {
         let wanted = Subscription::new(pattern).with_buffer(options.buffer);
         let incoming = subscriber.subscribe(wanted).await?;
 
+        let (clock, monitor) = match &options.snapshot {
+            None => (Clock::start(), Monitor::new(options.monitor)),
+            Some(snapshot) => {
+                let clock = Clock::start_at(snapshot.earliest());
+                (clock, Monitor::restore(options.monitor, snapshot, &clock))
+            }
+        };
         let shared = Arc::new(Shared {
-            clock: Clock::start(),
+            clock,
             state: Mutex::new(Inner {
-                monitor: Monitor::new(options.monitor),
+                monitor,
                 outbox: Outbox::new(options.unread),
                 reader: None,
                 end: None,
@@ -191,7 +208,7 @@ impl Watch {
         });
         let table = WatchTable { shared };
         options.expected.iter().for_each(|process| table.declare(process));
-        let timer = sleep_until(table.clock().instant(Timestamp::START));
+        let timer = sleep_until(table.clock().instant(table.clock().now()));
         let task = runtime
             .spawn(feed(Fed(table.clone()), incoming, timer, options.stall_after))
             .abort_handle();
@@ -288,6 +305,12 @@ impl WatchTable {
     #[must_use = "nobody may be called so"]
     pub fn resume(&self, name: &str) -> bool {
         self.operate(|monitor, now, told| monitor.resume(name, now, told))
+    }
+
+    /// What is known of everyone, to start another watch with.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.lock().monitor.snapshot(&self.shared.clock)
     }
 
     /// Whether the link is down.

@@ -8,7 +8,10 @@ use std::{
 };
 
 use futures_util::{Stream, stream};
-use sinew_beat::{MonitorEvent, MonitorOptions, Process, State, Timestamp, Watch, WatchOptions};
+use sinew_beat::{
+    MonitorEvent, MonitorOptions, Process, ProcessStatus, Snapshot, State, Timestamp, Watch,
+    WatchOptions,
+};
 use sinew_core::{
     Address, Backend, Capabilities, Error, ErrorKind, Event, Incoming, Message, Names, Pattern,
     Registration, Result, Subscribe, Subscription, Wildcards,
@@ -188,6 +191,42 @@ async fn a_watch_that_stood_still_moves_every_deadline_and_says_so() -> Result<(
     let [up, MonitorEvent::Stalled { gap, .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!(up.transition().map(|it| it.to), Some(State::Up));
     assert!((seconds(60)..=seconds(61)).contains(gap), "{gap:?}");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_goes_on_where_another_one_ended_and_calls_nobody_down() -> Result<()> {
+    let (backend, script) = scripted();
+    let watch = Watch::start(&backend, WatchOptions::default()).await?;
+    let table = watch.table();
+    for (name, said) in [("a", "beat/5"), ("b", "stop"), ("c", "degraded/60")] {
+        say(&script, name, said);
+    }
+    pass(seconds(1)).await;
+    let (before, since) = (table.processes(), table.clock().wall(table.processes()[0].since));
+    let snapshot = Snapshot::decode(&table.snapshot().encode())?;
+    drop(watch);
+
+    // However long nobody watched: a has its fresh promise, and is judged by it.
+    pass(seconds(1000)).await;
+    let (backend, script) = scripted();
+    let options = WatchOptions::default().with_snapshot(snapshot);
+    let mut watch = Watch::start(&backend, options).await?;
+    let table = watch.table();
+    let states = |it: Vec<ProcessStatus>| it.iter().map(|it| it.state).collect::<Vec<_>>();
+    assert_eq!(states(table.processes()), states(before));
+    let back = table.clock().wall(table.processes()[0].since);
+    let apart = back.duration_since(since).unwrap_or_else(|err| err.duration());
+    assert!(apart < seconds(1), "{apart:?}");
+    pass(seconds(7)).await;
+    say(&script, "c", "degraded/60");
+    pass(seconds(60)).await;
+    let told: Vec<_> = told(&mut watch)
+        .await
+        .iter()
+        .filter_map(|it| it.transition().map(|it| (it.process.to_string(), it.to)))
+        .collect();
+    assert_eq!(told, [("a".to_owned(), State::Late), ("a".to_owned(), State::Down)]);
     Ok(())
 }
 

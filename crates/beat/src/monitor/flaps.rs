@@ -18,12 +18,16 @@ pub(super) struct Thresholds {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Findings {
     /// A bit for each two that followed each other and differed; the newest is the lowest.
-    changes: u32,
-    last: Option<State>,
+    pub(super) changes: u32,
+    pub(super) last: Option<State>,
     pub(super) is_flapping: bool,
 }
 
 impl Findings {
+    pub(super) fn restored(changes: u32, last: Option<State>, is_flapping: bool) -> Self {
+        Self { changes: changes & MASK, last, is_flapping }
+    }
+
     /// Notes one more; says whether it flaps, where that changed.
     pub(super) fn note(&mut self, found: State, thresholds: Thresholds) -> Option<bool> {
         // Its first beat finds it as well as its thousandth.

@@ -4,6 +4,7 @@ mod event;
 mod flaps;
 mod options;
 mod patience;
+mod restart;
 mod roster;
 
 use std::time::Duration;

@@ -1,0 +1,70 @@
+//! A monitor that ends, and another one that goes on.
+use super::{Monitor, MonitorOptions, flaps::Findings, roster::Entry};
+use crate::{Clock, Snapshot, State, Timestamp, snapshot::Saved};
+
+impl Monitor {
+    /// What it knows of everyone.
+    pub(crate) fn snapshot(&self, clock: &Clock) -> Snapshot {
+        let saved = |entry: &Entry| Saved {
+            process: entry.process.clone(),
+            state: entry.state,
+            said: entry.said,
+            since: clock.wall(entry.since),
+            last_seen: entry.last_seen.map(|at| clock.wall(at)),
+            promise: entry.promise,
+            recovered: entry.recovered,
+            is_declared: entry.is_declared,
+            is_flapping: entry.findings.is_flapping,
+            found: entry.findings.last,
+            changes: entry.findings.changes,
+        };
+        Snapshot {
+            taken: clock.wall(clock.now()),
+            processes: self.roster.iter().map(saved).collect(),
+        }
+    }
+
+    /// A monitor that knows what another one knew: whoever was alive, late or expected has one fresh promise from now on,
+    /// so that nobody is called down for what nobody heard. What does not fit into
+    /// [`MonitorOptions::with_max_processes`] is refused and counted.
+    pub(crate) fn restore(options: MonitorOptions, snapshot: &Snapshot, clock: &Clock) -> Self {
+        let mut monitor = Self::new(options);
+        monitor.now = clock.now();
+        // A wall clock that was set back would have it happen later than now.
+        let stamp = |wall| Timestamp::min(clock.stamp(wall), monitor.now);
+        let mut entries: Vec<_> = snapshot
+            .processes
+            .iter()
+            .map(|saved| {
+                let rule = monitor.options.rules.find(saved.process.as_str());
+                let is_expected = saved.said == State::Expected;
+                let learning = monitor.options.rules.get(rule).learning;
+                Entry {
+                    process: saved.process.clone(),
+                    state: saved.state,
+                    said: saved.said,
+                    since: stamp(saved.since),
+                    last_seen: saved.last_seen.map(stamp),
+                    basis: monitor.now,
+                    promise: if is_expected { learning } else { saved.promise },
+                    recovered: saved.recovered,
+                    findings: Findings::restored(saved.changes, saved.found, saved.is_flapping),
+                    rule,
+                    is_declared: saved.is_declared,
+                }
+            })
+            .collect();
+        let refused = entries.len().saturating_sub(monitor.options.max_processes);
+        entries.truncate(monitor.options.max_processes);
+        monitor.counts.refused += refused as u64;
+        for entry in entries {
+            // A snapshot that names one twice is of nobody's making; the first one counts.
+            if monitor.roster.id(entry.process.as_str()).is_none()
+                && let Some(id) = monitor.roster.insert(entry)
+            {
+                monitor.arm(id);
+            }
+        }
+        monitor
+    }
+}

@@ -1,0 +1,105 @@
+//! What was saved comes back; what was not is refused.
+use std::{
+    fs,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use proptest::prelude::*;
+use sinew_core::ErrorKind;
+
+use super::{Saved, Snapshot};
+use crate::{Process, State};
+
+fn moment() -> impl Strategy<Value = SystemTime> {
+    (0..u64::MAX / 2_000).prop_map(|micros| UNIX_EPOCH + Duration::from_micros(micros))
+}
+
+fn saved() -> impl Strategy<Value = Saved> {
+    let state = || proptest::sample::select(State::ALL);
+    let name = "[^\\p{Cc}]{1,40}".prop_map(|name| Process::parse(&name).unwrap());
+    let times = (moment(), proptest::option::of(moment()), any::<u64>());
+    let rest = (any::<u32>(), any::<bool>(), any::<bool>(), any::<u32>());
+    let states = (state(), state(), proptest::option::of(state()));
+    (name, states, times, rest).prop_map(|(process, states, times, rest)| Saved {
+        process,
+        state: states.0,
+        said: states.1,
+        found: states.2,
+        since: times.0,
+        last_seen: times.1,
+        promise: Duration::from_nanos(times.2),
+        recovered: rest.0,
+        is_declared: rest.1,
+        is_flapping: rest.2,
+        changes: rest.3,
+    })
+}
+
+fn snapshot() -> impl Strategy<Value = Snapshot> {
+    (moment(), proptest::collection::vec(saved(), 0..8))
+        .prop_map(|(taken, processes)| Snapshot { taken, processes })
+}
+
+proptest! {
+    #[test]
+    fn what_was_saved_comes_back(snapshot in snapshot()) {
+        prop_assert_eq!(Snapshot::decode(&snapshot.encode()).unwrap(), snapshot);
+    }
+
+    #[test]
+    fn a_torn_one_is_refused(snapshot in snapshot(), kept in any::<prop::sample::Index>()) {
+        let bytes = snapshot.encode();
+        let err = Snapshot::decode(&bytes[..kept.index(bytes.len())]).unwrap_err();
+        prop_assert_eq!(err.kind(), ErrorKind::InvalidPayload);
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found(snapshot in snapshot(), place in any::<prop::sample::Index>(), bit in 0..8_u8) {
+        let mut bytes = snapshot.encode();
+        let place = place.index(bytes.len());
+        bytes[place] ^= 1 << bit;
+        prop_assert!(Snapshot::decode(&bytes).is_err());
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(Snapshot::decode(&bytes).is_err());
+        // Nor do those that pass the checksum.
+        let mut forged = [b"SINEWBTS\x01\0\0\0".as_slice(), &bytes].concat();
+        forged.extend(crc32fast::hash(&forged).to_le_bytes());
+        let _ = Snapshot::decode(&forged);
+    }
+}
+
+#[test]
+fn one_of_a_later_version_is_unsupported() {
+    let mut bytes = Snapshot { taken: UNIX_EPOCH, processes: Vec::new() }.encode();
+    bytes[8] = 2;
+    assert_eq!(Snapshot::decode(&bytes).unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn a_state_is_saved_as_its_place_which_therefore_stays() {
+    let states: Vec<_> = State::ALL.iter().map(|state| state.as_str()).collect();
+    let wanted = ["expected", "starting", "up", "degraded", "late", "down", "stopped", "paused"];
+    assert_eq!(states, wanted);
+}
+
+#[test]
+fn a_file_is_replaced_whole_and_what_is_no_snapshot_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("monitor");
+    assert_eq!(Snapshot::load(&path).unwrap_err().kind(), ErrorKind::NotFound);
+    let empty = Snapshot { taken: UNIX_EPOCH, processes: Vec::new() };
+    let later = Snapshot { taken: UNIX_EPOCH + Duration::from_secs(1), ..empty.clone() };
+    for snapshot in [empty, later] {
+        snapshot.save(&path).unwrap();
+        assert_eq!(Snapshot::load(&path).unwrap(), snapshot);
+    }
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+    fs::write(&path, "something else").unwrap();
+    let err = Snapshot::load(&path).unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::InvalidPayload);
+    assert!(err.to_string().contains("monitor"), "{err}");
+    assert!(Snapshot::load(folder.path()).is_err());
+}
