@@ -45,7 +45,7 @@ impl Waiting {
         Ok(Self { replies, question, answerer: answerer.clone() })
     }
 
-    async fn is_answered(mut self) -> Outcome {
+    async fn gets_its_reply(mut self) -> Outcome {
         self.answerer.send(self.question.reply("yes").ok_or("nobody asked")?).await?;
         let reply = event(&mut self.replies, "the reply").await?.item().ok_or("no reply")?;
         check(reply.payload == "yes", format!("{reply:?}"))
@@ -91,7 +91,7 @@ pub(crate) async fn exchange_deleted(shared: Shared) -> Outcome {
     let err = fate(&asker, question()?).await?;
     check(err.kind() == ErrorKind::NotFound, format!("{err:?} says what is missing"))?;
     beside.fell("NOT_FOUND").await?;
-    elsewhere.is_answered().await?;
+    elsewhere.gets_its_reply().await?;
     refused(asker.request(question()?).await, ErrorKind::NotFound, Sent::No)?;
     Ok(())
 }
@@ -108,7 +108,7 @@ pub(crate) async fn exchange_denied(shared: Shared) -> Outcome {
         let err = fate(&asker, question).await?;
         check(err.kind() == ErrorKind::Denied, format!("{err:?} says what is not allowed"))?;
     }
-    elsewhere.is_answered().await
+    elsewhere.gets_its_reply().await
 }
 
 /// A broker of its own, which takes little.
@@ -124,8 +124,8 @@ pub(crate) async fn too_large() -> Outcome {
     let err = fate(&asker, large).await?;
     check(err.kind() == ErrorKind::TooLarge, format!("{err:?} says that it is too large"))?;
     beside.fell("larger than").await?;
-    elsewhere.is_answered().await?;
-    Waiting::ask(&asker, &answerer, "too-large", Some(&scope)).await?.is_answered().await
+    elsewhere.gets_its_reply().await?;
+    Waiting::ask(&asker, &answerer, "too-large", Some(&scope)).await?.gets_its_reply().await
 }
 
 /// More exchanges than are asked at once: those that nobody waits for make room, the other one stays.
@@ -153,7 +153,7 @@ pub(crate) async fn many_exchanges(shared: Shared) -> Outcome {
         }
     })
     .await??;
-    first.is_answered().await
+    first.gets_its_reply().await
 }
 
 /// A user who may do anything but write to what does not match `write`.
