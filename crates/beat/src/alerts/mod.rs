@@ -5,6 +5,7 @@ mod counts;
 mod incident;
 mod inhibit;
 mod mute;
+mod operate;
 mod options;
 
 use std::{
@@ -12,7 +13,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use sinew_core::{Address, Error, ErrorKind, Result};
+use sinew_core::Address;
 
 pub use self::{
     alert::{Alert, AlertKey, AlertKind, Condition, Notification},
@@ -26,7 +27,7 @@ use self::{
     inhibit::Inhibitions,
     mute::Mutes,
 };
-use crate::{MonitorEvent, Process, State, Timestamp, Transition};
+use crate::{MonitorEvent, Process, ProcessStatus, State, Timestamp, Transition};
 
 /// Turns what a monitor tells into what people want to be told.
 ///
@@ -168,71 +169,29 @@ impl Alerts {
         ends.into_iter().chain([self.groups.next(), again]).flatten().min()
     }
 
-    /// Adds a silence or a maintenance window. It ends by itself, or by [`Alerts::unmute`].
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::InvalidOptions`] when it is over already, [`ErrorKind::Overloaded`] when there are as many as
-    /// [`AlertOptions::with_max_mutes`] allows.
-    pub fn mute(
-        &mut self,
-        mute: Mute,
-        now: Timestamp,
-        out: &mut impl Extend<Notification>,
-    ) -> Result<MuteId> {
-        self.advance(now, out);
-        if mute.next_end(self.wall_now()).is_none() {
-            return Err(
-                Error::new(ErrorKind::InvalidOptions, "mute").with_detail("it is over already")
-            );
+    /// Takes a process in trouble as told: one that a [`Monitor`](crate::Monitor) knew from before its restart, and that
+    /// an earlier machine told of. Its end is told, and that it goes on; so is what gets worse. No effect on a process
+    /// whose state is not told, or that there is an incident of already.
+    pub fn assume_told(&mut self, status: &ProcessStatus, now: Timestamp) {
+        self.now = self.now.max(now);
+        let id = Id::State(status.process.clone());
+        let Some(condition) = self.options.condition(status.state) else { return };
+        if self.incidents.contains_key(&id) {
+            return;
         }
-        if self.mutes.iter().len() >= self.options.max_mutes {
-            return Err(Error::new(ErrorKind::Overloaded, "mute")
-                .with_detail("there are as many silences and windows as are allowed"));
+        let state = Some(status.state);
+        let seen = Seen { state, ..Seen::plain(Some(condition), status.since) };
+        self.open_incident(&id, condition, seen);
+        let Some(incident) = self.incidents.get_mut(&id) else { return };
+        incident.told = Some(condition);
+        if status.state == State::Down {
+            self.inhibitions.start(&status.process, &incident.address);
         }
-        let id = self.mutes.add(mute);
-        self.look_at_mutes();
-        Ok(id)
-    }
-
-    /// Ends a silence or a maintenance window, and tells what it alone held back. `false` if there is none of that id.
-    pub fn unmute(
-        &mut self,
-        id: MuteId,
-        now: Timestamp,
-        out: &mut impl Extend<Notification>,
-    ) -> bool {
-        self.advance(now, out);
-        let mut batch = Vec::new();
-        let found = self.mutes.remove(id);
-        if found {
-            self.look_at_mutes();
-            self.release(&mut batch);
+        if let Some(interval) = self.options.renotify {
+            let at = self.now.after(interval);
+            incident.renotify_at = Some(at);
+            self.renotify.insert((at, id));
         }
-        self.send(batch, out);
-        found
-    }
-
-    /// The silences and maintenance windows that are not over, in force or not, in the order in which they were made.
-    #[must_use = "iterators are lazy"]
-    pub fn mutes(&self) -> impl ExactSizeIterator<Item = (MuteId, &Mute)> {
-        self.mutes.iter()
-    }
-
-    /// Learns that the wall's clock was set: `wall` is what it would have said at [`Timestamp::START`]. Keys of
-    /// incidents that are open stay what they are.
-    pub fn set_wall(
-        &mut self,
-        wall: SystemTime,
-        now: Timestamp,
-        out: &mut impl Extend<Notification>,
-    ) {
-        self.advance(now, out);
-        self.wall = wall;
-        let mut batch = Vec::new();
-        self.look_at_mutes();
-        self.release(&mut batch);
-        self.send(batch, out);
     }
 
     /// What holds back what is to be told of `process` now, if anything does.

@@ -110,10 +110,10 @@ impl AlertOptions {
     }
 
     /// The name of this monitor, in the keys of what it tells of itself, and for mutes to match. Monitors of one fleet
-    /// have a name each. Default: `monitor`.
+    /// have a name each. Control characters are left out. Default: `monitor`.
     #[must_use]
     pub fn with_monitor(mut self, name: &str) -> Self {
-        self.monitor = name.into();
+        self.monitor = name.chars().filter(|it| !it.is_control()).collect::<String>().into();
         self
     }
 

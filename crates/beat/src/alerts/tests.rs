@@ -1,9 +1,9 @@
 use std::time::UNIX_EPOCH;
 
-use sinew_core::Pattern;
+use sinew_core::{ErrorKind, Pattern};
 
 use super::*;
-use crate::Reason;
+use crate::{Beat, Monitor, MonitorOptions, Reason};
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_start(Duration::from_secs(seconds))
@@ -203,6 +203,16 @@ fn what_comes_back_and_goes_again_within_the_delay_is_a_new_incident() {
     let mut scene = Scene::new(AlertOptions::default().with_delay(seconds(300)));
     scene.see([down("a", 0), up("a", 10), down("a", 130)]).run(300);
     assert_eq!(scene.lines(), ["firing a/down/6120"]);
+}
+
+#[test]
+fn what_waits_for_its_group_waits_on_when_a_silence_ends() {
+    let mut scene = Scene::new(AlertOptions::default().with_delay(seconds(10)));
+    scene.mute(Mute::silence(pattern("a"), wall(100)), 0);
+    scene.see([down("a", 0), up("a", 95), down("a", 96)]).run(104);
+    assert_eq!(scene.lines(), NONE);
+    scene.run(105);
+    assert_eq!(scene.lines(), ["firing a/down/6060"]);
 }
 
 #[test]
@@ -442,4 +452,25 @@ fn what_is_no_trouble_is_not_told() {
     ]);
     assert_eq!(scene.lines(), NONE);
     assert_eq!(*scene.alerts.counts(), AlertCounts::default());
+}
+
+#[test]
+fn what_was_told_before_a_restart_is_not_told_again_and_its_end_is() {
+    let mut monitor = Monitor::new(MonitorOptions::default());
+    let mut told = Vec::new();
+    for name in ["h", "i"] {
+        monitor.declare(&process(name), at(0), &mut told);
+    }
+    monitor.beat(&process("i"), Beat::Stop, at(1), &mut told);
+    monitor.advance(at(100), &mut told);
+    let mut scene = Scene::new(hosts().with_renotify(seconds(3600)));
+    for status in monitor.processes() {
+        scene.alerts.assume_told(&status, at(100));
+        scene.alerts.assume_told(&status, at(100));
+    }
+    assert_eq!(scene.alerts.open(), 1);
+    scene.see([down("h.a", 110)]).run(3700);
+    assert_eq!(scene.lines(), ["renotify h/down/6060"]);
+    scene.see([up("h", 3701)]);
+    assert_eq!(scene.lines(), ["resolved h/down/6060"]);
 }
