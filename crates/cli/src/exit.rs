@@ -29,6 +29,8 @@ pub(crate) enum Status {
     Interrupted,
     /// What `beat check` says, in the way of Nagios plugins.
     Health(Health),
+    /// What the command ended with that `beat run` ran.
+    Command(u8),
 }
 
 /// The four answers of a Nagios plugin.
@@ -54,6 +56,7 @@ impl Status {
             Self::Disk => 74,
             Self::TryAgain => 75,
             Self::Interrupted => 130,
+            Self::Command(status) => status,
         }
     }
 

@@ -9,6 +9,7 @@ use std::{
 use clap::Args;
 use tokio::{
     sync::watch,
+    task::AbortHandle,
     time::{Instant, sleep_until},
 };
 
@@ -65,16 +66,17 @@ pub(crate) enum Stop {
 
 /// Tells of the first Ctrl-C or SIGTERM. The second one ends the process at once.
 #[derive(Clone, Debug)]
-pub(crate) struct Interrupt(watch::Receiver<bool>);
+pub(crate) struct Interrupt {
+    told: watch::Receiver<bool>,
+    listener: AbortHandle,
+}
 
 impl Interrupt {
     /// Takes both signals over.
     pub(crate) fn install() -> Result<Self, Failure> {
-        let mut signals = Signals::new().map_err(|err| {
-            Failure::new(Status::Fault, "cannot listen to signals").with_source(err)
-        })?;
+        let mut signals = Signals::listen()?;
         let (tell, told) = watch::channel(false);
-        tokio::spawn(async move {
+        let listener = tokio::spawn(async move {
             signals.next().await;
             tell.send_replace(true);
             signals.next().await;
@@ -82,19 +84,30 @@ impl Interrupt {
             end_running();
             process::exit(Status::Interrupted.code().into());
         });
-        Ok(Self(told))
+        Ok(Self { told, listener: listener.abort_handle() })
+    }
+
+    /// Leaves the signals to a command that has its own use for them; nobody else is told from here on.
+    pub(crate) fn take_over(&self) -> Result<Signals, Failure> {
+        // Before the other ear is shut, so that none is missed.
+        let signals = Signals::listen()?;
+        self.listener.abort();
+        if self.is_set() {
+            return Err(Failure::new(Status::Interrupted, "interrupted"));
+        }
+        Ok(signals)
     }
 
     /// Ends with the first signal.
     pub(crate) async fn wait(&self) {
-        if self.0.clone().wait_for(|interrupted| *interrupted).await.is_err() {
+        if self.told.clone().wait_for(|interrupted| *interrupted).await.is_err() {
             // The task that tells lives as long as the runtime.
             std::future::pending::<()>().await;
         }
     }
 
     pub(crate) fn is_set(&self) -> bool {
-        *self.0.borrow()
+        *self.told.borrow()
     }
 
     /// Ends with the first signal, or at `deadline`.
@@ -125,42 +138,60 @@ impl Interrupt {
     }
 }
 
+/// One of the two signals that ask for an end.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Signal {
+    /// Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+/// An ear for both.
 #[cfg(unix)]
-struct Signals {
+#[derive(Debug)]
+pub(crate) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
 impl Signals {
+    pub(crate) fn listen() -> Result<Self, Failure> {
+        Self::new()
+            .map_err(|err| Failure::new(Status::Fault, "cannot listen to signals").with_source(err))
+    }
+
     fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let interrupt = signal(SignalKind::interrupt())?;
         Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
     }
 
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => Signal::Interrupt,
+            _ = self.terminate.recv() => Signal::Terminate,
         }
     }
 }
 
 #[cfg(not(unix))]
-struct Signals;
+#[derive(Debug)]
+pub(crate) struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
     #[expect(clippy::unnecessary_wraps, reason = "its twin can fail")]
-    fn new() -> io::Result<Self> {
+    pub(crate) fn listen() -> Result<Self, Failure> {
         Ok(Self)
     }
 
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) -> Signal {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+        Signal::Interrupt
     }
 }
 

@@ -1,4 +1,4 @@
-//! Runs a command for one delivery.
+//! Runs commands: one for each delivery, and those of `beat run`.
 use std::{
     io,
     process::{ExitStatus, Stdio},
@@ -12,7 +12,10 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::exit::{Failure, Status};
+use crate::{
+    exit::{Failure, Status},
+    interrupt::Signal,
+};
 
 /// What became of the command.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -31,9 +34,7 @@ pub(crate) enum Ran {
 /// ends it.
 pub(crate) async fn run(command: &str, delivery: &Delivery) -> Result<Ran, Failure> {
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(command).stdin(Stdio::piped()).kill_on_drop(true);
-    #[cfg(unix)]
-    shell.process_group(0);
+    shell.arg("-c").arg(command).stdin(Stdio::piped());
     shell.env("SINEW_SUBJECT", delivery.message.address.to_string());
     match delivery.attempt {
         Attempt::Number(number) => shell.env("SINEW_ATTEMPT", number.to_string()),
@@ -43,10 +44,9 @@ pub(crate) async fn run(command: &str, delivery: &Delivery) -> Result<Ran, Failu
         Some(position) => shell.env("SINEW_POSITION", position.to_string()),
         None => shell.env_remove("SINEW_POSITION"),
     };
-    let child = shell
-        .spawn()
+    let mut group = Group::spawn(&mut shell)
         .map_err(|err| Failure::new(Status::Fault, "cannot run sh").with_source(err))?;
-    let mut group = Group::of(child);
+    RUNNING.store(group.id, Ordering::Relaxed);
     let payload = delivery.message.payload.clone();
     let ran = tokio::select! {
         biased;
@@ -54,6 +54,13 @@ pub(crate) async fn run(command: &str, delivery: &Delivery) -> Result<Ran, Failu
         () = delivery.revoked() => return Ok(Ran::Revoked),
     };
     ran.map_err(|err| Failure::new(Status::Fault, "cannot run the command").with_source(err))
+}
+
+/// Runs `command` by `sh -c`, without input and output; whether it ended with status 0. Dropping the future ends it.
+pub(crate) async fn succeeds(command: &str) -> io::Result<bool> {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(Group::spawn(&mut shell)?.child.wait().await?.success())
 }
 
 async fn feed(child: &mut Child, payload: Bytes) -> io::Result<Ran> {
@@ -83,31 +90,48 @@ fn describe(status: ExitStatus) -> String {
 
 /// The command and what it started. Dropped before the command has ended, it ends them all; so does an end in a
 /// hurry.
-struct Group {
-    child: Child,
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) child: Child,
+    /// Its id, which is that of the command.
+    id: i32,
 }
 
 impl Group {
-    fn of(child: Child) -> Self {
-        let this = Self { child };
-        RUNNING.store(this.id(), Ordering::Relaxed);
-        this
+    /// Starts the command as a process group of its own.
+    pub(crate) fn spawn(command: &mut Command) -> io::Result<Self> {
+        command.kill_on_drop(true);
+        #[cfg(unix)]
+        command.process_group(0);
+        let child = command.spawn()?;
+        let id = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);
+        Ok(Self { child, id })
     }
 
-    /// The process group's id, which is the shell's own; 0 once that has ended.
-    fn id(&self) -> i32 {
-        self.child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0)
+    /// Sends the signal on, as a terminal does to all that run in it.
+    pub(crate) fn pass_on(&self, signal: Signal) {
+        send(self.living(), signal);
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(&self) {
+        end(self.living());
+    }
+
+    /// Its id; 0 once the command has ended, when the id may be another's.
+    fn living(&self) -> i32 {
+        if self.child.id().is_some() { self.id } else { 0 }
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        RUNNING.store(0, Ordering::Relaxed);
-        end(self.id());
+        let _ = RUNNING.compare_exchange(self.id, 0, Ordering::Relaxed, Ordering::Relaxed);
+        end(self.living());
     }
 }
 
-/// The process group that runs; there is one at a time, or none, which is 0.
+/// The process group that runs for a delivery; there is one at a time, or none, which is 0.
 static RUNNING: AtomicI32 = AtomicI32::new(0);
 
 /// Ends the command that runs, if one does.
@@ -124,5 +148,20 @@ fn end(group: i32) {
     }
 }
 
+#[cfg(unix)]
+fn send(group: i32, signal: Signal) {
+    use rustix::process::{self, Pid, kill_process_group};
+    let signal = match signal {
+        Signal::Interrupt => process::Signal::INT,
+        Signal::Terminate => process::Signal::TERM,
+    };
+    if let Some(group) = Pid::from_raw(group) {
+        let _ = kill_process_group(group, signal);
+    }
+}
+
 #[cfg(not(unix))]
 fn end(_: i32) {}
+
+#[cfg(not(unix))]
+fn send(_: i32, _: Signal) {}

@@ -8,6 +8,7 @@ mod beats;
 mod faults;
 mod messages;
 mod queues;
+mod runs;
 mod security;
 
 #[path = "../common/broker.rs"]
@@ -23,9 +24,15 @@ use common::Result;
 type Body = fn(&Runtime) -> Result<()>;
 
 fn main() {
-    let trials: Vec<(&str, Body)> =
-        [messages::TRIALS, queues::TRIALS, beats::TRIALS, faults::TRIALS, security::TRIALS]
-            .concat();
+    let trials: Vec<(&str, Body)> = [
+        messages::TRIALS,
+        queues::TRIALS,
+        beats::TRIALS,
+        runs::TRIALS,
+        faults::TRIALS,
+        security::TRIALS,
+    ]
+    .concat();
     let trials = trials.into_iter().map(|(name, body)| broker::trial(name, body)).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit()
 }

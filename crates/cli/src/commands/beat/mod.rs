@@ -2,6 +2,7 @@
 mod check;
 mod look;
 mod report;
+mod run;
 mod send;
 mod table;
 mod watch;
@@ -28,6 +29,7 @@ pub(crate) const EXAMPLES: &[Example] = &[
 #[command(after_help = section(EXAMPLES))]
 pub(crate) enum BeatCommand {
     Send(send::Send),
+    Run(run::Run),
     Watch(watch::Watch),
     Check(check::Check),
 }
@@ -36,6 +38,8 @@ impl BeatCommand {
     pub(crate) fn is_json(&self) -> bool {
         match self {
             Self::Send(it) => it.format.json,
+            // Its output is that of the command that it runs.
+            Self::Run(_) => false,
             Self::Watch(it) => it.format.json,
             Self::Check(it) => it.format.json,
         }
@@ -44,6 +48,7 @@ impl BeatCommand {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         match self {
             Self::Send(it) => it.run(session).await,
+            Self::Run(it) => it.run(session).await,
             Self::Watch(it) => it.run(session).await,
             Self::Check(it) => it.run(session).await,
         }
@@ -51,5 +56,5 @@ impl BeatCommand {
 }
 
 #[cfg(test)]
-pub(crate) const ALL_EXAMPLES: [&[Example]; 4] =
-    [EXAMPLES, send::EXAMPLES, watch::EXAMPLES, check::EXAMPLES];
+pub(crate) const ALL_EXAMPLES: [&[Example]; 5] =
+    [EXAMPLES, send::EXAMPLES, run::EXAMPLES, watch::EXAMPLES, check::EXAMPLES];

@@ -37,7 +37,7 @@ pub(crate) struct Send {
     /// Its name: dot-separated words
     #[arg(value_name = "PROCESS")]
     process: Process,
-    /// How often to beat; at least 1s
+    /// How often to beat
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_positive)]
     every: Duration,
     /// What the start promises: a beat within this time
@@ -70,11 +70,6 @@ struct SentLine<'a> {
 impl Send {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let period = self.period.unwrap_or(self.every);
-        if self.every < MIN_INTERVAL {
-            return Err(Failure::usage(
-                "--every: a heart beats at most once a second; write 1s or more",
-            ));
-        }
         if period < self.every {
             return Err(Failure::usage(
                 "--period: a promise shorter than --every is broken each time",
@@ -82,7 +77,10 @@ impl Send {
         }
         self.process.subject()?;
         let backend = session.connect(self.connection, self.ending.within).await?;
-        let options = HeartOptions::default().with_warmup(self.warmup).with_period(period);
+        let options = HeartOptions::default()
+            .with_warmup(self.warmup)
+            .with_period(period)
+            .with_min_interval(MIN_INTERVAL.min(self.every));
         let heart = options.build(backend.publisher()?, self.process.as_str())?;
         let beat = if self.degraded { Beat::Degraded { period } } else { Beat::Beat { period } };
         let deadline = self.ending.deadline();
