@@ -6,6 +6,7 @@ mod deadline;
 mod heart;
 mod monitor;
 mod outbox;
+mod outputs;
 mod process;
 mod progress;
 mod pulse;
@@ -27,6 +28,7 @@ pub use monitor::{
     Monitor, MonitorCounts, MonitorEvent, MonitorOptions, Patience, ProcessStatus, Reason, State,
     Transition,
 };
+pub use outputs::{CommandCounts, CommandOptions, CommandOutput, Republish};
 pub use process::Process;
 pub use progress::{Health, Progress};
 pub use pulse::{MIN_INTERVAL, OnChange, Pulse};

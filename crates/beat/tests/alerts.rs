@@ -295,7 +295,7 @@ fn run(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
     fn alerts_agree_with_a_naive_teller(events in events(), late in any::<bool>()) {

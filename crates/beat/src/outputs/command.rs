@@ -1,0 +1,247 @@
+//! A program that is run for each notification.
+use std::{
+    ffi::OsString,
+    fmt::Write as _,
+    future::pending,
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use sinew_core::{Error, ErrorKind, Result};
+use tokio::{
+    io::AsyncWriteExt as _,
+    process::Command,
+    select,
+    sync::mpsc::{self, error::TrySendError},
+    task::JoinHandle,
+    time::timeout,
+};
+
+use super::unix;
+use crate::{Alert, AlertKind, Clock, Notification};
+
+/// Which program is run, and for how long it may.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CommandOptions {
+    program: OsString,
+    args: Vec<OsString>,
+    timeout: Duration,
+    queue: usize,
+}
+
+impl CommandOptions {
+    /// Runs `program`, a path or a name that is looked up in `PATH`. There is no shell in between.
+    #[must_use]
+    pub fn new(program: impl Into<OsString>) -> Self {
+        let timeout = Duration::from_secs(30);
+        Self { program: program.into(), args: Vec::new(), timeout, queue: 100 }
+    }
+
+    /// Its arguments, each as it is. Default: none.
+    #[must_use]
+    pub fn with_args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.args = args.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// How long a run may take until it is killed. Default: 30 s.
+    #[must_use]
+    pub const fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How many notifications wait for the one whose program runs, at least 1; further ones are refused. Default: 100.
+    #[must_use]
+    pub fn with_queue(mut self, queue: usize) -> Self {
+        self.queue = queue.max(1);
+        self
+    }
+}
+
+/// What became of the notifications that were handed to a [`CommandOutput`].
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct CommandCounts {
+    /// Runs that ended with exit status 0.
+    pub succeeded: u64,
+    /// Runs that ended otherwise, and programs that could not be started.
+    pub failed: u64,
+    /// Runs that were killed, as they took too long.
+    pub timed_out: u64,
+    /// Notifications that were refused, as too many waited.
+    pub refused: u64,
+}
+
+/// Runs a program for each notification, one after the other.
+///
+/// The program gets, on its standard input, a line for each alert: its fields are separated by tabs, times are seconds
+/// since 1970 UTC, and what there is none of is `-`.
+///
+/// ```text
+/// firing  billing/down/1767225600  billing  down  down  1767225612.250  1767225612.250  billing is down: silent
+/// ```
+///
+/// They are the kind, the key, the process, the condition, the state of now, since when the incident lasts, when what
+/// is told came to be, and a text. The environment says the same of the first alert (`BEAT_KIND`, `BEAT_KEY`,
+/// `BEAT_PROCESS`, `BEAT_CONDITION`, `BEAT_STATE`, `BEAT_SINCE`, `BEAT_AT`, `BEAT_TEXT`), how many alerts there are on
+/// the input (`BEAT_ALERTS`), how many more there were (`BEAT_MORE`), and which group it is (`BEAT_GROUP`, empty for
+/// none). Names come off the wire: a script does well to quote them. What the program prints is dropped, what it says
+/// on standard error is the monitor's.
+///
+/// A failed run is counted and not repeated. Dropping it kills the program that runs; those that it started itself are
+/// its own.
+#[derive(Debug)]
+pub struct CommandOutput {
+    queue: Option<mpsc::Sender<Notification>>,
+    counts: Arc<Mutex<CommandCounts>>,
+    task: JoinHandle<()>,
+}
+
+impl CommandOutput {
+    /// Starts the task that runs the program; `clock` is that of the [`Watch`](crate::Watch) whose events the alerts
+    /// are made of. Like [`tokio::spawn`] it panics outside of a tokio runtime.
+    #[must_use]
+    pub fn start(options: CommandOptions, clock: Clock) -> Self {
+        let (queue, mut waiting) = mpsc::channel(options.queue);
+        let counts = Arc::new(Mutex::new(CommandCounts::default()));
+        let counted = Arc::clone(&counts);
+        let task = tokio::spawn(async move {
+            while let Some(notification) = waiting.recv().await {
+                let end = run(&options, &clock, &notification).await;
+                let mut counts = counted.lock().unwrap_or_else(PoisonError::into_inner);
+                match end {
+                    End::Succeeded => counts.succeeded += 1,
+                    End::Failed => counts.failed += 1,
+                    End::TimedOut => counts.timed_out += 1,
+                }
+            }
+        });
+        Self { queue: Some(queue), counts, task }
+    }
+
+    /// Hands in a notification, and waits for nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Overloaded`] when as many wait as [`CommandOptions::with_queue`] allows, [`ErrorKind::Closed`] when
+    /// the task has ended, with its runtime say. The notification is lost then, and counted.
+    pub fn send(&self, notification: Notification) -> Result<()> {
+        let sent = match &self.queue {
+            Some(queue) => queue.try_send(notification),
+            None => Err(TrySendError::Closed(notification)),
+        };
+        let (kind, detail) = match sent {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(_)) => (ErrorKind::Overloaded, "too many notifications wait"),
+            Err(TrySendError::Closed(_)) => (ErrorKind::Closed, "the task has ended"),
+        };
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).refused += 1;
+        Err(Error::new(kind, "alert command").with_detail(detail))
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub fn counts(&self) -> CommandCounts {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets what waits be run, for no longer than `limit`; what runs then is killed. Gives what it has counted.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the call kills the program that runs, and loses what waits.
+    pub async fn finish(mut self, limit: Duration) -> CommandCounts {
+        self.queue = None;
+        // Either it ended, or it is aborted when `self` is dropped.
+        let _ended = timeout(limit, &mut self.task).await;
+        self.counts()
+    }
+}
+
+impl Drop for CommandOutput {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+enum End {
+    Succeeded,
+    Failed,
+    TimedOut,
+}
+
+async fn run(options: &CommandOptions, clock: &Clock, notification: &Notification) -> End {
+    let mut command = Command::new(&options.program);
+    command.args(&options.args).envs(facts(clock, notification));
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
+    let Ok(mut child) = command.spawn() else { return End::Failed };
+    let stdin = child.stdin.take();
+    let lines = lines(clock, notification);
+    let write = async {
+        if let Some(mut stdin) = stdin {
+            // A program that does not care to read is as good.
+            let _written = stdin.write_all(lines.as_bytes()).await;
+        }
+        pending::<()>().await;
+    };
+    let wait = async {
+        select! {
+            status = child.wait() => status,
+            () = write => Err(std::io::ErrorKind::Other.into()),
+        }
+    };
+    match timeout(options.timeout, wait).await {
+        Ok(Ok(status)) if status.success() => End::Succeeded,
+        Ok(_) => End::Failed,
+        Err(_) => {
+            // Bounded, as even a killed program does not end while its disk hangs. Then the runtime reaps it later.
+            let _killed = timeout(Duration::from_secs(5), child.kill()).await;
+            End::TimedOut
+        }
+    }
+}
+
+fn lines(clock: &Clock, notification: &Notification) -> String {
+    let mut lines = String::new();
+    for alert in &notification.alerts {
+        let fields = Fields::of(clock, alert);
+        let or = |text: String| if text.is_empty() { "-".to_owned() } else { text };
+        let line = fields.0.map(|(_, text)| or(text)).join("\t");
+        // Writing to a text cannot fail.
+        let _written = writeln!(lines, "{line}");
+    }
+    lines
+}
+
+fn facts(clock: &Clock, notification: &Notification) -> Vec<(&'static str, String)> {
+    let mut facts = vec![
+        ("BEAT_ALERTS", notification.alerts.len().to_string()),
+        ("BEAT_MORE", notification.more.to_string()),
+        ("BEAT_GROUP", notification.group.as_deref().unwrap_or_default().to_owned()),
+    ];
+    let first = notification.alerts.first();
+    facts.extend(first.into_iter().flat_map(|alert| Fields::of(clock, alert).0));
+    facts
+}
+
+/// What is said of an alert, and under which names. What there is none of is empty.
+struct Fields([(&'static str, String); 8]);
+
+impl Fields {
+    fn of(clock: &Clock, alert: &Alert) -> Self {
+        let process = alert.process.as_ref().map(ToString::to_string);
+        Self([
+            ("BEAT_KIND", AlertKind::as_str(alert.kind).to_owned()),
+            ("BEAT_KEY", alert.key.to_string()),
+            ("BEAT_PROCESS", process.unwrap_or_default()),
+            ("BEAT_CONDITION", alert.condition.to_string()),
+            ("BEAT_STATE", alert.state.map(|it| it.to_string()).unwrap_or_default()),
+            ("BEAT_SINCE", unix(clock, alert.since)),
+            ("BEAT_AT", unix(clock, alert.at)),
+            ("BEAT_TEXT", alert.to_string()),
+        ])
+    }
+}
