@@ -19,6 +19,16 @@ fn nobody() -> Result<String> {
 }
 
 #[test]
+fn beats_may_be_less_than_a_second_apart() -> Result<()> {
+    let send =
+        ["beat", "send", "--url", "memory:", "a", "--every", "50ms", "--count", "3", "--json"];
+    let told = run(&send)?.expect(0)?.objects()?;
+    let sent: Vec<_> = told.iter().filter_map(|it| it["sent"].as_str()).collect();
+    assert_eq!(sent, ["start/60", "beat/0.05", "beat/0.05", "beat/0.05", "stop"]);
+    Ok(())
+}
+
+#[test]
 fn usage_errors_are_one_line_and_exit_64() -> Result<()> {
     for args in [
         &["pub"][..],
@@ -42,7 +52,8 @@ fn usage_errors_are_one_line_and_exit_64() -> Result<()> {
         &["pub", "--url", "memory:?name=x", "a", "x"],
         &["pub", "--url", "nats://h?tsl=true", "a", "x"],
         &["sub", "--url", "memory:", "--from", "7", "a"],
-        &["beat", "send", "--url", "memory:", "a", "--every", "500ms"],
+        &["beat", "run", "--url", "memory:", "a..b", "--", "true"],
+        &["beat", "run", "--url", "memory:", "a"],
         &["beat", "send", "--url", "memory:", "a", "--every", "5s", "--period", "1s"],
         &["beat", "send", "--url", "memory:", "a..b"],
         &["beat", "check", "--url", "memory:", "a.*"],
