@@ -15,6 +15,7 @@ pub(crate) const TRIALS: &[(&str, Body)] = &[
     ("a_second_signal_kills_the_command", a_second_signal_kills),
     ("a_check_that_fails_is_told_as_degraded_and_its_recovery_too", a_check_decides),
     ("a_check_that_hangs_is_killed_and_told_as_degraded", a_check_that_hangs_is_killed),
+    ("a_broker_that_goes_ends_no_command_and_hears_it_again", a_broker_that_goes),
     ("a_command_that_cannot_be_run_says_nothing_to_anybody", a_command_that_cannot_be_run),
 ];
 
@@ -126,6 +127,18 @@ fn a_check_that_hangs_is_killed(runtime: &Runtime) -> Result<()> {
         assert!(!line.starts_with(b"sleep"), "{pid} lives");
     }
     Ok(())
+}
+
+fn a_broker_that_goes(runtime: &Runtime) -> Result<()> {
+    let (server, url, mut watching) = watched(runtime, "3")?;
+    let mut running = start(&url, &["--every", "200ms"], "read line; exit 0")?;
+    sees(&mut watching, &["starting", "up"])?;
+    server.kill()?;
+    running.until_remark("a beat was not sent")?;
+    runtime.block_on(server.restart())?;
+    running.until_remark("beats are sent again")?;
+    running.finish()?.expect(0)?;
+    sees(&mut watching, &["stopped"])
 }
 
 fn a_command_that_cannot_be_run(runtime: &Runtime) -> Result<()> {
