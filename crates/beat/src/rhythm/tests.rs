@@ -1,3 +1,4 @@
+//! What a run does and when: played through, and held against random work, checks and failures.
 use proptest::prelude::*;
 
 use super::*;
