@@ -170,7 +170,8 @@ impl Inhibitions {
     }
 }
 
-fn first_token(pattern: &Pattern) -> Option<Box<str>> {
+/// The token that every name starts with which `pattern` matches, if there is one.
+pub(super) fn first_token(pattern: &Pattern) -> Option<Box<str>> {
     match pattern.tokens().next() {
         Some(PatternToken::Literal(token)) => Some(token.into()),
         _ => None,

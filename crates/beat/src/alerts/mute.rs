@@ -6,6 +6,8 @@ use std::{
 
 use sinew_core::{Address, Error, ErrorKind, Pattern, Result};
 
+use super::inhibit::first_token;
+
 const DAY: Duration = Duration::from_secs(86_400);
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 const LONGEST_TEXT: usize = 1024;
@@ -233,40 +235,53 @@ fn invalid(detail: &'static str) -> Error {
 /// The mutes that are not over yet.
 #[derive(Debug, Default)]
 pub(super) struct Mutes {
-    all: Vec<(MuteId, Mute)>,
+    all: Vec<Entry>,
     made: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: MuteId,
+    mute: Mute,
+    /// The token that all names start with which it matches, if there is one: most mutes are ruled out by it.
+    first: Option<Box<str>>,
 }
 
 impl Mutes {
     pub(super) fn add(&mut self, mute: Mute) -> MuteId {
         self.made += 1;
-        self.all.push((MuteId(self.made), mute));
-        MuteId(self.made)
+        let id = MuteId(self.made);
+        let first = first_token(&mute.pattern);
+        self.all.push(Entry { id, mute, first });
+        id
     }
 
     pub(super) fn remove(&mut self, id: MuteId) -> bool {
         let before = self.all.len();
-        self.all.retain(|(other, _)| *other != id);
+        self.all.retain(|it| it.id != id);
         self.all.len() < before
     }
 
     /// Drops what is over.
     pub(super) fn sweep(&mut self, wall: SystemTime) {
-        self.all.retain(|(_, mute)| mute.next_end(wall).is_some());
+        self.all.retain(|it| it.mute.next_end(wall).is_some());
     }
 
     /// When the next one ends.
     pub(super) fn next_end(&self, wall: SystemTime) -> Option<SystemTime> {
-        self.all.iter().filter_map(|(_, mute)| mute.next_end(wall)).min()
+        self.all.iter().filter_map(|it| it.mute.next_end(wall)).min()
     }
 
     /// One that holds back what is told of `address`.
     pub(super) fn find(&self, address: &Address, wall: SystemTime) -> Option<&Mute> {
-        self.iter().map(|(_, mute)| mute).find(|mute| mute.matches(address) && mute.is_active(wall))
+        let first = address.subject().and_then(|subject| subject.tokens().next());
+        let may_match = |it: &&Entry| it.first.as_deref().is_none_or(|it| Some(it) == first);
+        let mut candidates = self.all.iter().filter(may_match).map(|it| &it.mute);
+        candidates.find(|mute| mute.matches(address) && mute.is_active(wall))
     }
 
     pub(super) fn iter(&self) -> impl ExactSizeIterator<Item = (MuteId, &Mute)> {
-        self.all.iter().map(|(id, mute)| (*id, mute))
+        self.all.iter().map(|it| (it.id, &it.mute))
     }
 }
 

@@ -1,3 +1,4 @@
+//! Each rule of the alerts for itself, in virtual time.
 use std::time::UNIX_EPOCH;
 
 use sinew_core::{ErrorKind, Pattern};
