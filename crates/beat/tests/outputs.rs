@@ -1,4 +1,4 @@
-//! Where alerts and transitions go: real programs, and another backend.
+//! Where alerts and transitions come from and go to: a watch, real programs, and another backend.
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -7,8 +7,8 @@ use std::{
 
 use sinew_adapter_memory::Memory;
 use sinew_beat::{
-    AlertOptions, Alerts, Beat, CommandOptions, CommandOutput, Heart, Monitor, MonitorEvent,
-    MonitorOptions, Notification, Process, Republish, Timestamp, Watch, WatchOptions,
+    AlertKind, AlertOptions, Alerts, Beat, CommandOptions, CommandOutput, Heart, Monitor,
+    MonitorEvent, MonitorOptions, Notification, Process, Republish, Timestamp, Watch, WatchOptions,
 };
 use sinew_core::{ErrorKind, Pattern, Result, Subscribe as _, Subscription};
 
@@ -142,6 +142,35 @@ async fn a_transition_is_told_on_the_bus() {
     let since = clock.wall(transition.at).duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let payload = format!("up/{}.{:03}", since.as_secs(), since.subsec_millis());
     assert_eq!(message.payload, payload);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heart_that_falls_silent_is_told_once_on_time_and_once_when_it_is_back() {
+    let broker = Memory::new();
+    let mut watch = Watch::start(&broker, WatchOptions::default()).await.unwrap();
+    let clock = watch.clock();
+    let mut alerts = Alerts::new(AlertOptions::default(), clock.wall(Timestamp::START));
+    let heart = Heart::new(broker.clone(), "billing").unwrap();
+    let mut due: Vec<Notification> = Vec::new();
+    let mut told = Vec::new();
+    heart.beat().await.unwrap();
+    while told.len() < 2 {
+        let wait = alerts.next_deadline().map_or(Duration::MAX, |at| at.since(clock.now()));
+        match tokio::time::timeout(wait, watch.next()).await {
+            Ok(event) => alerts.handle(&event.unwrap().unwrap(), clock.now(), &mut due),
+            Err(_) => alerts.advance(clock.now(), &mut due),
+        }
+        for alert in due.drain(..).flat_map(|it| it.alerts) {
+            told.push((alert.kind, alert.at.since_start().as_secs(), clock.now().since(alert.at)));
+            if alert.kind == AlertKind::Firing {
+                heart.beat().await.unwrap();
+            }
+        }
+    }
+    let tenth = Duration::from_millis(100);
+    assert!(told.iter().all(|(.., late)| *late < tenth), "{told:?}");
+    let told = told.iter().map(|(kind, at, _)| (*kind, *at)).collect::<Vec<_>>();
+    assert_eq!(told, [(AlertKind::Firing, 16), (AlertKind::Resolved, 16)]);
 }
 
 #[tokio::test]
