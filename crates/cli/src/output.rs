@@ -123,7 +123,7 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 /// The same for a line of JSON, which stays what it was to who parses it: outside of strings nothing deceives.
-fn escaped(json: &str) -> String {
+pub(crate) fn escaped(json: &str) -> String {
     let mut units = [0; 2];
     json.chars().fold(String::with_capacity(json.len()), |mut shown, c| {
         if deceives(c) {

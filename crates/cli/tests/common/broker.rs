@@ -109,6 +109,9 @@ pub(crate) fn paste(url: &str, examples: impl Iterator<Item = String>) -> Result
     thread::scope(|scope| {
         // Who waits for nothing need not wait for long.
         let lines = examples.map(|line| line.replace("--wait 65s", "--wait 2s"));
+        // The usual port may be taken on this machine.
+        let lines =
+            lines.map(|line| line.replace("serve --for", "serve --listen 127.0.0.1:0 --for"));
         let runs: Vec<_> = lines
             .map(|line| {
                 let mut command = Command::new("bash");

@@ -4,6 +4,7 @@ mod look;
 mod report;
 mod run;
 mod send;
+mod serve;
 mod table;
 mod watch;
 
@@ -31,6 +32,7 @@ pub(crate) enum BeatCommand {
     Send(send::Send),
     Run(run::Run),
     Watch(watch::Watch),
+    Serve(serve::Serve),
     Check(check::Check),
 }
 
@@ -41,6 +43,7 @@ impl BeatCommand {
             // Its output is that of the command that it runs.
             Self::Run(_) => false,
             Self::Watch(it) => it.format.json,
+            Self::Serve(it) => it.format.json,
             Self::Check(it) => it.format.json,
         }
     }
@@ -50,11 +53,12 @@ impl BeatCommand {
             Self::Send(it) => it.run(session).await,
             Self::Run(it) => it.run(session).await,
             Self::Watch(it) => it.run(session).await,
+            Self::Serve(it) => it.run(session).await,
             Self::Check(it) => it.run(session).await,
         }
     }
 }
 
 #[cfg(test)]
-pub(crate) const ALL_EXAMPLES: [&[Example]; 5] =
-    [EXAMPLES, send::EXAMPLES, run::EXAMPLES, watch::EXAMPLES, check::EXAMPLES];
+pub(crate) const ALL_EXAMPLES: [&[Example]; 6] =
+    [EXAMPLES, send::EXAMPLES, run::EXAMPLES, watch::EXAMPLES, serve::EXAMPLES, check::EXAMPLES];

@@ -1,0 +1,299 @@
+//! What the page knows: the monitor's table, and beside it what the monitor keeps not: uptimes and past transitions.
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use sinew_beat::{
+    Clock, MonitorCounts, MonitorEvent, Process, ProcessStatus, Reason, State, Timestamp,
+    Transition, WatchTable,
+};
+use tokio::sync::watch;
+
+use super::uptime::{Shares, Uptime, Verdict, before};
+
+/// How many transitions of all processes together are kept.
+const NEWS: usize = 500;
+
+/// How many transitions of each process are kept.
+const LOG: usize = 8;
+
+/// As many processes as the monitor knows at most.
+const PROCESSES: usize = 100_000;
+
+/// Everything that is shown. One task tells it what happens, any number look.
+#[derive(Debug)]
+pub(super) struct Board {
+    table: WatchTable,
+    started: Timestamp,
+    inner: Mutex<Inner>,
+    /// Goes up whenever something happened.
+    revision: watch::Sender<u64>,
+    /// The last picture, and how long it took. Whoever takes a new one holds it, so that there is one at a time.
+    picture: tokio::sync::Mutex<Option<(Arc<Picture>, Duration)>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    records: HashMap<Process, Record>,
+    news: VecDeque<News>,
+    ended: bool,
+}
+
+/// What is kept of a process beside its status.
+#[derive(Debug)]
+struct Record {
+    state: State,
+    uptime: Uptime,
+    log: VecDeque<Change>,
+}
+
+/// One change of a process.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    pub(super) from: Option<State>,
+    pub(super) to: State,
+    pub(super) at: Timestamp,
+    pub(super) reason: Reason,
+}
+
+/// One thing that happened, for the list of what happened last.
+#[derive(Clone, Debug)]
+pub(super) struct News {
+    /// The revision that it came with: they go up.
+    pub(super) revision: u64,
+    pub(super) process: Process,
+    pub(super) change: Change,
+}
+
+/// Everyone at one moment, the worst first.
+#[derive(Debug)]
+pub(super) struct Picture {
+    pub(super) revision: u64,
+    pub(super) taken: Timestamp,
+    pub(super) processes: Vec<ProcessStatus>,
+    pub(super) tally: Tally,
+    /// When it was taken, on the clock that measures how old it is.
+    at: Instant,
+}
+
+/// How many there are of each state.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Tally([usize; WORST_FIRST.len()]);
+
+impl Board {
+    pub(super) fn new(table: WatchTable) -> Self {
+        Self {
+            started: table.clock().now(),
+            table,
+            inner: Mutex::default(),
+            revision: watch::Sender::new(0),
+            picture: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Takes in what the monitor tells.
+    pub(super) fn hear(&self, event: &MonitorEvent) {
+        let mut inner = self.lock();
+        match event {
+            MonitorEvent::Transition(it) => inner.transition(it, *self.revision.borrow() + 1),
+            MonitorEvent::Forgotten { process, .. } => {
+                inner.records.remove(process);
+            }
+            MonitorEvent::Blind { at, .. } => inner.judge_nobody(*at),
+            MonitorEvent::Sighted { at, .. } => inner.judge_again(*at),
+            MonitorEvent::Stalled { gap, at } => {
+                inner.judge_nobody(before(*at, *gap));
+                if !self.table.is_blind() {
+                    inner.judge_again(*at);
+                }
+            }
+            _ => {}
+        }
+        drop(inner);
+        self.revision.send_modify(|revision| *revision += 1);
+    }
+
+    /// Nothing more will be heard.
+    pub(super) fn end(&self) {
+        self.lock().ended = true;
+        self.revision.send_modify(|revision| *revision += 1);
+    }
+
+    /// Tells whenever something happened.
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// Whether what is shown is what is: the link is up, and the watch goes on.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.lock().ended && !self.table.is_blind()
+    }
+
+    pub(super) fn is_blind(&self) -> bool {
+        self.table.is_blind()
+    }
+
+    pub(super) fn counts(&self) -> MonitorCounts {
+        self.table.counts()
+    }
+
+    pub(super) fn clock(&self) -> Clock {
+        self.table.clock()
+    }
+
+    /// Since when the uptimes are kept.
+    pub(super) const fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    pub(super) fn process(&self, name: &str) -> Option<ProcessStatus> {
+        self.table.process(name)
+    }
+
+    /// Everyone. A picture is kept for ten times as long as it took to take, and for a second at most: however many
+    /// ask, a fleet of any size costs a tenth of a core.
+    pub(super) async fn picture(self: &Arc<Self>) -> Arc<Picture> {
+        let mut kept = self.picture.lock().await;
+        if let Some((picture, cost)) = kept.as_ref() {
+            let fresh = (*cost * 10).min(Duration::from_secs(1));
+            if picture.at.elapsed() < fresh {
+                return Arc::clone(picture);
+            }
+        }
+        let board = Arc::clone(self);
+        let taking = tokio::task::spawn_blocking(move || {
+            let begun = Instant::now();
+            (Arc::new(Picture::take(&board)), begun.elapsed())
+        });
+        let (picture, cost) = match taking.await {
+            Ok(taken) => taken,
+            // The runtime is shutting down, and so is whoever asks.
+            Err(_) => (Arc::new(Picture::empty(self)), Duration::ZERO),
+        };
+        *kept = Some((Arc::clone(&picture), cost));
+        picture
+    }
+
+    /// The uptimes of each of them.
+    pub(super) fn shares<'a>(
+        &self,
+        processes: impl Iterator<Item = &'a ProcessStatus>,
+        now: Timestamp,
+    ) -> Vec<Shares> {
+        let inner = self.lock();
+        processes
+            .map(|it| inner.records.get(&it.process))
+            .map(|record| record.map(|it| it.uptime.shares(now)).unwrap_or_default())
+            .collect()
+    }
+
+    /// The last transitions of a process, newest first.
+    pub(super) fn log(&self, process: &Process) -> Vec<Change> {
+        let inner = self.lock();
+        inner
+            .records
+            .get(process)
+            .map(|it| it.log.iter().rev().copied().collect())
+            .unwrap_or_default()
+    }
+
+    /// The last `most` transitions of the processes that `wanted` wants, newest first.
+    pub(super) fn news(&self, most: usize, wanted: impl Fn(&Process) -> bool) -> Vec<News> {
+        let inner = self.lock();
+        inner.news.iter().rev().filter(|it| wanted(&it.process)).take(most).cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing panics while it is held; if something does, the page is still the best there is.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn transition(&mut self, it: &Transition, revision: u64) {
+        let change = Change { from: it.from, to: it.to, at: it.at, reason: it.reason };
+        push(&mut self.news, NEWS, News { revision, process: it.process.clone(), change });
+        if let Some(record) = self.records.get_mut(&it.process) {
+            record.state = it.to;
+            record.uptime.change(Verdict::of(it.to), it.at);
+            push(&mut record.log, LOG, change);
+        } else if self.records.len() < PROCESSES {
+            let uptime = Uptime::new(Verdict::of(it.to), it.at);
+            let record = Record { state: it.to, uptime, log: VecDeque::from([change]) };
+            self.records.insert(it.process.clone(), record);
+        }
+    }
+
+    fn judge_nobody(&mut self, at: Timestamp) {
+        self.records.values_mut().for_each(|it| it.uptime.change(Verdict::Unjudged, at));
+    }
+
+    fn judge_again(&mut self, at: Timestamp) {
+        self.records.values_mut().for_each(|it| it.uptime.change(Verdict::of(it.state), at));
+    }
+}
+
+fn push<T>(queue: &mut VecDeque<T>, most: usize, item: T) {
+    if queue.len() >= most {
+        queue.pop_front();
+    }
+    queue.push_back(item);
+}
+
+impl Picture {
+    fn take(board: &Board) -> Self {
+        let mut picture = Self::empty(board);
+        picture.processes = board.table.processes();
+        picture.processes.iter().for_each(|it| picture.tally.add(it.state));
+        picture.processes.sort_unstable_by(|a, b| {
+            urgency(a.state).cmp(&urgency(b.state)).then_with(|| a.process.cmp(&b.process))
+        });
+        picture
+    }
+
+    fn empty(board: &Board) -> Self {
+        Self {
+            // Read first, so that what happens meanwhile makes it an old one.
+            revision: *board.revision.borrow(),
+            taken: board.clock().now(),
+            processes: Vec::new(),
+            tally: Tally::default(),
+            at: Instant::now(),
+        }
+    }
+}
+
+/// The states, the one to look at first first.
+pub(super) const WORST_FIRST: [State; 8] = [
+    State::Down,
+    State::Late,
+    State::Degraded,
+    State::Expected,
+    State::Starting,
+    State::Up,
+    State::Paused,
+    State::Stopped,
+];
+
+fn urgency(state: State) -> usize {
+    WORST_FIRST.iter().position(|it| *it == state).unwrap_or(WORST_FIRST.len())
+}
+
+impl Tally {
+    fn add(&mut self, state: State) {
+        if let Some(count) = self.0.get_mut(urgency(state)) {
+            *count += 1;
+        }
+    }
+
+    /// Each state and how many there are, the worst first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (State, usize)> + '_ {
+        WORST_FIRST.into_iter().zip(self.0)
+    }
+
+    pub(super) fn total(&self) -> usize {
+        self.0.iter().sum()
+    }
+}

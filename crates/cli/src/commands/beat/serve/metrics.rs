@@ -1,0 +1,135 @@
+//! `/metrics`: Prometheus' text format 0.0.4, written in parts, so that a large fleet takes no large buffer.
+use std::{convert::Infallible, fmt::Write, sync::Arc, time::SystemTime};
+
+use axum::body::{Body, Bytes};
+use futures_util::stream;
+use sinew_beat::{ProcessStatus, Timestamp};
+
+use super::board::{Board, Picture};
+
+pub(super) const TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// How many processes are written at once.
+const PART: usize = 500;
+
+/// One metric that each process has.
+struct Metric {
+    head: &'static str,
+    line: fn(&mut String, &Board, &str, &ProcessStatus),
+}
+
+const METRICS: [Metric; 4] = [
+    Metric {
+        head: "# HELP beat_state The state of a process: 1 for the one that it is in.\n\
+            # TYPE beat_state gauge\n",
+        line: |text, _, name, it| {
+            let _ = writeln!(text, "beat_state{{process=\"{name}\",state=\"{}\"}} 1", it.state);
+        },
+    },
+    Metric {
+        head: "# HELP beat_last_seen_seconds When a process was last heard of, in seconds since 1970.\n\
+            # TYPE beat_last_seen_seconds gauge\n",
+        line: |text, board, name, it| {
+            if let Some(at) = it.last_seen {
+                let at = epoch(board, at);
+                let _ = writeln!(text, "beat_last_seen_seconds{{process=\"{name}\"}} {at}");
+            }
+        },
+    },
+    Metric {
+        head: "# HELP beat_deadline_seconds When the state of a process gets worse unless it is heard of, in seconds since 1970.\n\
+            # TYPE beat_deadline_seconds gauge\n",
+        line: |text, board, name, it| {
+            if let Some(at) = it.deadline {
+                let at = epoch(board, at);
+                let _ = writeln!(text, "beat_deadline_seconds{{process=\"{name}\"}} {at}");
+            }
+        },
+    },
+    Metric {
+        head: "# HELP beat_flapping Whether a process goes back and forth between states.\n\
+            # TYPE beat_flapping gauge\n",
+        line: |text, _, name, it| {
+            let flaps = u8::from(it.is_flapping);
+            let _ = writeln!(text, "beat_flapping{{process=\"{name}\"}} {flaps}");
+        },
+    },
+];
+
+/// All of them, part by part as the client takes them.
+pub(super) fn body(board: Arc<Board>, picture: Arc<Picture>) -> Body {
+    let start = stream::iter([monitor(&board, &picture)]);
+    let metrics = METRICS.into_iter().flat_map(move |Metric { head, line }| {
+        let (board, picture) = (Arc::clone(&board), Arc::clone(&picture));
+        let parts = picture.processes.len().div_ceil(PART);
+        let lines = (0..parts).map(move |part| {
+            let mut text = String::new();
+            for it in picture.processes.iter().skip(part * PART).take(PART) {
+                line(&mut text, &board, &label(it.process.as_str()), it);
+            }
+            text
+        });
+        std::iter::once(head.to_owned()).chain(lines)
+    });
+    let texts = futures_util::StreamExt::chain(start, stream::iter(metrics));
+    Body::from_stream(futures_util::StreamExt::map(texts, |text| {
+        Ok::<_, Infallible>(Bytes::from(text))
+    }))
+}
+
+/// What is true of the monitor itself.
+fn monitor(board: &Board, picture: &Picture) -> String {
+    let counts = board.counts();
+    let mut text = format!(
+        "# HELP sinew_build_info Which sinew this is.\n# TYPE sinew_build_info gauge\n\
+         sinew_build_info{{version=\"{}\"}} 1\n\
+         # HELP beat_processes How many processes are in each state.\n# TYPE beat_processes gauge\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    for (state, count) in picture.tally.iter() {
+        let _ = writeln!(text, "beat_processes{{state=\"{state}\"}} {count}");
+    }
+    for (name, what, kind, value) in [
+        (
+            "beat_monitor_blind",
+            "1 while the link to the broker is down.",
+            "gauge",
+            u64::from(board.is_blind()),
+        ),
+        ("beat_heard_total", "Beats taken.", "counter", counts.beats),
+        ("beat_transitions_total", "Transitions of all processes.", "counter", counts.transitions),
+        ("beat_malformed_total", "Messages that were no beats.", "counter", counts.malformed),
+        (
+            "beat_refused_total",
+            "Beats of processes that were one too many.",
+            "counter",
+            counts.refused,
+        ),
+        ("beat_lost_total", "Messages lost on their way in.", "counter", counts.lost),
+    ] {
+        let _ = writeln!(text, "# HELP {name} {what}\n# TYPE {name} {kind}\n{name} {value}");
+    }
+    text
+}
+
+/// A label's value: a backslash, a quote and the end of a line are escaped.
+fn label(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+/// Seconds since 1970, to the millisecond.
+fn epoch(board: &Board, at: Timestamp) -> String {
+    let since = board.clock().wall(at).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{}.{:03}", since.as_secs(), since.subsec_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_cannot_leave_its_quotes() {
+        assert_eq!(label("a\"} 1\\"), "a\\\"} 1\\\\");
+        assert_eq!(label("a\nb"), "a\\nb");
+    }
+}
