@@ -47,7 +47,8 @@ fn beats(count: usize) -> Result<Vec<Message>, Error> {
     // Fisher and Yates, by a generator of Knuth's: the same order each time.
     let mut random = 1_u64;
     for last in (1..messages.len()).rev() {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let place = usize::try_from(random >> 33).unwrap_or_default() % (last + 1);
         messages.swap(last, place);
     }
@@ -163,7 +164,11 @@ fn quartile(sorted: &[f64], number: usize) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of at most millions")]
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate of whole beats")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rate of whole beats"
+)]
 fn per_second(count: usize, took: Duration) -> u64 {
     (count as f64 / took.as_secs_f64()) as u64
 }
