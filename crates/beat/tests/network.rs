@@ -7,7 +7,8 @@ use std::{
 
 use proptest::prelude::*;
 use sinew_beat::{
-    Beat, Heart, HeartOptions, Monitor, MonitorEvent, MonitorOptions, Reason, State, Timestamp,
+    Beat, Heart, HeartOptions, MIN_INTERVAL, Monitor, MonitorEvent, MonitorOptions, Reason, State,
+    Timestamp,
 };
 use sinew_core::{Error, ErrorKind, Message, Result, publish_fn};
 
@@ -78,13 +79,16 @@ fn publish(
 ) -> Result<Vec<(Timestamp, Message, Fate)>> {
     let sent = Arc::new(Mutex::new(Vec::new()));
     let wire = Arc::clone(&sent);
-    let heart: Heart<_> = HeartOptions::default().with_period(period).build(
-        publish_fn(move |message: Message| {
-            wire.lock().unwrap_or_else(PoisonError::into_inner).push(message);
-            Ok(())
-        }),
-        "a",
-    )?;
+    let heart: Heart<_> = HeartOptions::default()
+        .with_period(period)
+        .with_min_interval(period.min(MIN_INTERVAL))
+        .build(
+            publish_fn(move |message: Message| {
+                wire.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+                Ok(())
+            }),
+            "a",
+        )?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)

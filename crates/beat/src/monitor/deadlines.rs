@@ -9,61 +9,44 @@ use crate::Timestamp;
 /// or before its deadline, and is corrected only when that instant comes: a process costs one heap operation per
 /// promise, not one per beat. An instant that was too late, because a deadline moved earlier, stays behind as a
 /// stale entry; they are swept out once they outnumber the others.
+///
+/// Which of its instants counts, a process knows itself, beside what else is looked at when it is heard of.
 #[derive(Debug, Default)]
-pub(super) struct Deadlines {
-    heap: BinaryHeap<Reverse<(Timestamp, u32)>>,
-    /// Of each process the entry that counts, by id.
-    armed: Vec<Option<Timestamp>>,
-}
+pub(super) struct Deadlines(BinaryHeap<Reverse<(Timestamp, u32)>>);
+
+/// The instant at which a process is looked at.
+pub(super) type Armed = Option<Timestamp>;
 
 impl Deadlines {
     /// Sees to it that process `id` is looked at by `at`.
-    pub(super) fn arm(&mut self, id: u32, at: Timestamp) {
-        let index = id as usize;
-        if index >= self.armed.len() {
-            self.armed.resize(index + 1, None);
-        }
-        let Some(slot) = self.armed.get_mut(index) else { return };
-        if slot.is_some_and(|armed| armed <= at) {
-            return;
-        }
-        *slot = Some(at);
-        self.heap.push(Reverse((at, id)));
-        if self.heap.len() > 2 * self.armed.len() + 64 {
-            self.sweep();
+    pub(super) fn arm(&mut self, armed: &mut Armed, id: u32, at: Timestamp) {
+        if armed.is_none_or(|armed| armed > at) {
+            *armed = Some(at);
+            self.0.push(Reverse((at, id)));
         }
     }
 
-    /// Process `id` is not to be looked at any more.
-    pub(super) fn disarm(&mut self, id: u32) {
-        if let Some(slot) = self.armed.get_mut(id as usize) {
-            *slot = None;
-        }
+    /// Whether stale instants outnumber those of so many processes.
+    pub(super) fn is_crowded(&self, processes: usize) -> bool {
+        self.0.len() > 2 * processes + 64
+    }
+
+    /// Keeps the instants that count.
+    pub(super) fn sweep(&mut self, live: impl Iterator<Item = (Timestamp, u32)>) {
+        self.0 = live.map(Reverse).collect();
     }
 
     /// No process is due before this instant.
     pub(super) fn next(&self) -> Option<Timestamp> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+        self.0.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes out one process that may be due at or before `now`, with the instant at which it was to be looked at.
+    /// Takes out the first instant at or before `now`: a process is to be looked at, if it is the one that counts.
     pub(super) fn pop(&mut self, now: Timestamp) -> Option<(Timestamp, u32)> {
-        while self.next()? <= now {
-            let Reverse((at, id)) = self.heap.pop()?;
-            if let Some(slot) = self.armed.get_mut(id as usize)
-                && *slot == Some(at)
-            {
-                *slot = None;
-                return Some((at, id));
-            }
+        if self.next()? > now {
+            return None;
         }
-        None
-    }
-
-    fn sweep(&mut self) {
-        let ids = 0_u32..;
-        let live = self.armed.iter().zip(ids).filter_map(|(at, id)| Some(Reverse(((*at)?, id))));
-        self.heap = live.collect();
+        self.0.pop().map(|Reverse(first)| first)
     }
 }
 
@@ -79,42 +62,41 @@ mod tests {
 
     #[test]
     fn a_later_deadline_costs_no_entry() {
-        let mut deadlines = Deadlines::default();
+        let (mut deadlines, mut armed) = (Deadlines::default(), None);
         for second in 1..1000 {
-            deadlines.arm(0, at(second));
+            deadlines.arm(&mut armed, 0, at(second));
         }
-        assert_eq!(deadlines.heap.len(), 1);
-        assert_eq!(deadlines.pop(at(1)), Some((at(1), 0)));
-        assert_eq!(deadlines.pop(at(1000)), None);
+        assert_eq!((deadlines.0.len(), armed), (1, Some(at(1))));
     }
 
     #[test]
-    fn an_earlier_deadline_counts_once() {
-        let mut deadlines = Deadlines::default();
-        deadlines.arm(0, at(60));
-        deadlines.arm(0, at(5));
-        assert_eq!(deadlines.pop(at(100)), Some((at(5), 0)));
-        assert_eq!(deadlines.pop(at(100)), None);
+    fn an_earlier_deadline_is_the_one_that_counts() {
+        let (mut deadlines, mut armed) = (Deadlines::default(), None);
+        deadlines.arm(&mut armed, 0, at(60));
+        deadlines.arm(&mut armed, 0, at(5));
+        assert_eq!((deadlines.pop(at(100)), armed), (Some((at(5), 0)), Some(at(5))));
     }
 
     #[test]
-    fn stale_entries_are_bounded() {
-        let mut deadlines = Deadlines::default();
+    fn what_does_not_count_is_swept_out() {
+        let (mut deadlines, mut armed) = (Deadlines::default(), None);
         for second in (1..10_000).rev() {
-            deadlines.arm(0, at(second));
+            deadlines.arm(&mut armed, 0, at(second));
+            if deadlines.is_crowded(1) {
+                deadlines.sweep(armed.map(|at| (at, 0)).into_iter());
+            }
         }
-        assert!(deadlines.heap.len() <= 66, "{}", deadlines.heap.len());
+        assert!(deadlines.0.len() <= 67, "{}", deadlines.0.len());
         assert_eq!(deadlines.pop(at(1)), Some((at(1), 0)));
-        assert_eq!(deadlines.pop(at(10_000)), None);
     }
 
     #[test]
     fn processes_come_in_the_order_of_their_deadlines() {
         let mut deadlines = Deadlines::default();
         for (id, second) in [(0, 3), (1, 1), (2, 2)] {
-            deadlines.arm(id, at(second));
+            deadlines.arm(&mut None, id, at(second));
         }
         let order: Vec<_> = std::iter::from_fn(|| deadlines.pop(at(9))).map(|(_, id)| id).collect();
-        assert_eq!(order, [1, 2, 0]);
+        assert_eq!((order, deadlines.next()), (vec![1, 2, 0], None));
     }
 }

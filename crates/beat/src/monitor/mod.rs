@@ -210,10 +210,15 @@ impl Monitor {
             return;
         }
         while let Some((looked_at, id)) = self.deadlines.pop(self.awake()) {
+            let Some(entry) = self.roster.get_mut(id).filter(|it| it.armed == Some(looked_at))
+            else {
+                continue;
+            };
+            entry.armed = None;
             let Some(due) = self.roster.get(id).and_then(|entry| self.due(entry)) else { continue };
             let at = due.at.after(self.asleep);
             match due.then {
-                _ if due.at > looked_at => self.deadlines.arm(id, due.at),
+                _ if due.at > looked_at => self.arm(id),
                 Then::Enter { from, to, reason } => {
                     self.enter(id, Some(from), to, at, reason, told);
                 }
@@ -325,6 +330,7 @@ impl Monitor {
             last_seen: None,
             basis: self.awake(),
             promise: self.options.rules.get(rule).learning,
+            armed: None,
             recovered: 0,
             findings: Findings::default(),
             rule,
@@ -380,15 +386,18 @@ impl Monitor {
     }
 
     fn forget(&mut self, id: u32, at: Timestamp, told: &mut impl Extend<MonitorEvent>) {
-        self.deadlines.disarm(id);
         if let Some(Entry { process, state: was, .. }) = self.roster.remove(id) {
             tell(told, MonitorEvent::Forgotten { process, was, at });
         }
     }
 
     fn arm(&mut self, id: u32) {
-        if let Some(due) = self.roster.get(id).and_then(|entry| self.due(entry)) {
-            self.deadlines.arm(id, due.at);
+        let due = self.roster.get(id).and_then(|entry| self.due(entry));
+        if let Some((due, entry)) = due.zip(self.roster.get_mut(id)) {
+            self.deadlines.arm(&mut entry.armed, id, due.at);
+        }
+        if self.deadlines.is_crowded(self.roster.len()) {
+            self.deadlines.sweep(self.roster.armed());
         }
     }
 

@@ -47,6 +47,7 @@ impl Monitor {
                     last_seen: saved.last_seen.map(stamp),
                     basis: monitor.now,
                     promise: if is_expected { learning } else { saved.promise },
+                    armed: None,
                     recovered: saved.recovered,
                     findings: Findings::restored(saved.changes, saved.found, saved.is_flapping),
                     rule,

@@ -1,7 +1,12 @@
 //! Whom a monitor knows: by name, and by a number that stays as long as it is known.
-use std::{collections::HashMap, time::Duration};
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    time::Duration,
+};
 
-use super::flaps::Findings;
+use hashbrown::HashTable;
+
+use super::{deadlines::Armed, flaps::Findings};
 use crate::{Process, State, Timestamp};
 
 /// One process.
@@ -17,6 +22,7 @@ pub(super) struct Entry {
     pub(super) basis: Timestamp,
     /// What it promised; while expected, how long the monitor learns.
     pub(super) promise: Duration,
+    pub(super) armed: Armed,
     /// How many beats in a row it sent since it was down.
     pub(super) recovered: u32,
     pub(super) findings: Findings,
@@ -26,9 +32,12 @@ pub(super) struct Entry {
     pub(super) is_declared: bool,
 }
 
+/// The table holds numbers alone: a look at a name is one at the table, one at the entry, one at its name.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    ids: HashMap<Process, u32>,
+    ids: HashTable<u32>,
+    /// With keys of its own, as names come from peers.
+    hasher: RandomState,
     /// By id.
     entries: Vec<Option<Entry>>,
     /// Ids that nobody has.
@@ -41,7 +50,8 @@ impl Roster {
     }
 
     pub(super) fn id(&self, name: &str) -> Option<u32> {
-        self.ids.get(name).copied()
+        let is_called = |id: &u32| self.get(*id).is_some_and(|it| it.process.as_str() == name);
+        self.ids.find(self.hasher.hash_one(name), is_called).copied()
     }
 
     pub(super) fn get(&self, id: u32) -> Option<&Entry> {
@@ -57,6 +67,12 @@ impl Roster {
         self.entries.iter().flatten()
     }
 
+    /// Who is looked at, and when.
+    pub(super) fn armed(&self) -> impl Iterator<Item = (Timestamp, u32)> {
+        let entries = self.entries.iter().zip(0_u32..);
+        entries.filter_map(|(entry, id)| Some((entry.as_ref()?.armed?, id)))
+    }
+
     /// Takes in one who is not known; none when there are as many as numbers.
     pub(super) fn insert(&mut self, entry: Entry) -> Option<u32> {
         let id = match self.free.pop() {
@@ -67,14 +83,22 @@ impl Roster {
                 id
             }
         };
-        self.ids.insert(entry.process.clone(), id);
+        let hash = self.hasher.hash_one(entry.process.as_str());
         *self.entries.get_mut(id as usize)? = Some(entry);
+        let Self { ids, hasher, entries, .. } = self;
+        ids.insert_unique(hash, id, |id| {
+            let entry = entries.get(*id as usize).and_then(Option::as_ref);
+            entry.map_or(0, |entry| hasher.hash_one(entry.process.as_str()))
+        });
         Some(id)
     }
 
     pub(super) fn remove(&mut self, id: u32) -> Option<Entry> {
         let entry = self.entries.get_mut(id as usize)?.take()?;
-        self.ids.remove(entry.process.as_str());
+        let hash = self.hasher.hash_one(entry.process.as_str());
+        if let Ok(known) = self.ids.find_entry(hash, |known| *known == id) {
+            known.remove();
+        }
         self.free.push(id);
         Some(entry)
     }
