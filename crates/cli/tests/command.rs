@@ -57,6 +57,11 @@ fn usage_errors_are_one_line_and_exit_64() -> Result<()> {
         &["beat", "send", "--url", "memory:", "a", "--every", "5s", "--period", "1s"],
         &["beat", "send", "--url", "memory:", "a..b"],
         &["beat", "check", "--url", "memory:", "a.*"],
+        &["beat", "serve", "--url", "memory:", "--listen", "0.0.0.0:0"],
+        &["beat", "serve", "--url", "memory:", "--listen", "[::]:0"],
+        &["beat", "serve", "--url", "memory:", "--listen", "localhost"],
+        &["beat", "serve", "--url", "memory:", "--open", "--access-token-file", "/dev/null"],
+        &["beat", "serve", "--url", "memory:", "--access-token-file", "/dev/null"],
         &[
             "consume",
             "--url",
@@ -88,6 +93,33 @@ fn help_and_version_go_to_standard_output() -> Result<()> {
     }
     let bare = run(&[])?.expect(64)?;
     assert!(bare.stdout.is_empty() && bare.stderr.contains("Usage:"), "{bare:?}");
+    Ok(())
+}
+
+#[test]
+fn an_address_that_is_taken_is_one_line_and_64() -> Result<()> {
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let address = taken.local_addr()?.to_string();
+    let ran = run(&["beat", "serve", "--url", "memory:", "--listen", &address])?.expect(64)?;
+    assert_eq!(
+        ran.stderr,
+        format!(
+            "error: cannot listen on {address}: address already in use; choose another one with --listen\n"
+        )
+    );
+    Ok(())
+}
+
+#[test]
+fn a_page_ends_when_it_was_asked_to() -> Result<()> {
+    let serve = ["beat", "serve", "--url", "memory:", "--listen", "127.0.0.1:0", "--expect", "a"];
+    let ran = run(&[&serve[..], &["--for", "300ms", "--json"]].concat())?.expect(0)?;
+    assert_eq!(ran.objects()?[0]["to"], "expected");
+    assert!(ran.stderr.contains("serving http://127.0.0.1:"), "{ran:?}");
+    run(&[&serve[..], &["--count", "1"]].concat())?.expect(0)?;
+    let open = ["beat", "serve", "--url", "memory:", "--listen", "0.0.0.0:0", "--open"];
+    let ran = run(&[&open[..], &["--for", "100ms"]].concat())?.expect(0)?;
+    assert!(ran.stderr.contains("everybody who can reach it"), "{ran:?}");
     Ok(())
 }
 

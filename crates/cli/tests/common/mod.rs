@@ -99,8 +99,8 @@ impl Running {
         Ok(Self { child, stdout, stderr, out: Vec::new(), err: Vec::new() })
     }
 
-    /// Waits until standard error says so.
-    pub(crate) fn until_remark(&mut self, wanted: &str) -> Result<()> {
+    /// Waits until standard error says so; what it said so far.
+    pub(crate) fn until_remark(&mut self, wanted: &str) -> Result<String> {
         let end = Instant::now() + DEADLINE;
         while !String::from_utf8_lossy(&self.err).contains(wanted) {
             match self.stderr.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -108,7 +108,7 @@ impl Running {
                 Err(_) => return Err(self.stuck(wanted)),
             }
         }
-        Ok(())
+        Ok(String::from_utf8_lossy(&self.err).into_owned())
     }
 
     /// Waits for a line of standard output that has all of these in it.

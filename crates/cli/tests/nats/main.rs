@@ -5,11 +5,13 @@
 )]
 
 mod beats;
+mod browser;
 mod faults;
 mod messages;
 mod queues;
 mod runs;
 mod security;
+mod serves;
 
 #[path = "../common/broker.rs"]
 mod broker;
@@ -29,6 +31,7 @@ fn main() {
         queues::TRIALS,
         beats::TRIALS,
         runs::TRIALS,
+        serves::TRIALS,
         faults::TRIALS,
         security::TRIALS,
     ]

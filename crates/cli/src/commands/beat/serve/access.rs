@@ -78,6 +78,11 @@ impl Gate {
         Ok(Self { is_local, token })
     }
 
+    /// Whether it lets everybody in who can reach it from elsewhere.
+    pub(super) const fn is_open(&self) -> bool {
+        !self.is_local && self.token.is_none()
+    }
+
     /// Lets a request in, or says why not. Who asks `is_probe` only learns whether we live, and needs no token.
     pub(super) fn check(
         &self,

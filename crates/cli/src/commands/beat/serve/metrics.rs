@@ -57,8 +57,8 @@ const METRICS: [Metric; 4] = [
 ];
 
 /// All of them, part by part as the client takes them.
-pub(super) fn body(board: Arc<Board>, picture: Arc<Picture>) -> Body {
-    let start = stream::iter([monitor(&board, &picture)]);
+pub(super) fn body(board: Arc<Board>, picture: Arc<Picture>, listeners: usize) -> Body {
+    let start = stream::iter([monitor(&board, &picture, listeners)]);
     let metrics = METRICS.into_iter().flat_map(move |Metric { head, line }| {
         let (board, picture) = (Arc::clone(&board), Arc::clone(&picture));
         let parts = picture.processes.len().div_ceil(PART);
@@ -78,7 +78,7 @@ pub(super) fn body(board: Arc<Board>, picture: Arc<Picture>) -> Body {
 }
 
 /// What is true of the monitor itself.
-fn monitor(board: &Board, picture: &Picture) -> String {
+fn monitor(board: &Board, picture: &Picture, listeners: usize) -> String {
     let counts = board.counts();
     let mut text = format!(
         "# HELP sinew_build_info Which sinew this is.\n# TYPE sinew_build_info gauge\n\
@@ -89,7 +89,9 @@ fn monitor(board: &Board, picture: &Picture) -> String {
     for (state, count) in picture.tally.iter() {
         let _ = writeln!(text, "beat_processes{{state=\"{state}\"}} {count}");
     }
+    let listeners = u64::try_from(listeners).unwrap_or(u64::MAX);
     for (name, what, kind, value) in [
+        ("beat_page_listeners", "Pages that listen to what changes.", "gauge", listeners),
         (
             "beat_monitor_blind",
             "1 while the link to the broker is down.",

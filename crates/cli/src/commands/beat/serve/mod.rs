@@ -92,6 +92,7 @@ impl Serve {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         let token = self.access_token_file.as_deref().map(Token::read).transpose()?;
         let gate = Gate::new(self.listen, token, self.open)?;
+        let is_open = gate.is_open();
         let (listener, address) = bind(self.listen).await?;
         let backend = session.connect(self.connection, self.ending.within).await?;
         let mut options = WatchOptions::default();
@@ -114,6 +115,9 @@ impl Serve {
         session
             .output
             .remark(format_args!("serving http://{address}/ ({})", backend.capabilities().backend));
+        if is_open {
+            session.output.remark("everybody who can reach it can read all of it");
+        }
 
         let printed = print(session, &mut printing, report, self.ending).await;
         stop.send_replace(true);

@@ -225,7 +225,8 @@ async fn picture(State(app): State<App>, Path(file): Path<String>) -> Response {
 
 async fn scrape(State(app): State<App>) -> Response {
     let picture = app.board.picture().await;
-    typed(metrics::TYPE, metrics::body(app.board, picture))
+    let listeners = LISTENERS.saturating_sub(app.listeners.available_permits());
+    typed(metrics::TYPE, metrics::body(app.board, picture, listeners))
 }
 
 async fn ready(State(app): State<App>) -> Response {
