@@ -25,7 +25,8 @@ use super::{
 };
 use crate::{json::Time, output::escaped};
 
-/// The least time between two events for one client.
+/// The least time between two comparisons for one client; more where a comparison takes long, so that all clients
+/// together take a tenth of a core as long as none of them is told later than after [`BREATH`].
 const PACE: Duration = Duration::from_millis(250);
 
 /// After so long somebody may have been seen again, which is no transition.
@@ -91,8 +92,11 @@ struct Client {
     news: Option<u64>,
     /// When the last event was sent; none before the first.
     told: Option<Instant>,
+    pace: Duration,
+    /// How many clients there can be.
+    places: usize,
     /// Its place among the clients.
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 /// The stream for a client, until `stop`.
@@ -100,6 +104,7 @@ pub(super) fn body(
     board: Arc<Board>,
     view: View,
     stop: watch::Receiver<bool>,
+    places: usize,
     place: OwnedSemaphorePermit,
 ) -> Body {
     let client = Client {
@@ -112,7 +117,9 @@ pub(super) fn body(
         summary: String::new(),
         news: None,
         told: None,
-        _place: place,
+        pace: PACE,
+        places,
+        place,
     };
     Body::from_stream(stream::unfold(client, async |mut client| {
         let event = client.next().await?;
@@ -139,7 +146,7 @@ impl Client {
             return format!("retry: 2000\n{event}").into();
         };
         let quiet = told + QUIET;
-        sleep_until(told + PACE).await;
+        sleep_until(told + self.pace).await;
         loop {
             let breath = (Instant::now() + BREATH).min(quiet);
             // It is never closed: the board is ours, too.
@@ -150,12 +157,16 @@ impl Client {
                 // An old picture: there will be a new one soon.
                 self.changes.mark_changed();
             }
+            let begun = Instant::now();
             let event = self.compare(&picture, "delta");
+            let clients = self.places.saturating_sub(self.place.semaphore().available_permits());
+            let share = u32::try_from(clients).unwrap_or(u32::MAX).saturating_mul(10);
+            self.pace = begun.elapsed().saturating_mul(share).clamp(PACE, BREATH);
             if event.is_some() || Instant::now() >= quiet {
                 self.told = Some(Instant::now());
                 return event.map_or(Bytes::from_static(b": quiet\n\n"), Bytes::from);
             }
-            sleep_until(Instant::now() + PACE).await;
+            sleep_until(Instant::now() + self.pace).await;
         }
     }
 

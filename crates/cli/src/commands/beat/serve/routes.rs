@@ -206,7 +206,7 @@ async fn listen(State(app): State<App>, asked: Parsed) -> Response {
         let answer = told(StatusCode::SERVICE_UNAVAILABLE, "too many pages listen; reload later\n");
         return ([(RETRY_AFTER, "10")], answer).into_response();
     };
-    typed("text/event-stream", events::body(app.board, view, app.stop, place))
+    typed("text/event-stream", events::body(app.board, view, app.stop, LISTENERS, place))
 }
 
 async fn picture(State(app): State<App>, Path(file): Path<String>) -> Response {
