@@ -3,8 +3,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     process::Command,
-    thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use serde_json::{Value, json};
@@ -44,7 +43,8 @@ impl Browser {
 
     /// What an expression comes to, as text.
     pub(crate) fn evaluate(&mut self, expression: &str) -> Result<String> {
-        let answer = self.ask("Runtime.evaluate", &json!({ "expression": expression }))?;
+        let params = json!({ "expression": expression, "awaitPromise": true });
+        let answer = self.ask("Runtime.evaluate", &params)?;
         Ok(match &answer["result"]["value"] {
             Value::String(text) => text.clone(),
             other => other.to_string(),
@@ -54,15 +54,17 @@ impl Browser {
     /// Waits until an expression has all of these in it.
     pub(crate) fn until(&mut self, expression: &str, wanted: &[&str]) -> Result<()> {
         let end = Instant::now() + DEADLINE;
+        // The page looks, and takes its time between two looks. What is not there yet is nothing.
+        let value = format!("(() => {{ try {{ return {expression} }} catch {{ return '' }} }})()");
+        let look = format!("new Promise(done => setTimeout(() => done({value}), 20))");
         loop {
-            let found = self.evaluate(expression)?;
+            let found = self.evaluate(&look)?;
             if wanted.iter().all(|it| found.contains(it)) {
                 return Ok(());
             }
             if Instant::now() > end {
                 return Err(format!("{expression} never had {wanted:?}: {found}").into());
             }
-            thread::sleep(Duration::from_millis(50));
         }
     }
 

@@ -3,8 +3,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     process::Stdio,
-    thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use sinew_testkit::harness::nats::NatsServerOptions;
@@ -44,10 +43,6 @@ impl Page {
     fn get(&self, path: &str) -> Result<(u16, String)> {
         get(&self.address, path)
     }
-
-    fn until(&self, path: &str, wanted: impl Fn(u16, &str) -> bool) -> Result<()> {
-        until(&self.address, path, wanted)
-    }
 }
 
 /// The host and port in what it says at its start.
@@ -69,21 +64,6 @@ fn get(address: &str, path: &str) -> Result<(u16, String)> {
     ask(address, path)?.read_to_string(&mut text)?;
     let status = text.split(' ').nth(1).ok_or("no status")?.parse()?;
     Ok((status, text))
-}
-
-/// Waits until it answers so.
-fn until(address: &str, path: &str, wanted: impl Fn(u16, &str) -> bool) -> Result<()> {
-    let end = Instant::now() + DEADLINE;
-    loop {
-        let (status, text) = get(address, path)?;
-        if wanted(status, &text) {
-            return Ok(());
-        }
-        if Instant::now() > end {
-            return Err(format!("{path} never got there: {text}").into());
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
 }
 
 fn heart(url: &str, process: &str) -> Result<Running> {
@@ -146,16 +126,18 @@ fn a_killed_heart_is_told(runtime: &Runtime) -> Result<()> {
 
 fn a_page_is_blind(runtime: &Runtime) -> Result<()> {
     let server = runtime.block_on(NatsServerOptions::new().start())?;
-    let page = Page::start(&server.url(), &["--expect", "a"])?;
+    let mut page = Page::start(&server.url(), &["--expect", "a"])?;
     assert_eq!(page.get("/readyz")?.0, 200);
     server.kill()?;
-    page.until("/readyz", |status, _| status == 503)?;
+    page.running.until_line(&["\"monitor\":\"blind\""])?;
+    assert_eq!(page.get("/readyz")?.0, 503);
     assert_eq!(page.get("/healthz")?.0, 200);
     let (_, html) = page.get("/")?;
     assert!(html.contains("class=\"blind\""), "{html}");
-    page.until("/metrics", |_, text| text.contains("\nbeat_monitor_blind 1\n"))?;
+    assert!(page.get("/metrics")?.1.contains("\nbeat_monitor_blind 1\n"));
     runtime.block_on(server.restart())?;
-    page.until("/readyz", |status, _| status == 200)?;
+    page.running.until_line(&["\"monitor\":\"sighted\""])?;
+    assert_eq!(page.get("/readyz")?.0, 200);
     page.running.signal(Signal::INT)?;
     page.running.finish()?.expect(0)?;
     Ok(())
@@ -207,12 +189,13 @@ fn a_browser_shows_it(runtime: &Runtime) -> Result<()> {
     let mut browser = Browser::start()?;
     let server = runtime.block_on(NatsServerOptions::new().start())?;
     let url = server.url();
-    let page = Page::start(&url, &[])?;
+    let mut page = Page::start(&url, &[])?;
     let hostile = "<script>document.title='owned'</script>";
     raw(&url, &publication(hostile, "beat/60"))?;
-    page.until("/api/processes", |_, text| text.contains("\"total\":1"))?;
+    page.running.until_line(&["script", "\"to\":\"up\""])?;
     browser.open(&format!("http://{}/", page.address))?;
-    page.until("/metrics", |_, text| text.contains("\nbeat_page_listeners 1\n"))?;
+    // Its script has heard the first event.
+    browser.until("known.size", &["1"])?;
     browser.until("rows.textContent", &[hostile])?;
 
     // What comes now comes by its events.

@@ -35,6 +35,8 @@ const LISTENERS: usize = 100;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -90,7 +92,7 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
-        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (RESOURCE_POLICY, "same-origin"),
     ] {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
@@ -215,11 +217,9 @@ async fn picture(State(app): State<App>, Path(file): Path<String>) -> Response {
     };
     let state = app.board.process(name).map(|it| it.state);
     let status = if state.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
-    let headers = [
-        (CACHE_CONTROL, "no-cache"),
-        // It stands in other people's pages: that is what it is for.
-        (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
-    ];
+    // Where everybody may look, it may stand in other people's pages. Elsewhere they must not learn who is there.
+    let policy = if app.gate.is_open() { "cross-origin" } else { "same-origin" };
+    let headers = [(CACHE_CONTROL, "no-cache"), (RESOURCE_POLICY, policy)];
     (status, headers, typed(SVG, badge::svg(name, state))).into_response()
 }
 

@@ -72,10 +72,15 @@ const address = (path, changes = {}) => {
   return `${path}?${asked}`;
 };
 
+// Said once: a screen reader reads every change of it.
+const see = (look, words) => {
+  eyes.className = look;
+  if (eyes.textContent !== words) eyes.textContent = words;
+};
+
 const hear = (told) => {
   skew = Date.parse(told.time) - Date.now();
-  eyes.className = told.ready ? "seeing" : "blind";
-  eyes.textContent = told.ready ? "listening" : "blind: the broker is gone, nobody is judged";
+  see(told.ready ? "seeing" : "blind", told.ready ? "listening" : "blind: the broker is gone, nobody is judged");
   $("now").dateTime = told.time;
   $("now").textContent = told.time;
   search.placeholder = `Search ${told.total} processes`;
@@ -138,8 +143,7 @@ const listen = () => {
   });
   source.addEventListener("delta", (event) => hear(JSON.parse(event.data)));
   source.addEventListener("error", () => {
-    eyes.className = "lost";
-    eyes.textContent = "no connection to the page's server; trying again";
+    see("lost", "no connection to the page's server; trying again");
     // After a refusal the browser gives up by itself.
     if (source.readyState === EventSource.CLOSED) setTimeout(listen, 5000);
   });
