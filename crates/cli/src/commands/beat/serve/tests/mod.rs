@@ -4,6 +4,7 @@ mod harness;
 use std::time::Duration;
 
 use serde_json::Value;
+use sinew_beat::{MonitorEvent, ProcessStatus};
 use sinew_core::{Address, Message, Publish as _};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -398,4 +399,39 @@ async fn a_client_that_takes_nothing_is_cut_off() {
     let mut taken = Vec::new();
     drop(timeout(DEADLINE, idle.read_to_end(&mut taken)).await.unwrap());
     assert!(taken.len() < all.body.len(), "{} bytes", taken.len());
+}
+
+#[tokio::test]
+async fn a_connection_that_asks_nothing_more_is_let_go() {
+    let limits = Limits { connections: 1, head: Duration::from_millis(200), ..Limits::default() };
+    let page = Page::start_with(&[], None, limits).await;
+    let silent = page.connect().await;
+    let mut idle = page.connect().await;
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    drop(timeout(DEADLINE, idle.read_to_end(&mut answer)).await.unwrap());
+    assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+    drop(silent);
+}
+
+#[tokio::test]
+async fn nobody_is_judged_while_the_monitor_is_blind_or_stands_still() {
+    let page = Page::start(&[]).await;
+    page.beat("billing", "beat/60").await;
+    // It tells nothing of its own from here on.
+    page.hearing.abort();
+    let billing = page.board.process("billing").unwrap();
+    let share = |it: &ProcessStatus, at| page.board.shares(std::iter::once(it), at)[0].hour;
+    let hour = Duration::from_secs(3600);
+    let later = billing.since.after(hour);
+    assert_eq!(share(&billing, later), Some(1.0));
+
+    page.board.hear(&MonitorEvent::Stalled { gap: hour, at: later });
+    assert_eq!(share(&billing, later), None);
+    assert_eq!(share(&billing, later.after(hour)), Some(1.0));
+
+    page.board.hear(&MonitorEvent::Blind { at: later, skipped: 0 });
+    assert_eq!(share(&billing, later.after(hour)), None);
+    page.board.hear(&MonitorEvent::Sighted { at: later.after(hour), skipped: 0 });
+    assert_eq!(share(&billing, later.after(hour * 2)), Some(1.0));
 }
