@@ -13,7 +13,7 @@ use bytes::Bytes;
 use sinew_core::ErrorKind;
 use sinew_testkit::harness::rabbitmq::RabbitMqOptions;
 
-use self::workload::{Bench, Outcome, PREFETCH, SIZES, WINDOW, Work};
+use self::workload::{Bench, Contender, Outcome, PREFETCH, SIZES, WINDOW, Work};
 
 /// Odd, so that a median is one of them.
 const ROUNDS: usize = 15;
@@ -77,7 +77,8 @@ async fn compare(bench: &Bench, work: Work, size: usize, count: usize, rounds: u
     println!("\n{}, {size} bytes, {count} messages a round", work.name());
     let lapin = lanes.first().map(|(_, times)| times.clone()).unwrap_or_default();
     for (who, mut times) in lanes {
-        let ratio = ratio(&times, &lapin, who.is_ours());
+        let ratio =
+            ratio(&times, &lapin, matches!(who, Contender::Adapter | Contender::AdapterOneByOne));
         times.sort_unstable();
         let per_message = times.get(times.len() / 2).map_or(0, |time| time / count as u64);
         println!("  {:<22} {per_message:>7} ns   {ratio}", who.name());

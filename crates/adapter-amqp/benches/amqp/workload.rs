@@ -85,10 +85,6 @@ impl Work {
 }
 
 impl Contender {
-    pub(crate) fn is_ours(self) -> bool {
-        matches!(self, Self::Adapter | Self::AdapterOneByOne)
-    }
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Lapin => "lapin",
