@@ -111,16 +111,17 @@ fn tally(picture: &Picture, query: &Query) -> String {
         let _ = write!(
             tiles,
             "<a class=\"tile {state}\" data-state=\"{state}\" href=\"{}\"{current}{hidden}><b>{count}</b> <span>{state}</span></a>",
-            escaped(&address(&query.q, target, 0)),
+            escaped(&address(query, target, 0)),
         );
         tiles
     })
 }
 
-/// The address of this page with these questions.
-fn address(q: &str, state: &str, offset: usize) -> String {
+/// The address of this page with the same search, in this state, from there on.
+fn address(query: &Query, state: &str, offset: usize) -> String {
     let offset = if offset == 0 { String::new() } else { offset.to_string() };
-    let asked = [("q", q), ("state", state), ("offset", &offset)];
+    let limit = query.limit.map_or_else(String::new, |limit| limit.to_string());
+    let asked = [("q", query.q.as_str()), ("state", state), ("limit", &limit), ("offset", &offset)];
     let asked = asked.into_iter().filter(|(_, value)| !value.is_empty());
     let asked: Vec<_> = asked.map(|(key, value)| format!("{key}={}", in_url(value))).collect();
     format!("/?{}", asked.join("&"))
@@ -137,7 +138,7 @@ fn range(view: &View, matched: usize, shown: usize) -> String {
 fn pager(query: &Query, view: &View, matched: usize) -> String {
     let link = |word: &str, offset: Option<usize>| {
         let href = offset.map_or_else(String::new, |offset| {
-            format!(" href=\"{}\"", escaped(&address(&query.q, &query.state, offset)))
+            format!(" href=\"{}\"", escaped(&address(query, &query.state, offset)))
         });
         let hidden = if offset.is_none() { " hidden" } else { "" };
         format!("<a data-page=\"{word}\"{href}{hidden}>{word}</a>")
@@ -232,7 +233,9 @@ mod tests {
     fn text_cannot_leave_its_place() {
         assert_eq!(escaped("<a href='x'>\"&"), "&lt;a href=&#39;x&#39;&gt;&quot;&amp;");
         assert_eq!(in_url("a/b?c#d é%.."), "a%2Fb%3Fc%23d%20%C3%A9%25..");
-        assert_eq!(address("a&b", "down", 0), "/?q=a%26b&state=down");
+        let query = Query { q: "a&b".to_owned(), limit: Some(7), ..Query::default() };
+        assert_eq!(address(&query, "down", 0), "/?q=a%26b&state=down&limit=7");
+        assert_eq!(address(&Query::default(), "", 7), "/?offset=7");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(super) struct Query {
     pub(super) q: String,
     /// Those of this state; of any when empty.
     pub(super) state: String,
-    limit: Option<usize>,
+    pub(super) limit: Option<usize>,
     pub(super) offset: usize,
 }
 

@@ -5,6 +5,7 @@ const rows = $("rows"), news = $("news"), eyes = $("eyes"), form = $("search");
 const search = form.elements.q, state = form.elements.state;
 let known = new Map(); // name -> its <tr>
 let skew = 0; // how far the server's clock is ahead of ours, in ms
+const limit = new URLSearchParams(location.search).get("limit");
 let source, offset = Number(new URLSearchParams(location.search).get("offset")) || 0;
 
 const make = (tag, text, attributes = {}) => {
@@ -67,7 +68,7 @@ const fill = (tr, row) => {
 
 const address = (path, changes = {}) => {
   const asked = new URLSearchParams();
-  const all = { q: search.value, state: state.value, offset, ...changes };
+  const all = { q: search.value, state: state.value, limit, offset, ...changes };
   for (const [key, value] of Object.entries(all)) if (value) asked.set(key, value);
   return `${path}?${asked}`;
 };
