@@ -11,6 +11,7 @@ mod backends;
 mod bench;
 mod brokers;
 mod check;
+mod chromium;
 mod ci;
 mod deny;
 mod examples;

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use crate::{
     brokers::{self, nats, rabbitmq},
-    examples,
+    chromium, examples,
     failure::{Failure, Result},
     program::Program,
     python,
@@ -81,6 +81,14 @@ pub(crate) fn environment(workspace: &Workspace) -> Result<Environment> {
     }
     if !missing.is_empty() && brokers::required() {
         return Err(Failure::new(missing.join("\n")));
+    }
+    // No broker: where there is none, the pages are asked by HTTP alone.
+    match chromium::provide() {
+        Ok(path) => {
+            eprintln!("chromium: {}", path.display());
+            environment.push((chromium::VARIABLE, path));
+        }
+        Err(advice) => missing.push(format!("chromium: missing: {advice}")),
     }
     for line in missing {
         eprintln!("{line}; the tests that need it are skipped");

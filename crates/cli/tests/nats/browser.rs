@@ -1,5 +1,6 @@
 //! A headless Chromium, driven by its DevTools protocol over a WebSocket.
 use std::{
+    env,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     process::Command,
@@ -81,10 +82,11 @@ impl Browser {
     }
 }
 
-/// A browser, by whichever name there is one.
-fn find() -> Result<&'static str> {
-    let names = ["chromium", "chromium-browser", "google-chrome"];
-    let found = names.into_iter().find(|name| {
+/// A browser: the one that `SINEW_CHROMIUM` names, or by whichever name there is one.
+pub(crate) fn find() -> Result<String> {
+    let chosen = env::var("SINEW_CHROMIUM").ok().filter(|chosen| !chosen.is_empty());
+    let names = ["chromium", "chromium-browser", "google-chrome"].map(str::to_owned);
+    let found = chosen.into_iter().chain(names).find(|name| {
         Command::new(name).arg("--version").output().is_ok_and(|it| it.status.success())
     });
     let missing = || Error::new(ErrorKind::NotFound, "find chromium");
