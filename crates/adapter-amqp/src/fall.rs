@@ -39,7 +39,11 @@ impl Fall {
             AMQPSoftError::NOTFOUND if self.declares => Some(ErrorKind::Unreachable),
             AMQPSoftError::NOTFOUND => Some(ErrorKind::NotFound),
             // The other refusal is about a topic in it.
-            AMQPSoftError::ACCESSREFUSED if about.ends_with("access to exchange ") => {
+            AMQPSoftError::ACCESSREFUSED
+                if ["access to exchange ", "internal exchange "]
+                    .iter()
+                    .any(|whole| about.ends_with(whole)) =>
+            {
                 Some(ErrorKind::Denied)
             }
             // If any is too large, the largest is.
@@ -73,6 +77,7 @@ mod tests {
         let large = "PRECONDITION_FAILED - message size 9 is larger than configured max size 8";
         let user = "PRECONDITION_FAILED - user_id property set to 'message size' but authenticated user was 'b'";
         let exchange = "ACCESS_REFUSED - access to exchange 'x' in vhost '/' refused for user 'a'";
+        let internal = "ACCESS_REFUSED - cannot publish to internal exchange 'x' in vhost '/'";
         let topic =
             "ACCESS_REFUSED - access to topic 'access to exchange ' in exchange 'x' refused";
         for (size, code, text, many, alone) in [
@@ -81,6 +86,7 @@ mod tests {
             (8, PRECONDITIONFAILED, large, ErrorKind::Disconnected, ErrorKind::Disconnected),
             (9, PRECONDITIONFAILED, user, ErrorKind::Disconnected, ErrorKind::InvalidOptions),
             (9, ACCESSREFUSED, exchange, ErrorKind::Denied, ErrorKind::Denied),
+            (9, ACCESSREFUSED, internal, ErrorKind::Denied, ErrorKind::Denied),
             (9, ACCESSREFUSED, topic, ErrorKind::Disconnected, ErrorKind::Denied),
         ] {
             assert_eq!(kind(MANY, size, code.clone(), text), many, "{text}");

@@ -125,6 +125,8 @@ impl Future for Outcome {
 
 impl Drop for Outcome {
     fn drop(&mut self) {
+        // What is sent from now on is kept by whoever sends it.
+        self.0.close();
         if let Ok(Err(failure)) = self.0.try_recv() {
             failure.keep();
         }

@@ -37,10 +37,18 @@ pub(crate) struct Publishing {
     /// A place for each message that waits for its confirm.
     window: Arc<Semaphore>,
     places: u32,
-    lanes: Mutex<HashMap<ShortString, Arc<Lane>>>,
+    lanes: Mutex<Lanes>,
     /// Held by whoever opens a lane.
     opening: AsyncMutex<()>,
     unread: Unread,
+}
+
+/// What is published through, each to one exchange.
+#[derive(Debug, Default)]
+struct Lanes {
+    open: HashMap<ShortString, Arc<Lane>>,
+    /// Those that take no more, and have messages that are not answered: a flush asks them, too.
+    leaving: Vec<Arc<Lane>>,
 }
 
 /// The first failure that nobody has been told.
@@ -81,24 +89,25 @@ impl Publishing {
     }
 
     /// How many places a message takes: one, or as many as its share of the bytes.
-    fn cost(&self, payload: &Bytes) -> u32 {
+    pub(crate) fn cost(&self, payload: &Bytes) -> u32 {
         let share = payload.len() as u64 * u64::from(self.places) / WINDOW_BYTES;
         u32::try_from(share + 1).unwrap_or(u32::MAX).min(self.places)
     }
 
     fn lane(&self, exchange: &ShortString, session: &Session) -> Option<Arc<Lane>> {
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.get(exchange).filter(|lane| lane.is_open(session)).cloned()
+        lanes.open.get(exchange).filter(|lane| lane.is_open(session)).cloned()
     }
 
     fn add(&self, exchange: ShortString, lane: &Arc<Lane>, session: &Session) -> Result<(), Cause> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those of earlier connections would hold what is left of them.
-        lanes.retain(|_, lane| lane.is_open(session));
-        if lanes.len() >= LANES {
+        let Lanes { open, leaving } = &mut *lanes;
+        leaving.extend(open.extract_if(|_, lane| !lane.is_open(session)).map(|(_, lane)| lane));
+        leaving.retain(|lane| !lane.is_idle());
+        if open.len() >= LANES {
             // One with messages in flight stays: the next message would overtake them.
             // So does one that somebody holds, to hand over the next message.
-            let idle = lanes
+            let idle = open
                 .iter_mut()
                 .find_map(|(known, lane)| Arc::get_mut(lane)?.is_idle().then(|| known.clone()));
             let Some(idle) = idle else {
@@ -107,15 +116,16 @@ impl Publishing {
                     "messages to 128 exchanges wait for their confirm; wait, or connect once more",
                 ));
             };
-            lanes.remove(&idle);
+            open.remove(&idle);
         }
-        lanes.insert(exchange, Arc::clone(lane));
+        // Whoever opens one has seen that there is none, or that it takes no more.
+        leaving.extend(open.insert(exchange, Arc::clone(lane)));
         Ok(())
     }
 
     fn all_lanes(&self) -> Vec<Arc<Lane>> {
         let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        lanes.values().map(Arc::clone).collect()
+        lanes.open.values().chain(&lanes.leaving).map(Arc::clone).collect()
     }
 }
 

@@ -131,14 +131,16 @@ struct Desk {
     id: u64,
     generation: u64,
     asked: Arc<Questions>,
-    /// The clerk goes when it does.
-    _open: oneshot::Sender<Infallible>,
+    /// The clerk goes when it does, and it ends when the clerk goes.
+    open: oneshot::Sender<Infallible>,
 }
 
 impl Desk {
     /// Whether a question can be handed over to it.
     fn is_open(&self, session: &Session) -> bool {
-        self.generation == session.generation() && self.asked.wire.is_open()
+        self.generation == session.generation()
+            && self.asked.wire.is_open()
+            && !self.open.is_closed()
     }
 
     /// Whether nobody but the map of desks holds it, and the broker has confirmed all that was asked.
@@ -245,8 +247,9 @@ impl Inner {
     async fn desk(
         self: Arc<Self>,
         exchange: ShortString,
+        cost: u32,
     ) -> Result<(Arc<Desk>, OwnedSemaphorePermit), Cause> {
-        let place = self.place(1).await?;
+        let place = self.place(cost).await?;
         let session = self.publishing.now().session()?;
         let desk = match self.requests.desk(&exchange, &session) {
             Some(desk) => desk,
@@ -296,7 +299,7 @@ impl Inner {
         };
         self.handle.spawn(clerk.run());
         let generation = session.generation();
-        let desk = Arc::new(Desk { id, generation, asked, _open: open });
+        let desk = Arc::new(Desk { id, generation, asked, open });
         self.requests.add(exchange, &desk, session)?;
         Ok(desk)
     }
@@ -424,7 +427,8 @@ impl Request for Amqp {
         }
         let mut outbound = inner.outbound(&message).map_err(failed)?;
         let exchange = outbound.exchange.clone();
-        let waiting = Arc::clone(inner).desk(exchange);
+        let cost = inner.publishes.cost(&outbound.payload);
+        let waiting = Arc::clone(inner).desk(exchange, cost);
         // Not ended with the call: a consumer that is half made would stay.
         let (desk, place) = inner.at_home(waiting).await.map_err(failed)?;
         let token = inner.ids.next();

@@ -1,8 +1,7 @@
 //! Keeps one connection: makes it, watches it, and makes it again.
 use std::{sync::Arc, time::Duration};
 
-use sinew_core::ErrorKind;
-use sinew_core::Sent;
+use sinew_core::{ErrorKind, Sent};
 use tokio::{
     runtime::Handle,
     sync::{Notify, watch},

@@ -54,7 +54,10 @@ impl Wire {
     async fn publish(self: Arc<Self>, outbound: Box<Outbound>) -> lapin::Result<Confirmation> {
         let Outbound { exchange, key, mandatory, properties, payload } = *outbound;
         let options = BasicPublishOptions { mandatory, immediate: false };
-        self.0.basic_publish(exchange, key, options, &payload, properties).await?.await
+        let confirmed = self.0.basic_publish(exchange, key, options, &payload, properties).await?;
+        // It may be anything of the caller's, and is not held for as long as the broker takes.
+        drop(payload);
+        confirmed.await
     }
 }
 
