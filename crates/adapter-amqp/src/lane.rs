@@ -2,14 +2,14 @@
 use std::{
     future::poll_fn,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicUsize},
     task::{Context, Poll},
     time::Duration,
 };
 
 use lapin::types::ShortString;
 use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
+    sync::oneshot,
     task::coop::unconstrained,
     time::{Instant, Interval, MissedTickBehavior, interval, timeout},
 };
@@ -17,6 +17,7 @@ use tokio::{
 use crate::{
     connect::Inner,
     error::Cause,
+    publish::Place,
     returns::Returned,
     session::Session,
     table::{Answer, Known, Swept, Table},
@@ -38,8 +39,8 @@ pub(crate) struct Lane {
 struct Shared {
     wire: Arc<Wire>,
     answer_timeout: Duration,
-    /// With more than this many places taken by messages that are overdue, the channel is given up.
-    clogged: usize,
+    inner: Weak<Inner>,
+    overdue: Arc<AtomicUsize>,
     table: Mutex<Table>,
 }
 
@@ -53,7 +54,8 @@ impl Lane {
         let declares = inner.settings.exchange(exchange).declare;
         let shared = Arc::new(Shared {
             answer_timeout: inner.settings.answer_timeout,
-            clogged: inner.publishes.places() / 2,
+            inner: Arc::downgrade(inner),
+            overdue: inner.publishes.overdue(),
             table: Mutex::new(Table::new(Arc::clone(&wire), inner.publishes.unread(), declares)),
             wire,
         });
@@ -72,11 +74,7 @@ impl Lane {
     }
 
     /// Hands a message to the client. When this ends well, the client has it; the outcome comes later.
-    pub(crate) fn publish(
-        &self,
-        outbound: Box<Outbound>,
-        place: OwnedSemaphorePermit,
-    ) -> Result<Outcome, Cause> {
+    pub(crate) fn publish(&self, outbound: Box<Outbound>, place: Place) -> Result<Outcome, Cause> {
         let routed = outbound.mandatory.then(|| Returned {
             id: outbound.properties.message_id().as_ref().map_or("", ShortString::as_str).into(),
             key: outbound.key.as_str().into(),
@@ -84,8 +82,7 @@ impl Lane {
         let (answer, outcome) = oneshot::channel();
         let deadline = Instant::now() + self.shared.answer_timeout;
         let size = outbound.payload.len();
-        let known =
-            Known { routed, answer: Some(answer), deadline, size, number: 0, _place: place };
+        let known = Known { routed, answer: Some(answer), deadline, size, number: 0, place };
         self.shared.turn(|table| table.launch(outbound, known))?;
         Ok(Outcome(outcome))
     }
@@ -134,6 +131,11 @@ impl Drop for Outcome {
 }
 
 impl Shared {
+    /// Whether the channel is to be given up for what is overdue on it.
+    fn is_clogged(&self) -> bool {
+        self.wire.is_open() && self.inner.upgrade().is_some_and(|it| it.publishes.is_clogged())
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -172,8 +174,8 @@ impl Reader {
             if is_swept && tick.poll_tick(cx).is_pending() {
                 return Poll::Pending;
             }
-            match shared.turn(Table::sweep) {
-                Swept::Busy { overdue } if overdue > shared.clogged && shared.wire.is_open() => {
+            match shared.turn(|table| table.sweep(&shared.overdue)) {
+                Swept::Busy { is_overdue: true } if shared.is_clogged() => {
                     return Poll::Ready(Turn::Unclog);
                 }
                 Swept::Busy { .. } => {}

@@ -1,7 +1,10 @@
 //! Publishing: pipelined, bounded, and confirmed.
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -41,6 +44,38 @@ pub(crate) struct Publishing {
     /// Held by whoever opens a lane.
     opening: AsyncMutex<()>,
     unread: Unread,
+    /// How many places are taken by what is overdue.
+    overdue: Arc<AtomicUsize>,
+}
+
+/// A place among those that wait for their confirm, or several; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    permit: OwnedSemaphorePermit,
+    /// Set once what takes it is overdue.
+    overdue: Option<Arc<AtomicUsize>>,
+}
+
+impl Place {
+    const fn new(permit: OwnedSemaphorePermit) -> Self {
+        Self { permit, overdue: None }
+    }
+
+    /// Counts it, once, among those that are taken by what is overdue.
+    pub(crate) fn note_overdue(&mut self, overdue: &Arc<AtomicUsize>) {
+        if self.overdue.is_none() {
+            overdue.fetch_add(self.permit.num_permits(), Ordering::Relaxed);
+            self.overdue = Some(Arc::clone(overdue));
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(overdue) = &self.overdue {
+            overdue.fetch_sub(self.permit.num_permits(), Ordering::Relaxed);
+        }
+    }
 }
 
 /// What is published through, each to one exchange.
@@ -76,12 +111,18 @@ impl Publishing {
             lanes: Mutex::default(),
             opening: AsyncMutex::default(),
             unread: Unread::default(),
+            overdue: Arc::default(),
         }
     }
 
-    /// How many places there are.
-    pub(crate) const fn places(&self) -> usize {
-        self.places as usize
+    /// How many places are taken by what is overdue, on every channel of the link.
+    pub(crate) fn overdue(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.overdue)
+    }
+
+    /// Whether what is overdue takes half of the places: then whoever keeps some of it is given up.
+    pub(crate) fn is_clogged(&self) -> bool {
+        self.overdue.load(Ordering::Relaxed) > self.places as usize / 2
     }
 
     pub(crate) fn unread(&self) -> Unread {
@@ -171,7 +212,7 @@ impl Inner {
         }
         let cost = self.publishes.cost(&outbound.payload);
         let place = Arc::clone(&self.publishes.window).try_acquire_many_owned(cost).ok()?;
-        Some((lane, place))
+        Some((lane, Place::new(place)))
     }
 
     /// Hands a message to the client, once there is a place for it and the broker takes it.
@@ -214,14 +255,14 @@ impl Inner {
     }
 
     /// Waits for a place among those that wait for their confirm, and until the broker lifts its block.
-    pub(crate) async fn place(&self, cost: u32) -> Result<OwnedSemaphorePermit, Cause> {
+    pub(crate) async fn place(&self, cost: u32) -> Result<Place, Cause> {
         let session = self.publishing.now().session()?;
         let wait = async {
             session.unblocked().await;
             Arc::clone(&self.publishes.window).acquire_many_owned(cost).await
         };
         match timeout(self.settings.blocked_timeout, wait).await {
-            Ok(place) => place.map_err(|_| Cause::closed()),
+            Ok(place) => place.map(Place::new).map_err(|_| Cause::closed()),
             Err(_) if session.is_blocked() => Err(Cause::plain(
                 ErrorKind::Overloaded,
                 "the broker takes no publishes for now, its memory or disk is short; it was not handed over",
@@ -267,7 +308,7 @@ impl Inner {
 }
 
 /// Where a message is handed over, and the place that it takes.
-type Door = (Arc<Lane>, OwnedSemaphorePermit);
+type Door = (Arc<Lane>, Place);
 
 impl Publish for Amqp {
     async fn publish(&self, message: Message) -> Result<Pending<Receipt>> {
@@ -300,5 +341,35 @@ impl Publish for Amqp {
             inner.flush_all().await
         };
         self.inner.at_home(flushing).await.map_err(|cause| cause.during("amqp flush").into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AmqpOptions;
+
+    #[test]
+    fn what_is_overdue_takes_its_places_until_it_goes() {
+        let settings = AmqpOptions::new("amqp://127.0.0.1").settings().unwrap();
+        let publishing = Publishing::new(&settings);
+        let overdue = publishing.overdue();
+        let half = publishing.places / 2;
+        let places = |count| {
+            let window = Arc::clone(&publishing.window);
+            Place::new(window.try_acquire_many_owned(count).unwrap())
+        };
+        // Of one channel or of several, by count or by size: what counts is what they take.
+        let (mut large, mut small) = (places(half), places(1));
+        for _ in 0..2 {
+            large.note_overdue(&overdue);
+        }
+        assert!(!publishing.is_clogged());
+        small.note_overdue(&overdue);
+        assert!(publishing.is_clogged());
+        drop(large);
+        assert_eq!(overdue.load(Ordering::Relaxed), 1);
+        drop(small);
+        assert_eq!(overdue.load(Ordering::Relaxed), 0);
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     future::poll_fn,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicUsize},
     task::{Context, Poll},
     time::Duration,
 };
@@ -20,8 +20,8 @@ use sinew_core::{
     Buffer, Error, ErrorKind, Incoming, IntakeBuffer, IntakeReader, Message, Request, Result, Sent,
 };
 use tokio::{
-    sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, oneshot},
-    time::timeout,
+    sync::{Mutex as AsyncMutex, oneshot},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 
 use crate::{
@@ -31,6 +31,7 @@ use crate::{
     error::Cause,
     fall::Fall,
     inbound,
+    publish::Place,
     session::Session,
     wire::{Flights, Outbound, Wire},
 };
@@ -40,6 +41,8 @@ const OPERATION: &str = "amqp request";
 pub(crate) const REPLY_TO: &str = "amq.rabbitmq.reply-to";
 /// How many exchanges are asked at once, each by a channel of its own.
 const DESKS: usize = 128;
+/// How often overdue questions are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
 /// How long the broker may take to confirm what was asked, once nobody waits for a reply.
 const LEAVE: Duration = Duration::from_secs(5);
 
@@ -169,7 +172,8 @@ struct Asked {
     token: u64,
     /// Of the payload, in bytes.
     size: usize,
-    _place: OwnedSemaphorePermit,
+    place: Place,
+    deadline: Instant,
 }
 
 impl Questions {
@@ -220,6 +224,16 @@ impl Questions {
         (answered, lost)
     }
 
+    /// Whether some of them are overdue, which are counted as that.
+    fn is_overdue(&self, overdue: &Arc<AtomicUsize>) -> bool {
+        let (mut open, now, mut any) = (self.lock(), Instant::now(), false);
+        for late in open.flights.known().filter(|asked| asked.deadline <= now) {
+            late.place.note_overdue(overdue);
+            any = true;
+        }
+        any
+    }
+
     /// Ends when the broker has said something of each.
     async fn settled(&self) {
         poll_fn(|cx| {
@@ -248,7 +262,7 @@ impl Inner {
         self: Arc<Self>,
         exchange: ShortString,
         cost: u32,
-    ) -> Result<(Arc<Desk>, OwnedSemaphorePermit), Cause> {
+    ) -> Result<(Arc<Desk>, Place), Cause> {
         let place = self.place(cost).await?;
         let session = self.publishing.now().session()?;
         let desk = match self.requests.desk(&exchange, &session) {
@@ -339,6 +353,8 @@ impl Drop for Clerk {
 
 impl Clerk {
     async fn run(mut self) {
+        let mut tick = interval(SWEEP);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.end = loop {
             tokio::select! {
                 biased;
@@ -357,8 +373,20 @@ impl Clerk {
                         note(&inner, answered);
                     }
                 }
+                _ = tick.tick() => if self.is_clogged() {
+                    tracing::warn!("the broker does not confirm what is asked; the channel is given up");
+                    declare::close(&self.session, self.questions.wire.channel()).await;
+                    break Cause::late();
+                }
             }
         };
+    }
+
+    /// Whether the channel is to be given up for what is overdue on it, as a lane is.
+    fn is_clogged(&self) -> bool {
+        let Some(inner) = self.inner.upgrade() else { return false };
+        let publishes = &inner.publishes;
+        self.questions.is_overdue(&publishes.overdue()) && publishes.is_clogged()
     }
 
     /// What was asked still leaves: by itself, the end of a channel overtakes it.
@@ -442,7 +470,8 @@ impl Request for Amqp {
         // Dropped, it forgets the request.
         let incoming =
             Incoming::new(IntakeReader::new(replies), move || shared.requests.close(token));
-        let asked = Asked { token, size: outbound.payload.len(), _place: place };
+        let deadline = Instant::now() + inner.settings.answer_timeout;
+        let asked = Asked { token, size: outbound.payload.len(), place, deadline };
         let answered = desk.asked.ask(outbound, asked).map_err(failed)?;
         answered.into_iter().for_each(|it| note(inner, it));
         Ok(incoming)

@@ -1,19 +1,19 @@
 //! What a channel has in flight, who waits for it, and what the broker says of each.
-use std::{sync::Arc, task::Waker};
+use std::{
+    sync::{Arc, atomic::AtomicUsize},
+    task::Waker,
+};
 
 use lapin::{
     Confirmation, ErrorKind as ClientKind, message::BasicReturnMessage, types::ShortString,
 };
 use sinew_core::{ErrorKind, Sent};
-use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     error::Cause,
     fall::Fall,
-    publish::Unread,
+    publish::{Place, Unread},
     returns::{Returned, Returns},
     wire::{Flights, Outbound, Wire},
 };
@@ -46,7 +46,7 @@ pub(crate) struct Known {
     pub(crate) deadline: Instant,
     /// Of its payload.
     pub(crate) size: usize,
-    pub(crate) _place: OwnedSemaphorePermit,
+    pub(crate) place: Place,
 }
 
 /// A message that the broker has taken, and may have returned.
@@ -92,8 +92,8 @@ pub(crate) struct Table {
 
 /// What a sweep found.
 pub(crate) enum Swept {
-    /// Messages are in flight, and so many of them are overdue.
-    Busy { overdue: usize },
+    /// Messages are in flight, some of them overdue or none.
+    Busy { is_overdue: bool },
     /// Nothing is in flight.
     Idle,
     /// Nothing will be.
@@ -191,7 +191,7 @@ impl Table {
     }
 
     /// Gives up what is overdue; its place is taken until the client has done with it.
-    pub(crate) fn sweep(&mut self) -> Swept {
+    pub(crate) fn sweep(&mut self, overdue: &Arc<AtomicUsize>) -> Swept {
         self.is_swept = !self.flights.is_empty();
         if !self.is_swept {
             return if self.is_held { Swept::Idle } else { Swept::Done };
@@ -204,6 +204,7 @@ impl Table {
                 if known.deadline > now {
                     self.due = Some(self.due.map_or(known.deadline, |due| due.min(known.deadline)));
                 } else if let Some(asker) = known.answer.take() {
+                    known.place.note_overdue(overdue);
                     late.push((known.number, asker));
                 }
             }
@@ -212,7 +213,7 @@ impl Table {
                 self.answer(asker, Err(Cause::late()));
             }
         }
-        Swept::Busy { overdue: self.flights.len().saturating_sub(self.unanswered) }
+        Swept::Busy { is_overdue: self.flights.len() > self.unanswered }
     }
 
     fn read(&mut self, landed: &mut Landed) {
