@@ -1,9 +1,10 @@
 //! What the memory broker promises beyond the behaviour suite: virtual time, bounds, the truth about its log, no leaks.
 use std::{
-    task::{Context, Poll, Waker},
+    task::{Context, Waker},
     time::{Duration, SystemTime},
 };
 
+use futures_executor::block_on;
 use sinew_adapter_memory::{Memory, MemoryBroker, MemoryOptions, MemoryStats};
 use sinew_core::{
     Address, Buffer, Consume, Consumption, Error, ErrorKind, Event, Incoming, Lifetime, Link,
@@ -399,24 +400,6 @@ fn a_delay_outlives_the_runtime_that_it_was_waited_for_on() -> Result<()> {
     drop(runtime);
     assert_eq!(block_on(next(&mut incoming))?.message.payload, "1");
     Ok(())
-}
-
-/// The least executor there is: parks its thread.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(std::thread::Thread);
-    impl std::task::Wake for Unpark {
-        fn wake(self: std::sync::Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(std::sync::Arc::new(Unpark(std::thread::current())));
-    let mut future = std::pin::pin!(future);
-    loop {
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return output;
-        }
-        std::thread::park();
-    }
 }
 
 #[tokio::test]

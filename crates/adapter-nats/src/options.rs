@@ -1,6 +1,7 @@
 //! How to reach a server, and who to be there.
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{borrow::Cow, fmt, path::PathBuf, time::Duration};
 
+use percent_encoding::percent_decode_str;
 use sinew_core::Result;
 use url::Url;
 
@@ -264,25 +265,7 @@ fn take_login(url: &mut Url) -> Option<Login> {
 
 /// Undoes `%xx`; what is no code, or no UTF-8 after it, is kept as it is.
 fn percent_decode(text: &str) -> String {
-    let mut pieces = text.as_bytes().split(|byte| *byte == b'%');
-    let mut decoded = pieces.next().unwrap_or_default().to_vec();
-    for piece in pieces {
-        let code = piece.split_at_checked(2).and_then(|(digits, rest)| {
-            let digits = std::str::from_utf8(digits).ok()?;
-            Some((u8::from_str_radix(digits, 16).ok()?, rest))
-        });
-        match code {
-            Some((byte, rest)) => {
-                decoded.push(byte);
-                decoded.extend_from_slice(rest);
-            }
-            None => {
-                decoded.push(b'%');
-                decoded.extend_from_slice(piece);
-            }
-        }
-    }
-    String::from_utf8(decoded).unwrap_or_else(|_| text.to_owned())
+    percent_decode_str(text).decode_utf8().map_or_else(|_| text.to_owned(), Cow::into_owned)
 }
 
 /// The addresses as they may be shown.
@@ -350,6 +333,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_sign_is_no_hexadecimal_digit() {
+        assert_eq!(percent_decode("a%+fb%40"), "a%+fb@");
+    }
 
     #[test]
     fn a_login_is_taken_out_of_the_url() {

@@ -78,28 +78,11 @@ impl Alarm {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::pending, task::Wake};
+    use std::future::pending;
+
+    use futures_executor::block_on;
 
     use super::*;
-
-    struct Unpark(thread::Thread);
-
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-
-    fn block_on<F: Future>(future: F) -> F::Output {
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let mut future = pin!(future);
-        loop {
-            match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Ready(output) => return output,
-                Poll::Pending => thread::park(),
-            }
-        }
-    }
 
     #[test]
     fn a_wait_ends_outside_of_any_runtime() {

@@ -2,17 +2,16 @@
 use std::{
     future::{pending, ready},
     panic::AssertUnwindSafe,
-    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering},
         mpsc::{Receiver, channel},
     },
-    task::{Context, Poll, Wake, Waker},
     thread,
     time::Duration,
 };
 
+use futures_executor::block_on;
 use futures_util::FutureExt;
 use sinew_beat::{
     Health, Heart, HeartOptions, MonitorEvent, OnChange, Progress, Pulse, State, Watch,
@@ -289,23 +288,6 @@ fn hear(told: &Receiver<String>, progress: &Progress, said: &[&str]) {
     for said in said {
         progress.tick();
         assert_eq!(told.recv_timeout(60 * SECOND).as_deref(), Ok(*said));
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
     }
 }
 

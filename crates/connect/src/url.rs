@@ -1,6 +1,7 @@
 //! Addresses of brokers: split, checked, and shown without their secrets.
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
+use percent_encoding::percent_decode_str;
 use sinew_core::{Error, ErrorKind, Result};
 
 use crate::secret::Secret;
@@ -160,22 +161,8 @@ fn invalid(detail: &'static str) -> Error {
 
 /// Undoes percent-encoding. What is no such code stands for itself, as in `50%off`.
 fn decode(text: &str) -> Result<String> {
-    let mut pieces = text.split('%');
-    let mut decoded = pieces.next().unwrap_or_default().as_bytes().to_vec();
-    for piece in pieces {
-        let code = piece.get(..2).filter(|it| it.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        match code.and_then(|it| u8::from_str_radix(it, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                decoded.extend(piece.bytes().skip(2));
-            }
-            None => {
-                decoded.push(b'%');
-                decoded.extend(piece.bytes());
-            }
-        }
-    }
-    String::from_utf8(decoded).map_err(|_| invalid("what is percent-encoded in it is no UTF-8"))
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded.map(Cow::into_owned).map_err(|_| invalid("what is percent-encoded in it is no UTF-8"))
 }
 
 #[cfg(test)]

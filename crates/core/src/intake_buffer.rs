@@ -294,15 +294,15 @@ const STRIDE_BYTES: usize = 64 << 10;
 #[cfg(test)]
 mod tests {
     use std::{
-        pin::pin,
         sync::{
             atomic::{AtomicBool, Ordering},
             mpsc,
         },
-        task::Wake,
         thread,
         time::Duration,
     };
+
+    use futures_executor::block_on;
 
     use super::*;
     use crate::Overflow;
@@ -403,25 +403,6 @@ mod tests {
             assert_eq!(Arc::strong_count(&locked), 1, "something is still held");
         }
         assert!(!locked.load(Ordering::Relaxed));
-    }
-
-    struct Unpark(thread::Thread);
-
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-
-    fn block_on<F: Future>(future: F) -> F::Output {
-        let mut future = pin!(future);
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        loop {
-            match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Ready(output) => return output,
-                Poll::Pending => thread::park(),
-            }
-        }
     }
 
     #[test]
