@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     Clock, Monitor, MonitorCounts, MonitorEvent, MonitorOptions, Process, ProcessStatus, Snapshot,
-    Timestamp, outbox::Outbox, process::PREFIX, stats,
+    State, Timestamp, outbox::Outbox, process::PREFIX, stats,
 };
 
 /// How often the task sees to it that it runs.
@@ -323,6 +323,12 @@ impl WatchTable {
     #[must_use]
     pub fn counts(&self) -> MonitorCounts {
         self.lock().monitor.counts()
+    }
+
+    /// How many transitions there were of each kind, as [`Monitor::transitions`] has it.
+    #[must_use]
+    pub fn transitions(&self) -> Vec<(Option<State>, State, u64)> {
+        self.lock().monitor.transitions().collect()
     }
 
     /// Tells when on the wall a stamp was.

@@ -6,6 +6,7 @@ mod options;
 mod patience;
 mod restart;
 mod roster;
+mod tally;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use self::{
     deadlines::Deadlines,
     flaps::Findings,
     roster::{Entry, Roster},
+    tally::Tally,
 };
 pub use self::{
     event::{MonitorCounts, MonitorEvent, ProcessStatus, Reason, State, Transition},
@@ -50,6 +52,7 @@ pub struct Monitor {
     /// In waking time.
     deadlines: Deadlines,
     counts: MonitorCounts,
+    tally: Tally,
     now: Timestamp,
     /// For how long it stood still. Promises run in the time without it, its waking time.
     asleep: Duration,
@@ -67,6 +70,7 @@ impl Monitor {
             roster: Roster::default(),
             deadlines: Deadlines::default(),
             counts: MonitorCounts::default(),
+            tally: Tally::default(),
             now: Timestamp::START,
             asleep: Duration::ZERO,
             fresh: Timestamp::START,
@@ -246,6 +250,13 @@ impl Monitor {
         self.counts
     }
 
+    /// How many transitions it made, by what a process was, none for one that was not known, and what it became; those
+    /// that never happened are left out.
+    #[must_use = "iterators are lazy"]
+    pub fn transitions(&self) -> impl Iterator<Item = (Option<State>, State, u64)> {
+        self.tally.iter()
+    }
+
     /// What it knows of the process called `name`.
     #[must_use]
     pub fn process(&self, name: &str) -> Option<ProcessStatus> {
@@ -363,6 +374,7 @@ impl Monitor {
         }
         let process = entry.process.clone();
         self.counts.transitions += 1;
+        self.tally.note(from, to);
         tell(
             told,
             MonitorEvent::Transition(Transition { process, from, to, at, reason, skipped: 0 }),

@@ -139,6 +139,10 @@ impl Board {
         self.table.counts()
     }
 
+    pub(super) fn transitions(&self) -> Vec<(Option<State>, State, u64)> {
+        self.table.transitions()
+    }
+
     pub(super) fn clock(&self) -> Clock {
         self.table.clock()
     }

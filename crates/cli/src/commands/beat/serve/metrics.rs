@@ -89,6 +89,15 @@ fn monitor(board: &Board, picture: &Picture, listeners: usize) -> String {
     for (state, count) in picture.tally.iter() {
         let _ = writeln!(text, "beat_processes{{state=\"{state}\"}} {count}");
     }
+    let _ = writeln!(
+        text,
+        "# HELP beat_transitions_total Transitions of all processes, none from one that was not known.\n\
+         # TYPE beat_transitions_total counter"
+    );
+    for (from, to, count) in board.transitions() {
+        let from = from.map_or("none", State::as_str);
+        let _ = writeln!(text, "beat_transitions_total{{from=\"{from}\",to=\"{to}\"}} {count}");
+    }
     let listeners = u64::try_from(listeners).unwrap_or(u64::MAX);
     for (name, what, kind, value) in [
         ("beat_page_listeners", "Pages that listen to what changes.", "gauge", listeners),
@@ -99,7 +108,6 @@ fn monitor(board: &Board, picture: &Picture, listeners: usize) -> String {
             u64::from(board.is_blind()),
         ),
         ("beat_heard_total", "Beats taken.", "counter", counts.beats),
-        ("beat_transitions_total", "Transitions of all processes.", "counter", counts.transitions),
         ("beat_malformed_total", "Messages that were no beats.", "counter", counts.malformed),
         (
             "beat_refused_total",
