@@ -20,7 +20,7 @@ use crate::{
     publish::Place,
     returns::Returned,
     session::Session,
-    table::{Answer, Known, Swept, Table},
+    table::{Answer, Known, Swept, Table, Verdict},
     wire::{Outbound, Wire},
 };
 
@@ -144,7 +144,19 @@ impl Shared {
     fn turn<T>(&self, act: impl FnOnce(&mut Table) -> T) -> T {
         let mut table = self.table();
         let done = act(&mut table);
-        table.settle();
+        let verdicts = table.settle();
+        let mut flushed = table.flushed();
+        drop(table);
+        if !verdicts.is_empty() {
+            let answered: Vec<_> = verdicts.into_iter().filter_map(Verdict::tell).collect();
+            let mut table = self.table();
+            answered.into_iter().for_each(|number| table.answered(number));
+            flushed.extend(table.flushed());
+        }
+        for flush in flushed {
+            // Whoever flushed may have gone away.
+            let _ = flush.send(());
+        }
         done
     }
 }
@@ -188,7 +200,9 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        self.0.table().end();
+        let gone = self.0.table().end();
+        // Now that the lock is free.
+        drop(gone);
     }
 }
 

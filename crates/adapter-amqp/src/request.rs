@@ -163,7 +163,7 @@ struct Questions {
 struct Open {
     flights: Flights<Asked>,
     /// Those that the channel took along when it fell, and the sizes of their payloads.
-    lost: Vec<Lost>,
+    lost: Vec<Asked>,
 }
 
 /// What is known of a question, and the place that it takes.
@@ -208,8 +208,8 @@ impl Questions {
     fn answered(&self, open: &mut Open) -> Option<Answered> {
         loop {
             match open.flights.landed()? {
-                (asked, Err(_)) if !self.wire.is_open() => open.lost.push(asked.lost()),
-                (asked, outcome) => return Some((asked.token, outcome)),
+                (asked, Err(_)) if !self.wire.is_open() => open.lost.push(asked),
+                (asked, outcome) => return Some((asked, outcome)),
             }
         }
     }
@@ -218,9 +218,13 @@ impl Questions {
     fn end(&self) -> (Vec<Answered>, Vec<Lost>) {
         let mut open = self.lock();
         let answered = std::iter::from_fn(|| self.answered(&mut open)).collect();
-        let mut lost = std::mem::take(&mut open.lost);
+        let fallen = std::mem::take(&mut open.lost);
+        let mut lost: Vec<_> = fallen.iter().map(Asked::lost).collect();
         lost.extend(open.flights.known().map(|asked| asked.lost()));
-        open.flights.end();
+        let gone = open.flights.end();
+        // Their places wake whoever waits for one, who may ask at once.
+        drop(open);
+        drop((fallen, gone));
         (answered, lost)
     }
 
@@ -254,7 +258,7 @@ impl Asked {
 type Lost = (u64, usize);
 
 /// A question, and what the broker says of it.
-type Answered = (u64, lapin::Result<Confirmation>);
+type Answered = (Asked, lapin::Result<Confirmation>);
 
 impl Inner {
     /// The desk of `exchange`, opened where need be; and a place for a question.
@@ -408,7 +412,7 @@ impl Clerk {
     }
 }
 
-fn note(inner: &Inner, (token, outcome): Answered) {
+fn note(inner: &Inner, (Asked { token, .. }, outcome): Answered) {
     match outcome {
         Ok(Confirmation::Ack(returned)) => note_returned(inner, returned),
         Ok(Confirmation::Nack(returned)) => {

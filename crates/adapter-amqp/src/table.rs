@@ -50,7 +50,34 @@ pub(crate) struct Known {
 }
 
 /// A message that the broker has taken, and may have returned.
-type Routed = (Option<oneshot::Sender<Answer>>, Returned);
+#[derive(Debug)]
+struct Routed {
+    message: Returned,
+    number: u64,
+    asker: Option<oneshot::Sender<Answer>>,
+    place: Place,
+}
+
+/// What is to be told of a message, and the place that it gives back: neither under the lock, as both wake whoever
+/// waits, who may publish at once.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    number: u64,
+    /// Nobody, where it was told before that it is overdue.
+    answer: Option<(oneshot::Sender<Answer>, Answer)>,
+    _place: Option<Place>,
+}
+
+impl Verdict {
+    /// Tells it; gives the number of a message that is answered by this.
+    pub(crate) fn tell(self) -> Option<u64> {
+        let (asker, answer) = self.answer?;
+        if let Err(Err(failure)) = asker.send(answer) {
+            failure.keep();
+        }
+        Some(self.number)
+    }
+}
 
 /// What the client says at once of messages that cannot be answered one by one.
 #[derive(Debug, Default)]
@@ -72,7 +99,7 @@ struct Flush {
 #[derive(Debug)]
 pub(crate) struct Table {
     flights: Flights<Known>,
-    /// How many are handed over and not answered.
+    /// How many are handed over, and whoever waits is not told.
     unanswered: usize,
     /// No answer is overdue before.
     due: Option<Instant>,
@@ -80,6 +107,7 @@ pub(crate) struct Table {
     flushes: Vec<Flush>,
     returns: Returns,
     unread: Unread,
+    verdicts: Vec<Verdict>,
     /// The exchange is declared where it is missing.
     declares: bool,
     /// Set when the broker closed the channel.
@@ -110,6 +138,7 @@ impl Table {
             flushes: Vec::new(),
             returns: Returns::default(),
             unread,
+            verdicts: Vec::new(),
             declares,
             fall: None,
             is_held: true,
@@ -139,7 +168,7 @@ impl Table {
         Ok(())
     }
 
-    /// Tells `done` when all that was launched before is answered: [`settle`](Self::settle) does.
+    /// Adds one who waits for all that was launched before: see [`flushed`](Self::flushed).
     pub(crate) fn flush(&mut self, done: oneshot::Sender<()>) {
         self.flushes.push(Flush { before: self.next, left: self.unanswered, done });
     }
@@ -150,11 +179,15 @@ impl Table {
         self.flights.wake_reader();
     }
 
-    /// The reader is gone.
-    pub(crate) fn end(&mut self) {
-        self.flights.end();
+    /// Those who wait for no more. Whoever is told of a failure too late has left it to be read by then.
+    pub(crate) fn flushed(&mut self) -> Vec<oneshot::Sender<()>> {
+        self.flushes.extract_if(.., |flush| flush.left == 0).map(|flush| flush.done).collect()
+    }
+
+    /// The reader is gone. What is given was the flights' and the flushes', and is not to be dropped under the lock.
+    pub(crate) fn end(&mut self) -> impl Sized + use<> {
         self.unanswered = 0;
-        self.flushes.clear();
+        (self.flights.end(), std::mem::take(&mut self.flushes))
     }
 
     /// From here on `reader` is woken when there may be something to settle; says whether it is to sweep by itself.
@@ -163,11 +196,11 @@ impl Table {
         self.is_swept
     }
 
-    /// Settles all that the client has said something of.
+    /// Settles all that the client has said something of, and gives what there is to tell.
     ///
     /// A confirm may bring along what the broker returned of any other message: so one of a message that must be routed
     /// waits until all that the client says at once is read.
-    pub(crate) fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) -> Vec<Verdict> {
         let mut landed = Landed::default();
         self.read(&mut landed);
         if !landed.routed.is_empty() {
@@ -177,17 +210,11 @@ impl Table {
         if !landed.fallen.is_empty() {
             self.fall(landed.fallen);
         }
-        for (asker, message) in landed.routed {
-            let is_returned = self.returns.take(&message);
-            if let Some(asker) = asker {
-                self.answer(asker, if is_returned { Err(unroutable()) } else { Ok(()) });
-            }
+        for Routed { message, number, asker, place } in landed.routed {
+            let answer = if self.returns.take(&message) { Err(unroutable()) } else { Ok(()) };
+            self.judge(number, asker, answer, Some(place));
         }
-        // Not before: what nobody hears is kept by now, for whoever flushed.
-        for flush in self.flushes.extract_if(.., |flush| flush.left == 0) {
-            // Whoever flushed may have gone away.
-            let _ = flush.done.send(());
-        }
+        std::mem::take(&mut self.verdicts)
     }
 
     /// Gives up what is overdue; its place is taken until the client has done with it.
@@ -209,8 +236,7 @@ impl Table {
                 }
             }
             for (number, asker) in late {
-                self.answered(number);
-                self.answer(asker, Err(Cause::late()));
+                self.judge(number, Some(asker), Err(Cause::late()), None);
             }
         }
         Swept::Busy { is_overdue: self.flights.len() > self.unanswered }
@@ -231,10 +257,8 @@ impl Table {
             Fall { is_alone, largest: sizes.max().unwrap_or_default(), declares: self.declares }
         });
         for (known, source) in fallen {
-            if let Some(asker) = known.answer {
-                self.answered(known.number);
-                self.answer(asker, Err(fall.cause(known.size, source)));
-            }
+            let Known { number, size, answer: asker, place, .. } = known;
+            self.judge(number, asker, Err(fall.cause(size, source)), Some(place));
         }
     }
 
@@ -255,14 +279,13 @@ impl Table {
             }
             Err(err) => Err(Cause::after_sending(err)),
         };
-        if known.answer.is_some() {
-            self.answered(known.number);
-        }
-        match (known.routed, answer, known.answer) {
+        let Known { number, routed, answer: asker, place, .. } = known;
+        match (routed, answer) {
             // Even with nobody left to tell, what was returned of it is not another's.
-            (Some(message), Ok(()), asker) => landed.routed.push((asker, message)),
-            (_, answer, Some(asker)) => self.answer(asker, answer),
-            (_, _, None) => {}
+            (Some(message), Ok(())) => {
+                landed.routed.push(Routed { message, number, asker, place });
+            }
+            (_, answer) => self.judge(number, asker, answer, Some(place)),
         }
     }
 
@@ -272,8 +295,8 @@ impl Table {
         self.returns.note(Returned { id, key: returned.routing_key.as_str().into() });
     }
 
-    /// One less to wait for.
-    fn answered(&mut self, number: u64) {
+    /// One less to wait for: whoever waited is told.
+    pub(crate) fn answered(&mut self, number: u64) {
         self.unanswered = self.unanswered.saturating_sub(1);
         for flush in &mut self.flushes {
             if number < flush.before {
@@ -282,12 +305,16 @@ impl Table {
         }
     }
 
-    /// Tells whoever published.
-    fn answer(&self, asker: oneshot::Sender<Answer>, answer: Result<(), Cause>) {
+    fn judge(
+        &mut self,
+        number: u64,
+        asker: Option<oneshot::Sender<Answer>>,
+        answer: Result<(), Cause>,
+        place: Option<Place>,
+    ) {
         let failed = |cause| Failure { cause, unread: self.unread.clone() };
-        if let Err(Err(failure)) = asker.send(answer.map_err(failed)) {
-            failure.keep();
-        }
+        let answer = asker.map(|asker| (asker, answer.map_err(failed)));
+        self.verdicts.push(Verdict { number, answer, _place: place });
     }
 }
 

@@ -1,5 +1,7 @@
 //! Addresses of brokers, read as kombu reads them, so that one URL serves a fleet of both kinds.
-use std::{fmt, net::Ipv6Addr, path::PathBuf, time::Duration};
+use std::{borrow::Cow, fmt, net::Ipv6Addr, path::PathBuf, time::Duration};
+
+use percent_encoding::percent_decode_str;
 
 use crate::{error::Cause, login::Mechanism};
 
@@ -211,22 +213,9 @@ fn some(text: String) -> Option<String> {
 
 /// Undoes `%xx`. What is no such code stands for itself, as in `50%off`.
 fn decode(text: &str) -> Result<String, Cause> {
-    let mut pieces = text.split('%');
-    let mut decoded = pieces.next().unwrap_or_default().as_bytes().to_vec();
-    for piece in pieces {
-        let code = piece.get(..2).filter(|it| it.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        match code.and_then(|it| u8::from_str_radix(it, 16).ok()) {
-            Some(byte) => {
-                decoded.push(byte);
-                decoded.extend(piece.bytes().skip(2));
-            }
-            None => {
-                decoded.push(b'%');
-                decoded.extend(piece.bytes());
-            }
-        }
-    }
-    String::from_utf8(decoded)
+    let decoded = percent_decode_str(text).decode_utf8();
+    decoded
+        .map(Cow::into_owned)
         .map_err(|_| Cause::options("what is percent-encoded in the URL is no UTF-8"))
 }
 

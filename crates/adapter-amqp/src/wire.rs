@@ -145,9 +145,9 @@ impl<T> Flights<T> {
     }
 
     /// The reader goes: takes no message any more, and gives up those that it has.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn end(&mut self) -> impl Sized + use<T> {
         self.is_over = true;
-        self.flying.clear();
+        std::mem::take(&mut self.flying)
     }
 
     /// What the client says of the next message that it says something of. With `None`, all that it has said is read.
