@@ -2,28 +2,28 @@
 mod deadlines;
 mod event;
 mod flaps;
+mod intake;
 mod options;
 mod patience;
 mod restart;
 mod roster;
+mod sight;
 mod tally;
 
 use std::time::Duration;
 
-use sinew_core::{Address, Message};
-
 use self::{
     deadlines::Deadlines,
-    flaps::Findings,
     roster::{Entry, Roster},
+    sight::Sight,
     tally::Tally,
 };
 pub use self::{
-    event::{MonitorCounts, MonitorEvent, ProcessStatus, Reason, State, Transition},
+    event::{BlindCause, MonitorCounts, MonitorEvent, ProcessStatus, Reason, State, Transition},
     options::MonitorOptions,
     patience::Patience,
 };
-use crate::{Beat, Malformed, Process, Timestamp};
+use crate::{Process, Timestamp};
 
 /// Judges processes by their beats and by the time.
 ///
@@ -58,7 +58,7 @@ pub struct Monitor {
     asleep: Duration,
     /// Nobody's promise runs from before this instant of its waking time: the last end of a blindness, or the last gap.
     fresh: Timestamp,
-    blind: bool,
+    sight: Sight,
 }
 
 impl Monitor {
@@ -66,6 +66,7 @@ impl Monitor {
     #[must_use]
     pub fn new(options: MonitorOptions) -> Self {
         Self {
+            sight: Sight::new(options.blind_after),
             options,
             roster: Roster::default(),
             deadlines: Deadlines::default(),
@@ -74,7 +75,6 @@ impl Monitor {
             now: Timestamp::START,
             asleep: Duration::ZERO,
             fresh: Timestamp::START,
-            blind: false,
         }
     }
 
@@ -136,84 +136,16 @@ impl Monitor {
         true
     }
 
-    /// Hears a message off the wire: the process is named by its address, the beat is its payload.
-    ///
-    /// What is no beat is counted and told as [`MonitorEvent::Malformed`]; it changes nobody's state.
-    pub fn hear(
-        &mut self,
-        message: &Message,
-        now: Timestamp,
-        told: &mut impl Extend<MonitorEvent>,
-    ) {
-        self.advance(now, told);
-        let name = Process::name_in(&message.address).ok_or(Malformed::Process);
-        match name.and_then(|name| Ok((name, Beat::parse(&message.payload)?))) {
-            Ok((name, beat)) => self.take(name, beat, told),
-            Err(reason) => {
-                self.counts.malformed += 1;
-                let name = shown(&message.address);
-                tell(told, MonitorEvent::Malformed { name, reason, count: 1, at: self.now });
-            }
-        }
-    }
-
-    /// Hears a beat of `process`.
-    pub fn beat(
-        &mut self,
-        process: &Process,
-        beat: Beat,
-        now: Timestamp,
-        told: &mut impl Extend<MonitorEvent>,
-    ) {
-        self.advance(now, told);
-        self.take(process.as_str(), beat, told);
-    }
-
-    /// Learns that messages were lost on their way in. Beats may be among them, so whoever runs on a promise gets it
-    /// afresh from now on: a monitor that cannot keep up reports deaths late rather than inventing them.
-    pub fn lose(&mut self, lost: u64, now: Timestamp, told: &mut impl Extend<MonitorEvent>) {
-        // Deadlines that passed since the last call may have passed for this.
-        self.now = self.now.max(now);
-        self.fresh = self.awake();
-        self.counts.lost = self.counts.lost.saturating_add(lost);
-        tell(told, MonitorEvent::Gap { lost, at: self.now });
-    }
-
-    /// Learns that the link is down: every deadline is frozen. Told once.
-    pub fn link_down(&mut self, now: Timestamp, told: &mut impl Extend<MonitorEvent>) {
-        self.now = self.now.max(now);
-        if !self.blind {
-            self.blind = true;
-            tell(told, MonitorEvent::Blind { at: self.now, skipped: 0 });
-        }
-    }
-
-    /// Learns that the link is up again: whoever runs on a promise gets it afresh from now on. Told once.
-    pub fn link_up(&mut self, now: Timestamp, told: &mut impl Extend<MonitorEvent>) {
-        self.now = self.now.max(now);
-        self.fresh = self.awake();
-        if self.blind {
-            self.blind = false;
-            tell(told, MonitorEvent::Sighted { at: self.now, skipped: 0 });
-        }
-    }
-
-    /// Learns that it did not run for the `gap` before `now`, as after a SIGSTOP, or starved of its processor: what it was
-    /// to hear meanwhile still waits for it, so every deadline moves later by as much.
-    pub fn stalled(&mut self, gap: Duration, now: Timestamp, told: &mut impl Extend<MonitorEvent>) {
-        let gap = gap.min(now.since(self.now));
-        self.now = self.now.max(now);
-        self.asleep = self.asleep.saturating_add(gap);
-        tell(told, MonitorEvent::Stalled { gap, at: self.now });
-    }
-
     /// Lets time pass: judges whoever broke a promise by `now`, each at the instant of its deadline.
     pub fn advance(&mut self, now: Timestamp, told: &mut impl Extend<MonitorEvent>) {
         self.now = self.now.max(now);
-        if self.blind {
-            return;
-        }
-        while let Some((looked_at, id)) = self.deadlines.pop(self.awake()) {
+        self.miss(told);
+        self.judge(told);
+    }
+
+    fn judge(&mut self, told: &mut impl Extend<MonitorEvent>) {
+        let Some(horizon) = self.sight.horizon(self.awake()) else { return };
+        while let Some((looked_at, id)) = self.deadlines.pop(horizon) {
             let Some(entry) = self.roster.get_mut(id).filter(|it| it.armed == Some(looked_at))
             else {
                 continue;
@@ -235,13 +167,12 @@ impl Monitor {
     /// due then either. None while there is nothing to wait for.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        if self.blind { None } else { self.deadlines.next().map(|at| at.after(self.asleep)) }
-    }
-
-    /// Whether the link is down.
-    #[must_use]
-    pub const fn is_blind(&self) -> bool {
-        self.blind
+        let next = match self.options.blind_after {
+            // Nobody is judged by time alone.
+            Some(_) => self.sight.blind_at(),
+            None => self.deadlines.next().filter(|_| !self.is_blind()),
+        };
+        next.map(|at| at.after(self.asleep))
     }
 
     /// What it has counted.
@@ -285,75 +216,6 @@ impl Monitor {
     /// The time of now without that in which it stood still.
     fn awake(&self) -> Timestamp {
         self.now.before(self.asleep)
-    }
-
-    fn take(&mut self, name: &str, beat: Beat, told: &mut impl Extend<MonitorEvent>) {
-        let (id, is_new) = match self.roster.id(name) {
-            Some(id) => (id, false),
-            None => match self.intern(name, told) {
-                Some(id) => (id, true),
-                None => return,
-            },
-        };
-        self.counts.beats += 1;
-        let (now, awake, fresh) = (self.now, self.awake(), self.fresh);
-        let (said, reason) = match beat {
-            Beat::Start { .. } => (State::Starting, Reason::Start),
-            Beat::Beat { .. } => (State::Up, Reason::Beat),
-            Beat::Degraded { .. } => (State::Degraded, Reason::Degraded),
-            Beat::Stop => (State::Stopped, Reason::Stop),
-        };
-        let Some(entry) = self.roster.get_mut(id) else { return };
-        let patience = self.options.rules.get(entry.rule);
-        let kept = awake <= patience.late_at(entry.basis.max(fresh), entry.promise);
-        entry.recovered = if kept { entry.recovered.saturating_add(1) } else { 1 };
-        entry.said = said;
-        entry.last_seen = Some(now);
-        entry.basis = awake;
-        entry.promise = beat.promise().unwrap_or_default();
-        let from = entry.state;
-        let is_recovering = from == State::Down
-            && matches!(said, State::Up | State::Degraded)
-            && entry.recovered < patience.recoveries;
-        if from == State::Paused || is_recovering {
-            return;
-        }
-        if from == said && !is_new {
-            self.find(id, said, now, told);
-            self.arm(id);
-        } else {
-            self.enter(id, (!is_new).then_some(from), said, now, reason, told);
-        }
-    }
-
-    /// Makes room for a process that is not known yet, if there is any.
-    fn intern(&mut self, name: &str, told: &mut impl Extend<MonitorEvent>) -> Option<u32> {
-        let process = Process::parse(name).ok()?;
-        if self.roster.len() >= self.options.max_processes {
-            return self.refuse(process, told);
-        }
-        let rule = self.options.rules.find(name);
-        let entry = Entry {
-            process: process.clone(),
-            state: State::Expected,
-            said: State::Expected,
-            since: self.now,
-            last_seen: None,
-            basis: self.awake(),
-            promise: self.options.rules.get(rule).learning,
-            armed: None,
-            recovered: 0,
-            findings: Findings::default(),
-            rule,
-            is_declared: false,
-        };
-        self.roster.insert(entry).or_else(|| self.refuse(process, told))
-    }
-
-    fn refuse(&mut self, process: Process, told: &mut impl Extend<MonitorEvent>) -> Option<u32> {
-        self.counts.refused += 1;
-        tell(told, MonitorEvent::Refused { process, count: 1, at: self.now });
-        None
     }
 
     /// Puts a process into a state, and tells.
@@ -436,7 +298,7 @@ impl Monitor {
     }
 
     fn status(&self, entry: &Entry) -> ProcessStatus {
-        let due = if self.blind { None } else { self.due(entry) };
+        let due = if self.is_blind() { None } else { self.due(entry) };
         let worse = due.filter(|due| !matches!(due.then, Then::Forget));
         let promised = entry.last_seen.is_some() && entry.said != State::Stopped;
         ProcessStatus {
@@ -464,17 +326,6 @@ enum Then {
 
 fn tell(told: &mut impl Extend<MonitorEvent>, event: MonitorEvent) {
     told.extend(std::iter::once(event));
-}
-
-/// A name off the wire, fit for a terminal, and bounded.
-fn shown(address: &Address) -> Box<str> {
-    const LONGEST: usize = 255;
-    match address {
-        Address::Foreign(_, name) => {
-            name.get(..LONGEST).unwrap_or(name).escape_ascii().to_string().into()
-        }
-        other => other.to_string().into(),
-    }
 }
 
 #[cfg(test)]
