@@ -86,14 +86,14 @@ impl Log {
 
     /// Keeps a copy of `held`, which is told its position.
     pub(crate) fn append(&mut self, held: &mut Held) -> Position {
-        let position = Position::new(Arc::clone(&self.name), self.next);
-        held.store_at(position.clone());
         while !self.bounds.fit(self.entries.len(), self.bytes, held.len()) {
             self.evict();
         }
         // A clock that was set back must not break the search by time.
         let stored = SystemTime::now();
         let stored = self.entries.back().map_or(stored, |last| stored.max(last.stored));
+        let position = Position::new(Arc::clone(&self.name), self.next).with_stored_at(stored);
+        held.store_at(position.clone());
         self.bytes += held.len();
         self.next += 1;
         self.entries.push_back(Entry { stored, held: held.clone() });

@@ -1,5 +1,9 @@
 //! What the suite cannot ask of every backend: leases, positions in a stream, ready-made clients.
-use std::{net::Ipv4Addr, process::ExitCode, time::Duration};
+use std::{
+    net::Ipv4Addr,
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
 
 use libtest_mimic::Arguments;
 use sinew_adapter_nats::{
@@ -127,7 +131,10 @@ async fn truncated() -> Outcome {
     let mut reader = stream.subscribe(wanted).await?;
     ensure(matches!(reader.next().await, Some(Ok(Event::Lost(2)))), "two are gone")?;
     let next = reader.next_item().await.ok_or("it ended")??;
-    ensure(next.payload == "2", "then comes the oldest that is kept")
+    ensure(next.payload == "2", "then comes the oldest that is kept")?;
+    let stored_at = next.position().and_then(Position::stored_at).ok_or("no time")?;
+    let age = SystemTime::now().duration_since(stored_at)?;
+    ensure(age < Duration::from_secs(60), "it says when it was stored")
 }
 
 async fn made_anew() -> Outcome {

@@ -1,9 +1,11 @@
 //! Outcomes still to come, and what a publish's outcome says.
 use std::{
     fmt,
+    hash::{Hash, Hasher},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::SystemTime,
 };
 
 use crate::{BoxFuture, Error, ErrorKind, Result};
@@ -69,20 +71,50 @@ pub enum Receipt {
 }
 
 /// A place in a log. An offset means nothing without its log, so they travel together.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+///
+/// Compared by these two alone: when a message was stored is no part of where.
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Position {
     /// The stream, or the partition of it, in the backend's own words.
     pub log: Arc<str>,
     /// The message's number in that log.
     pub offset: u64,
+    stored_at: Option<SystemTime>,
 }
 
 impl Position {
     /// The message `offset` of `log`.
     #[must_use]
     pub fn new(log: impl Into<Arc<str>>, offset: u64) -> Self {
-        Self { log: log.into(), offset }
+        Self { log: log.into(), offset, stored_at: None }
+    }
+
+    /// For adapters: says when the broker stored the message, by the broker's clock.
+    #[must_use]
+    pub const fn with_stored_at(mut self, stored_at: SystemTime) -> Self {
+        self.stored_at = Some(stored_at);
+        self
+    }
+
+    /// When the broker stored the message, by the broker's clock; on what arrives, from backends that tell.
+    #[must_use]
+    pub const fn stored_at(&self) -> Option<SystemTime> {
+        self.stored_at
+    }
+}
+
+impl PartialEq for Position {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.log, self.offset) == (&other.log, other.offset)
+    }
+}
+
+impl Eq for Position {}
+
+impl Hash for Position {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.log, self.offset).hash(state);
     }
 }
 
@@ -94,7 +126,18 @@ impl fmt::Display for Position {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+
+    #[test]
+    fn when_a_message_was_stored_is_no_part_of_its_position() {
+        let plain = Position::new("ORDERS", 7);
+        let told = plain.clone().with_stored_at(SystemTime::UNIX_EPOCH);
+        assert_eq!(told.stored_at(), Some(SystemTime::UNIX_EPOCH));
+        assert_eq!(told, plain);
+        assert!(HashSet::from([plain]).contains(&told));
+    }
 
     #[test]
     fn awaiting_twice_is_an_error_and_no_panic() {

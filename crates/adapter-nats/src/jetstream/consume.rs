@@ -4,8 +4,8 @@ use std::sync::Arc;
 use async_nats::{Message as WireMessage, jetstream::consumer::Config};
 use bytes::Bytes;
 use sinew_core::{
-    Attempt, Buffer, Consume, Consumption, Delivery, Error, ErrorKind, Incoming, Overflow,
-    Position, Queue, Result, encode_name,
+    Attempt, Buffer, Consume, Consumption, Delivery, Error, ErrorKind, Incoming, Overflow, Queue,
+    Result, encode_name,
 };
 use tokio::sync::{
     Notify,
@@ -183,10 +183,8 @@ impl Source for Member {
             freed: Arc::clone(&self.freed),
         };
         let size = message.payload.len();
-        let mut message = self
-            .converter
-            .convert(message)
-            .with_position(Position::new(Arc::clone(&stream.name), place.stream));
+        let mut message =
+            self.converter.convert(message).with_position(place.position(&stream.name));
         // It is where the server takes the verdict.
         message.reply_to = None;
         let delivery = Delivery::new(message, Attempt::Number(place.attempt), settler);

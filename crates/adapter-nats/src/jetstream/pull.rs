@@ -1,9 +1,12 @@
 //! Asking a consumer for messages, and reading what it answers.
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use async_nats::{Message as WireMessage, Subscriber};
 use serde::Serialize;
-use sinew_core::ErrorKind;
+use sinew_core::{ErrorKind, Position};
 use tokio::time::{Instant, sleep_until};
 
 use super::api::json;
@@ -59,6 +62,8 @@ pub(crate) struct Place {
     pub(crate) stream: u64,
     /// Its number among the consumer's deliveries.
     pub(crate) consumer: u64,
+    /// When the server stored it.
+    pub(crate) stored_at: SystemTime,
 }
 
 impl Pull {
@@ -190,12 +195,18 @@ impl Place {
             9.. => tokens.get(4..)?,
             _ => return None,
         };
-        let [attempt, stream, consumer, ..] = numbers else { return None };
+        let [attempt, stream, consumer, nanos, ..] = numbers else { return None };
         Some(Self {
             attempt: attempt.parse().ok()?,
             stream: stream.parse().ok()?,
             consumer: consumer.parse().ok()?,
+            stored_at: UNIX_EPOCH.checked_add(Duration::from_nanos(nanos.parse().ok()?))?,
         })
+    }
+
+    /// Where `stream` has it, and since when.
+    pub(crate) fn position(&self, stream: &Arc<str>) -> Position {
+        Position::new(Arc::clone(stream), self.stream).with_stored_at(self.stored_at)
     }
 }
 
@@ -207,10 +218,11 @@ mod tests {
 
     #[test]
     fn both_forms_of_a_reply_address_are_read() {
-        let place = Some(Place { attempt: 2, stream: 30, consumer: 4 });
-        assert_eq!(Place::parse("$JS.ACK.S.c.2.30.4.1700000000.9"), place);
-        assert_eq!(Place::parse("$JS.ACK.hub.Xa1b.S.c.2.30.4.1700000000.9"), place);
-        assert_eq!(Place::parse("$JS.ACK.hub.Xa1b.S.c.2.30.4.1700000000.9.rnd"), place);
+        let stored_at = UNIX_EPOCH + Duration::from_secs(17);
+        let place = Some(Place { attempt: 2, stream: 30, consumer: 4, stored_at });
+        assert_eq!(Place::parse("$JS.ACK.S.c.2.30.4.17000000000.9"), place);
+        assert_eq!(Place::parse("$JS.ACK.hub.Xa1b.S.c.2.30.4.17000000000.9"), place);
+        assert_eq!(Place::parse("$JS.ACK.hub.Xa1b.S.c.2.30.4.17000000000.9.rnd"), place);
     }
 
     proptest! {

@@ -7,8 +7,7 @@ use async_nats::{
     jetstream::{consumer::DeliverPolicy, stream},
 };
 use sinew_core::{
-    Error, ErrorKind, Event, Incoming, Message, Overflow, Position, Result, Start, Subscribe,
-    Subscription,
+    Error, ErrorKind, Event, Incoming, Message, Overflow, Result, Start, Subscribe, Subscription,
 };
 
 use super::{
@@ -205,10 +204,8 @@ impl Source for Reader {
         self.last = place.stream;
         if self.filters.wants(&message.subject) {
             let size = message.payload.len();
-            let mut message = self
-                .converter
-                .convert(message)
-                .with_position(Position::new(Arc::clone(&self.js.stream.name), place.stream));
+            let mut message =
+                self.converter.convert(message).with_position(place.position(&self.js.stream.name));
             message.reply_to = None;
             self.control.buffer.extend([(message, size)]);
         }
