@@ -112,6 +112,16 @@ impl Groups {
         self.due.front().map(|(due, _)| *due)
     }
 
+    /// All that waits, and until when, what is due first first.
+    pub(super) fn into_waiting(mut self) -> Vec<(Timestamp, Id)> {
+        let mut waiting = Vec::new();
+        for (due, group) in std::mem::take(&mut self.due) {
+            let ids = self.waiting.remove(&group).unwrap_or_default();
+            waiting.extend(ids.into_iter().map(|id| (due, id)));
+        }
+        waiting
+    }
+
     /// Takes out a group that has waited long enough by `now`.
     pub(super) fn pop(&mut self, now: Timestamp) -> Option<Vec<Id>> {
         self.next().filter(|due| *due <= now)?;

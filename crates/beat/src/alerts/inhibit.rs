@@ -90,6 +90,10 @@ impl Inhibitions {
         Self { rules, ..Self::default() }
     }
 
+    pub(super) fn rules(&self) -> &[InhibitionRule] {
+        &self.rules
+    }
+
     /// Starts, or goes on with, what `source` holds back by being down.
     pub(super) fn start(&mut self, source: &Process, address: &Address) {
         let Some(subject) = address.subject() else { return };

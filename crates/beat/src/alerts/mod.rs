@@ -7,6 +7,7 @@ mod inhibit;
 mod mute;
 mod operate;
 mod options;
+mod reload;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -94,7 +95,7 @@ impl Alerts {
             mutes_end: None,
             inhibitions: Inhibitions::new(rules),
             counts: AlertCounts::default(),
-            monitor: Address::from_wire(None, String::from(&*options.monitor)),
+            monitor: named(&options),
             options,
         }
     }
@@ -423,6 +424,11 @@ impl Alerts {
     fn wall_at(&self, at: Timestamp) -> SystemTime {
         self.wall.checked_add(at.since_start()).unwrap_or(self.wall)
     }
+}
+
+/// The monitor's own name as an address.
+fn named(options: &AlertOptions) -> Address {
+    Address::from_wire(None, String::from(&*options.monitor))
 }
 
 fn address(id: &Id, monitor: &Address) -> Address {

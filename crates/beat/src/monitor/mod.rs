@@ -5,6 +5,7 @@ mod flaps;
 mod intake;
 mod options;
 mod patience;
+mod reload;
 mod restart;
 mod roster;
 mod sight;

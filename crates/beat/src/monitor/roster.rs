@@ -67,6 +67,11 @@ impl Roster {
         self.entries.iter().flatten()
     }
 
+    /// All ids, those that nobody has among them.
+    pub(super) fn ids(&self) -> std::ops::Range<u32> {
+        0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
+    }
+
     /// Who is looked at, and when.
     pub(super) fn armed(&self) -> impl Iterator<Item = (Timestamp, u32)> {
         let entries = self.entries.iter().zip(0_u32..);

@@ -1,5 +1,6 @@
 //! What the monitor does, in virtual time.
 mod operated;
+mod reloaded;
 
 use proptest::prelude::*;
 use sinew_core::Subject;
