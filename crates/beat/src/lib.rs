@@ -25,8 +25,8 @@ pub use alerts::{
 pub use blocking::{BlockingHeart, BlockingRun};
 pub use heart::{Heart, HeartCounts, HeartOptions};
 pub use monitor::{
-    Monitor, MonitorCounts, MonitorEvent, MonitorOptions, Patience, ProcessStatus, Reason, State,
-    Transition,
+    BlindCause, Monitor, MonitorCounts, MonitorEvent, MonitorOptions, Patience, ProcessStatus,
+    Reason, State, Transition,
 };
 pub use outputs::{CommandCounts, CommandOptions, CommandOutput, Republish};
 pub use process::Process;

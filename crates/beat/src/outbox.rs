@@ -123,7 +123,7 @@ fn merge(earlier: &mut MonitorEvent, mut later: MonitorEvent) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Reason, State, Timestamp};
+    use crate::{BlindCause, Reason, State, Timestamp};
 
     fn became(name: &str, from: State, to: State) -> MonitorEvent {
         MonitorEvent::Transition(Transition {
@@ -203,7 +203,7 @@ mod tests {
         let at = Timestamp::START;
         for _ in 0..50 {
             outbox.extend([
-                MonitorEvent::Blind { at, skipped: 0 },
+                MonitorEvent::Blind { at, cause: BlindCause::LinkDown, skipped: 0 },
                 MonitorEvent::Sighted { at, skipped: 0 },
             ]);
         }

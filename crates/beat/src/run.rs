@@ -101,17 +101,44 @@ impl<P: Publish> Heart<P> {
         tokio::select! {
             biased;
             // First, so that the start is on its way before the work begins.
-            never = self.beat_on(progress, check) => match never {},
+            never = self.keep_on(progress, check, self.rhythm(progress)) => match never {},
             output = until => output,
         }
     }
 
-    async fn beat_on<C, A>(&self, progress: &Progress, mut check: C) -> Infallible
+    /// Beats, after a start that was said, until then.
+    pub(crate) async fn beat_on_until<C, A, W>(
+        &self,
+        progress: &Progress,
+        check: C,
+        until: W,
+    ) -> W::Output
+    where
+        C: FnMut() -> A + Send,
+        A: IntoFuture<Output = Health, IntoFuture: Send> + Send,
+        W: Future + Send,
+    {
+        tokio::select! {
+            biased;
+            never = self.keep_on(progress, check, self.rhythm(progress).begun()) => match never {},
+            output = until => output,
+        }
+    }
+
+    fn rhythm(&self, progress: &Progress) -> Rhythm {
+        Rhythm::new(self.options().run(), progress.ticks(), Instant::now())
+    }
+
+    async fn keep_on<C, A>(
+        &self,
+        progress: &Progress,
+        mut check: C,
+        mut rhythm: Rhythm,
+    ) -> Infallible
     where
         C: FnMut() -> A + Send,
         A: IntoFuture<Output = Health, IntoFuture: Send> + Send,
     {
-        let mut rhythm = Rhythm::new(self.options().run(), progress.ticks(), Instant::now());
         let mut asked = pin!(None::<A::IntoFuture>);
         loop {
             // What was answered while a publish took its time is no late answer.

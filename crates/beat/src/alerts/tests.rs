@@ -4,7 +4,7 @@ use std::time::UNIX_EPOCH;
 use sinew_core::{ErrorKind, Pattern};
 
 use super::*;
-use crate::{Beat, Monitor, MonitorOptions, Reason};
+use crate::{Beat, BlindCause, Monitor, MonitorOptions, Reason};
 
 fn at(seconds: u64) -> Timestamp {
     Timestamp::from_start(Duration::from_secs(seconds))
@@ -388,7 +388,8 @@ fn a_source_that_is_forgotten_or_paused_holds_back_no_more() {
 #[test]
 fn a_blind_monitor_tells_that_it_is_and_nothing_else() {
     let mut scene = Scene::new(AlertOptions::default().with_monitor("watch-1"));
-    let blind = |when| MonitorEvent::Blind { at: at(when), skipped: 0 };
+    let blind =
+        |when| MonitorEvent::Blind { at: at(when), cause: BlindCause::LinkDown, skipped: 0 };
     let sighted = |when| MonitorEvent::Sighted { at: at(when), skipped: 0 };
     scene.see([blind(0), blind(1), down("a", 5)]);
     assert_eq!(scene.lines(), ["firing watch-1/blind/6000"]);
@@ -436,7 +437,11 @@ fn what_is_forgotten_is_over() {
 #[test]
 fn one_incident_too_many_is_counted_and_blindness_is_told_even_then() {
     let mut scene = Scene::new(AlertOptions::default().with_max_incidents(1));
-    scene.see([down("a", 0), down("b", 1), MonitorEvent::Blind { at: at(2), skipped: 0 }]);
+    scene.see([
+        down("a", 0),
+        down("b", 1),
+        MonitorEvent::Blind { at: at(2), cause: BlindCause::LinkDown, skipped: 0 },
+    ]);
     assert_eq!(scene.lines(), ["firing a/down/6000", "--", "firing monitor/blind/6000"]);
     assert_eq!(scene.alerts.counts().refused, 1);
 }

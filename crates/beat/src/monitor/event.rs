@@ -117,6 +117,35 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Why a monitor hears nothing.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum BlindCause {
+    /// The backend says that the link is down.
+    LinkDown,
+    /// Nothing at all was heard for
+    /// [`MonitorOptions::with_blind_after`](crate::MonitorOptions::with_blind_after): the link is dead, whatever the
+    /// backend says.
+    Silent,
+}
+
+impl BlindCause {
+    /// The cause in lower case, as tables and JSON show it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LinkDown => "link down",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+impl fmt::Display for BlindCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// A process changed its state.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -141,14 +170,16 @@ pub struct Transition {
 pub enum MonitorEvent {
     /// A process changed its state.
     Transition(Transition),
-    /// The link is down: the monitor hears nothing, and judges nobody until it is sighted.
+    /// The monitor hears nothing, and judges nobody until it is sighted.
     Blind {
-        /// Since when.
+        /// Since when; where it is for silence, when anything was heard last.
         at: Timestamp,
+        /// Why, at first.
+        cause: BlindCause,
         /// How many changes before it a slow reader was not told.
         skipped: u64,
     },
-    /// The link is up again: everyone has one fresh promise from `at` on.
+    /// The link is up again, or something was heard: everyone has one fresh promise from `at` on.
     Sighted {
         /// Since when.
         at: Timestamp,

@@ -168,10 +168,10 @@ impl Monitor {
     /// due then either. None while there is nothing to wait for.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        let next = match self.options.blind_after {
+        let next = match self.sight.needs_proof() {
             // Nobody is judged by time alone.
-            Some(_) => self.sight.blind_at(),
-            None => self.deadlines.next().filter(|_| !self.is_blind()),
+            true => self.sight.blind_at(),
+            false => self.deadlines.next().filter(|_| !self.is_blind()),
         };
         next.map(|at| at.after(self.asleep))
     }

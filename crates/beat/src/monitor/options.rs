@@ -16,6 +16,7 @@ pub struct MonitorOptions {
     pub(super) flapping: Thresholds,
     pub(super) reap_after: Option<Duration>,
     pub(super) max_processes: usize,
+    pub(crate) blind_after: Option<Duration>,
 }
 
 impl Default for MonitorOptions {
@@ -25,6 +26,7 @@ impl Default for MonitorOptions {
             flapping: Thresholds { begin: 50, end: 25 },
             reap_after: None,
             max_processes: 100_000,
+            blind_after: None,
         }
     }
 }
@@ -68,6 +70,22 @@ impl MonitorOptions {
     #[must_use]
     pub const fn with_max_processes(mut self, max_processes: usize) -> Self {
         self.max_processes = max_processes;
+        self
+    }
+
+    /// Is blind once nothing at all was heard for so long, as of the last thing heard, until something is: for a link that
+    /// is known to carry something more often than that, be it malformed, as a watch's
+    /// [own heart](crate::WatchOptions::with_heart) sees to. Less than 1 s counts as that.
+    ///
+    /// With it nobody is judged by a link that may be dead: `Late`, `Down` and being forgotten take effect once
+    /// something was heard at their deadline or later, and once more at least half a second after that, as a beat in
+    /// time may be right behind the first thing that comes through. They are stamped with the deadline all the same, and
+    /// who is heard of before was not late. While something is heard at least every `t`, they are told at most
+    /// 2 x (`t` + 0.5 s) after it, and so not in the order of their stamps with those of other processes. It stays as it was
+    /// at the start when a monitor is reconfigured. Default: none, a link is sound unless it is said to be down.
+    #[must_use]
+    pub const fn with_blind_after(mut self, blind_after: Option<Duration>) -> Self {
+        self.blind_after = blind_after;
         self
     }
 }

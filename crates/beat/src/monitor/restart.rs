@@ -30,6 +30,7 @@ impl Monitor {
     pub(crate) fn restore(options: MonitorOptions, snapshot: &Snapshot, clock: &Clock) -> Self {
         let mut monitor = Self::new(options);
         monitor.now = clock.now();
+        monitor.sight.hear(monitor.now);
         // A wall clock that was set back would have it happen later than now.
         let stamp = |wall| Timestamp::min(clock.stamp(wall), monitor.now);
         let mut entries: Vec<_> = snapshot

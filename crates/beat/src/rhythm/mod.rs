@@ -75,6 +75,11 @@ impl Rhythm {
         }
     }
 
+    /// As if it had said `start` already.
+    pub(crate) fn begun(self) -> Self {
+        Self { tried: true, begun: true, ..self }
+    }
+
     /// What to do at `now`, when so many ticks have been counted.
     pub(crate) fn turn(&mut self, ticks: u64, now: Instant) -> Turn {
         if !self.tried {

@@ -1,11 +1,13 @@
 //! What the monitor does, in virtual time.
 mod operated;
 mod reloaded;
+mod sight;
 
 use proptest::prelude::*;
-use sinew_core::Subject;
+use sinew_core::{Address, Message, Subject};
 
 use super::*;
+use crate::{Beat, Malformed};
 
 fn at(seconds: f64) -> Timestamp {
     Timestamp::from_start(Duration::from_secs_f64(seconds))
@@ -204,7 +206,7 @@ fn a_blind_monitor_judges_nobody_and_gives_one_fresh_promise_afterwards() {
     let sight: Vec<_> =
         told.events.iter().filter(|it| it.transition().is_none()).cloned().collect();
     let expected = [
-        MonitorEvent::Blind { at: at(3.0), skipped: 0 },
+        MonitorEvent::Blind { at: at(3.0), cause: BlindCause::LinkDown, skipped: 0 },
         MonitorEvent::Sighted { at: at(1000.0), skipped: 0 },
     ];
     assert_eq!(sight, expected);

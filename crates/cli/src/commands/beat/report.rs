@@ -1,7 +1,7 @@
 //! What a monitor tells, as lines for people and objects for programs.
 use clap::builder::styling::Style;
 use serde::Serialize;
-use sinew_beat::{Clock, MonitorEvent, Transition};
+use sinew_beat::{BlindCause, Clock, MonitorEvent, Transition};
 
 use super::painted;
 use crate::{
@@ -78,7 +78,7 @@ impl Report {
 
     fn monitor(self, event: &MonitorEvent) -> Option<MonitorLine<'_>> {
         let (monitor, count, name, reason) = match event {
-            MonitorEvent::Blind { .. } => ("blind", 0, None, None),
+            MonitorEvent::Blind { cause, .. } => ("blind", 0, None, Some(cause.as_str())),
             MonitorEvent::Sighted { .. } => ("sighted", 0, None, None),
             MonitorEvent::Stalled { .. } => ("stalled", 0, None, None),
             MonitorEvent::Flapping { process, on: true, .. } => {
@@ -119,6 +119,9 @@ impl Report {
 
 fn remark(event: &MonitorEvent) -> String {
     match event {
+        MonitorEvent::Blind { cause: BlindCause::Silent, .. } => {
+            "blind: nothing at all is heard, nobody is judged".to_owned()
+        }
         MonitorEvent::Blind { .. } => "blind: the broker is gone, nobody is judged".to_owned(),
         MonitorEvent::Sighted { .. } => {
             "sighted: the broker is back, everyone has a fresh promise".to_owned()

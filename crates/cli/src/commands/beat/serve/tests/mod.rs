@@ -4,7 +4,7 @@ mod harness;
 use std::time::Duration;
 
 use serde_json::Value;
-use sinew_beat::{MonitorEvent, ProcessStatus};
+use sinew_beat::{BlindCause, MonitorEvent, ProcessStatus};
 use sinew_core::{Address, Message, Publish as _};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -430,7 +430,7 @@ async fn nobody_is_judged_while_the_monitor_is_blind_or_stands_still() {
     assert_eq!(share(&billing, later), None);
     assert_eq!(share(&billing, later.after(hour)), Some(1.0));
 
-    page.board.hear(&MonitorEvent::Blind { at: later, skipped: 0 });
+    page.board.hear(&MonitorEvent::Blind { at: later, cause: BlindCause::LinkDown, skipped: 0 });
     assert_eq!(share(&billing, later.after(hour)), None);
     page.board.hear(&MonitorEvent::Sighted { at: later.after(hour), skipped: 0 });
     assert_eq!(share(&billing, later.after(hour * 2)), Some(1.0));

@@ -1,125 +1,27 @@
 //! The monitor's skin: a task that feeds it from a subscriber and a timer, and a stream of what it tells.
+mod feed;
+mod options;
+
 use std::{
     fmt,
     future::poll_fn,
-    ops::Deref,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
-    thread,
-    time::Duration,
 };
 
 use futures_core::Stream;
 use sinew_core::{
-    Buffer, Error, ErrorKind, Event, Incoming, Message, Need, Pattern, Registration, Result,
-    Subscribe, Subscription, Wildcards,
+    AnyPublisher, Error, ErrorKind, Need, Registration, Result, Subscribe, Subscription,
 };
-use tokio::{
-    runtime::Handle,
-    sync::Notify,
-    task::{AbortHandle, coop::consume_budget},
-    time::{Sleep, sleep_until},
-};
+use tokio::{runtime::Handle, sync::Notify, task::JoinHandle, time::sleep_until};
 
+use self::feed::Fed;
+pub use self::options::WatchOptions;
 use crate::{
-    Clock, Monitor, MonitorCounts, MonitorEvent, MonitorOptions, Process, ProcessStatus, Snapshot,
-    State, Timestamp, outbox::Outbox, process::PREFIX, stats,
+    Clock, Heart, HeartCounts, Monitor, MonitorCounts, MonitorEvent, Process, ProcessStatus,
+    Snapshot, State, Timestamp, outbox::Outbox, stats,
 };
-
-/// How often the task sees to it that it runs.
-const TICK: Duration = Duration::from_secs(1);
-
-/// What a [`Watch`] listens to, and how much it holds for its reader.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct WatchOptions {
-    monitor: MonitorOptions,
-    processes: Option<String>,
-    expected: Vec<Process>,
-    buffer: Buffer,
-    unread: usize,
-    stall_after: Duration,
-    snapshot: Option<Snapshot>,
-}
-
-impl Default for WatchOptions {
-    fn default() -> Self {
-        Self {
-            monitor: MonitorOptions::default(),
-            processes: None,
-            expected: Vec::new(),
-            buffer: Buffer::default(),
-            unread: 1024,
-            stall_after: Duration::from_secs(5),
-            snapshot: None,
-        }
-    }
-}
-
-impl WatchOptions {
-    /// How patient the monitor is. Default: [`MonitorOptions::default`].
-    #[must_use]
-    pub fn with_monitor(mut self, monitor: MonitorOptions) -> Self {
-        self.monitor = monitor;
-        self
-    }
-
-    /// Listens to the processes whose names match this pattern (`billing`, `eu.*`, `eu.>`) only. Default: to all.
-    #[must_use]
-    pub fn with_processes(mut self, pattern: impl Into<String>) -> Self {
-        self.processes = Some(pattern.into());
-        self
-    }
-
-    /// Declares a process that should be there. Default: none.
-    #[must_use]
-    pub fn with_expected(mut self, process: Process) -> Self {
-        self.expected.push(process);
-        self
-    }
-
-    /// How many beats may wait for the monitor. Default: [`Buffer::default`].
-    #[must_use]
-    pub fn with_buffer(mut self, buffer: Buffer) -> Self {
-        self.buffer = buffer;
-        self
-    }
-
-    /// How many events may wait for the reader each for itself. From then on a process's transitions run together
-    /// into one that says how many it skipped. Default: 1,024.
-    #[must_use]
-    pub fn with_unread(mut self, unread: usize) -> Self {
-        self.unread = unread;
-        self
-    }
-
-    /// How long the watch's own task may stand still, stopped or starved, until every deadline is moved by as much
-    /// ([`MonitorEvent::Stalled`]). It looks once a second, so at least 2 s; less counts as that. Default: 5 s.
-    #[must_use]
-    pub fn with_stall_after(mut self, stall_after: Duration) -> Self {
-        self.stall_after = stall_after.max(TICK * 2);
-        self
-    }
-
-    /// Goes on where another watch ended, as [`WatchTable::snapshot`] has it. What is in it is not told again. Default:
-    /// none, a start that knows nobody.
-    #[must_use]
-    pub fn with_snapshot(mut self, snapshot: Snapshot) -> Self {
-        self.snapshot = Some(snapshot);
-        self
-    }
-
-    /// What to subscribe to, on a backend with these wildcards.
-    fn pattern(&self, wildcards: Wildcards) -> Result<Pattern> {
-        match self.processes.as_deref() {
-            // Every name, in the words of a backend that knows prefixes only.
-            None | Some(">") if wildcards == Wildcards::Prefix => Ok(Pattern::prefix(PREFIX)),
-            Some(processes) => Pattern::parse(&format!("{PREFIX}{processes}")),
-            None => Pattern::parse(&format!("{PREFIX}>")),
-        }
-    }
-}
 
 /// Watches processes by their beats: a [`Monitor`] over any subscriber.
 ///
@@ -129,7 +31,7 @@ impl WatchOptions {
 #[must_use = "dropping it ends the watch"]
 pub struct Watch {
     table: WatchTable,
-    task: AbortHandle,
+    task: JoinHandle<()>,
 }
 
 /// What a [`Watch`] knows of everyone. Cloning shares it; it outlives the watch, as its last picture.
@@ -140,6 +42,8 @@ pub struct WatchTable {
 
 struct Shared {
     clock: Clock,
+    /// The watch's own.
+    heart: Option<Arc<Heart<AnyPublisher>>>,
     state: Mutex<Inner>,
     /// Tells the task that the next deadline may have moved earlier.
     nudge: Notify,
@@ -154,13 +58,16 @@ struct Inner {
 }
 
 impl Watch {
-    /// Subscribes to the beats, and watches from then on.
+    /// Subscribes to the beats, and watches from then on. With a [heart](WatchOptions::with_heart) it has said `start`,
+    /// and heard that itself, once this ends.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Unsupported`] when the backend cannot subscribe, or not to so many names;
     /// [`ErrorKind::InvalidPattern`]; [`ErrorKind::InvalidOptions`] outside of a tokio runtime; and what
-    /// [`Subscribe::subscribe`] has.
+    /// [`Subscribe::subscribe`] has. With a heart what [`Heart::send`] and the publisher's flush have, and
+    /// [`ErrorKind::Timeout`] when its start does not come back within
+    /// [`HeartOptions::with_timeout`](crate::HeartOptions::with_timeout).
     ///
     /// # Cancel safety
     ///
@@ -186,18 +93,24 @@ impl Watch {
             Need::Wildcards(pattern.needs()),
             "watch one process by its name, or use a backend with wildcards",
         )?;
-        let wanted = Subscription::new(pattern).with_buffer(options.buffer);
-        let incoming = subscriber.subscribe(wanted).await?;
+        let heart = options.heart.clone();
+        let beside = heart.as_ref().map(|heart| heart.subject()).filter(|it| !pattern.matches(it));
+        let mut wanted = Subscription::new(pattern.clone()).with_buffer(options.buffer);
+        if let Some(subject) = beside {
+            wanted = wanted.and(subject.clone());
+        }
+        let mut incoming = subscriber.subscribe(wanted).await?;
 
         let (clock, monitor) = match &options.snapshot {
-            None => (Clock::start(), Monitor::new(options.monitor)),
+            None => (Clock::start(), Monitor::new(options.monitor())),
             Some(snapshot) => {
                 let clock = Clock::start_at(snapshot.earliest());
-                (clock, Monitor::restore(options.monitor, snapshot, &clock))
+                (clock, Monitor::restore(options.monitor(), snapshot, &clock))
             }
         };
         let shared = Arc::new(Shared {
             clock,
+            heart: heart.clone(),
             state: Mutex::new(Inner {
                 monitor,
                 outbox: Outbox::new(options.unread),
@@ -208,11 +121,33 @@ impl Watch {
         });
         let table = WatchTable { shared };
         options.expected.iter().for_each(|process| table.declare(process));
+        if let Some(heart) = &heart {
+            feed::hear_oneself(heart, &table, &mut incoming).await?;
+        }
         let timer = sleep_until(table.clock().instant(table.clock().now()));
-        let task = runtime
-            .spawn(feed(Fed(table.clone()), incoming, timer, options.stall_after))
-            .abort_handle();
-        Ok(Self { table, task })
+        let work = feed::run(Fed(table.clone()), incoming, timer, options.stall_after());
+        Ok(Self { table, task: runtime.spawn(work) })
+    }
+
+    /// Ends the watch, and says `stop` for its [heart](WatchOptions::with_heart), if it has one: whoever watches this
+    /// watch knows then that it ended on purpose. Dropping the watch says nothing, as a process that vanishes does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Heart::send`] for the stop, which is tried again for a while, and takes no longer than
+    /// [`HeartOptions::with_timeout`](crate::HeartOptions::with_timeout). The watch has ended all the same.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped call has ended the watch; the stop may or may not have been said.
+    pub async fn stop(mut self) -> Result<()> {
+        self.task.abort();
+        // No beat after the stop. It ends at its next await.
+        let _ = (&mut self.task).await;
+        match &self.table.shared.heart {
+            Some(heart) => heart.end().await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// The next thing that the monitor tells; `None` once the intake has ended and all was told.
@@ -331,6 +266,12 @@ impl WatchTable {
         self.lock().monitor.transitions().collect()
     }
 
+    /// What became of the beats of the watch's own [heart](WatchOptions::with_heart), if it has one.
+    #[must_use]
+    pub fn heart_counts(&self) -> Option<HeartCounts> {
+        self.shared.heart.as_ref().map(|heart| heart.counts())
+    }
+
     /// Tells when on the wall a stamp was.
     #[must_use]
     pub fn clock(&self) -> Clock {
@@ -395,68 +336,5 @@ impl WatchTable {
 impl fmt::Debug for WatchTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WatchTable").field("counts", &self.counts()).finish_non_exhaustive()
-    }
-}
-
-/// Feeds the monitor until the intake ends.
-async fn feed(table: Fed, mut incoming: Incoming<Message>, timer: Sleep, stall_after: Duration) {
-    let clock = table.clock();
-    let mut next = table.update(|monitor, now, told| monitor.advance(now, told));
-    let mut timer = std::pin::pin!(timer);
-    let mut turn = clock.now();
-    loop {
-        // An intake that always has something would never let others run, nor the task be aborted.
-        consume_budget().await;
-        let tick = turn.after(TICK);
-        let due = clock.instant(next.map_or(tick, |at| at.min(tick)));
-        if timer.deadline() != due {
-            timer.as_mut().reset(due);
-        }
-        let event = tokio::select! {
-            biased;
-            event = incoming.next() => Some(event),
-            () = table.shared.nudge.notified() => None,
-            () = timer.as_mut() => None,
-        };
-        // First of all: nobody is judged for what waits unheard.
-        let gap = clock.now().since(turn);
-        if gap >= stall_after {
-            table.update(|monitor, now, told| monitor.stalled(gap, now, told));
-        }
-        turn = clock.now();
-        // Whatever comes in lets the time pass, too, so a flood of beats delays no deadline.
-        next = match event {
-            Some(Some(Ok(event))) => table.update(|monitor, now, told| match event {
-                Event::Item(message) => monitor.hear(&message, now, told),
-                Event::Lost(lost) => monitor.lose(lost, now, told),
-                Event::Down => monitor.link_down(now, told),
-                Event::Up { .. } => monitor.link_up(now, told),
-                _ => {}
-            }),
-            Some(Some(Err(err))) => return table.end(Some(err)),
-            Some(None) => return table.end(None),
-            None => table.update(|monitor, now, told| monitor.advance(now, told)),
-        };
-    }
-}
-
-/// The table in the hands of its task: however the task ends, the reader is told.
-struct Fed(WatchTable);
-
-impl Deref for Fed {
-    type Target = WatchTable;
-
-    fn deref(&self) -> &WatchTable {
-        &self.0
-    }
-}
-
-impl Drop for Fed {
-    fn drop(&mut self) {
-        let (kind, detail) = match thread::panicking() {
-            true => (ErrorKind::Internal, "the backend's stream panicked"),
-            false => (ErrorKind::Closed, "its runtime was shut down"),
-        };
-        self.0.end(Some(Error::new(kind, "beat watch").with_detail(detail)));
     }
 }

@@ -1,0 +1,145 @@
+//! The watch's task: it feeds the monitor, and beats for it.
+use std::{ops::Deref, thread, time::Duration};
+
+use sinew_core::{AnyPublisher, Error, ErrorKind, Event, Incoming, Message, Publish as _, Result};
+use tokio::{
+    task::coop::consume_budget,
+    time::{Sleep, timeout},
+};
+
+use super::WatchTable;
+use crate::{Health, Heart, Process, Progress, Timestamp};
+
+/// How often the task sees to it that it runs.
+pub(super) const TICK: Duration = Duration::from_secs(1);
+
+/// How long a watch that starts waits for its own start to come back until it says it again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Says that the watch starts until it hears that itself: from then on its silence means something.
+pub(super) async fn hear_oneself(
+    heart: &Heart<AnyPublisher>,
+    table: &WatchTable,
+    incoming: &mut Incoming<Message>,
+) -> Result<()> {
+    let failed = |kind| Error::new(kind, "beat watch").with_subject(heart.subject().as_str());
+    let name = heart.process().as_str();
+    let limit = heart.options().timeout();
+    let mut hearing = async || {
+        while let Some(event) = incoming.next().await.transpose()? {
+            let is_own =
+                matches!(&event, Event::Item(it) if Process::name_in(&it.address) == Some(name));
+            table.take(event);
+            if is_own {
+                return Ok(());
+            }
+        }
+        Err(failed(ErrorKind::Closed).with_detail("the intake ended"))
+    };
+    let saying = async {
+        loop {
+            heart.start().await?;
+            // Where a broker answers a publish late or never, it tells here what it refused.
+            heart.publisher().flush().await?;
+            if let Ok(heard) = timeout(AGAIN, hearing()).await {
+                return heard;
+            }
+        }
+    };
+    timeout(limit, saying).await.unwrap_or_else(|_| {
+        Err(failed(ErrorKind::Timeout).with_detail(format!(
+            "its own start did not come back within {limit:?}; does its heart publish to the broker that it watches?"
+        )))
+    })
+}
+
+/// Feeds the monitor until the intake ends, and beats meanwhile, if there is a heart: for as long as this task turns.
+pub(super) async fn run(
+    table: Fed,
+    incoming: Incoming<Message>,
+    timer: Sleep,
+    stall_after: Duration,
+) {
+    let progress = Progress::new();
+    let feeding = feed(&table, incoming, timer, stall_after, &progress);
+    match &table.shared.heart {
+        Some(heart) => heart.beat_on_until(&progress, || Health::Up, feeding).await,
+        None => feeding.await,
+    }
+}
+
+async fn feed(
+    table: &WatchTable,
+    mut incoming: Incoming<Message>,
+    timer: Sleep,
+    stall_after: Duration,
+    progress: &Progress,
+) {
+    let clock = table.clock();
+    let mut next = table.update(|monitor, now, told| monitor.advance(now, told));
+    let mut timer = std::pin::pin!(timer);
+    let mut turn = clock.now();
+    loop {
+        // An intake that always has something would never let others run, nor the task be aborted.
+        consume_budget().await;
+        progress.tick();
+        let tick = turn.after(TICK);
+        let due = clock.instant(next.map_or(tick, |at| at.min(tick)));
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        let event = tokio::select! {
+            biased;
+            event = incoming.next() => Some(event),
+            () = table.shared.nudge.notified() => None,
+            () = timer.as_mut() => None,
+        };
+        // First of all: nobody is judged for what waits unheard.
+        let gap = clock.now().since(turn);
+        if gap >= stall_after {
+            table.update(|monitor, now, told| monitor.stalled(gap, now, told));
+        }
+        turn = clock.now();
+        // Whatever comes in lets the time pass, too, so a flood of beats delays no deadline.
+        next = match event {
+            Some(Some(Ok(event))) => table.take(event),
+            Some(Some(Err(err))) => return table.end(Some(err)),
+            Some(None) => return table.end(None),
+            None => table.update(|monitor, now, told| monitor.advance(now, told)),
+        };
+    }
+}
+
+impl WatchTable {
+    /// Tells the monitor what came in.
+    fn take(&self, event: Event<Message>) -> Option<Timestamp> {
+        self.update(|monitor, now, told| match event {
+            Event::Item(message) => monitor.hear(&message, now, told),
+            Event::Lost(lost) => monitor.lose(lost, now, told),
+            Event::Down => monitor.link_down(now, told),
+            Event::Up { .. } => monitor.link_up(now, told),
+            _ => {}
+        })
+    }
+}
+
+/// The table in the hands of its task: however the task ends, the reader is told.
+pub(super) struct Fed(pub(super) WatchTable);
+
+impl Deref for Fed {
+    type Target = WatchTable;
+
+    fn deref(&self) -> &WatchTable {
+        &self.0
+    }
+}
+
+impl Drop for Fed {
+    fn drop(&mut self) {
+        let (kind, detail) = match thread::panicking() {
+            true => (ErrorKind::Internal, "the backend panicked"),
+            false => (ErrorKind::Closed, "its runtime was shut down"),
+        };
+        self.0.end(Some(Error::new(kind, "beat watch").with_detail(detail)));
+    }
+}
