@@ -102,7 +102,7 @@ impl HeartOptions {
     where
         P: Publish + 'static,
     {
-        let heart = Arc::new(self.build(publisher, process)?);
+        let heart = Arc::new(self.clone().build(publisher, process)?);
         let (process, ledger) = (heart.process().clone(), heart.ledger());
         let fault = |err| {
             Error::new(ErrorKind::Internal, "beat heart")

@@ -1,9 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod age;
 mod alerts;
 mod blocking;
 mod deadline;
 mod heart;
+mod histogram;
+mod instance;
 mod monitor;
 mod outbox;
 mod outputs;
@@ -24,6 +27,8 @@ pub use alerts::{
 };
 pub use blocking::{BlockingHeart, BlockingRun};
 pub use heart::{Heart, HeartCounts, HeartOptions};
+pub use histogram::Histogram;
+pub use instance::Instance;
 pub use monitor::{
     BlindCause, Monitor, MonitorCounts, MonitorEvent, MonitorOptions, Patience, ProcessStatus,
     Reason, State, Transition,

@@ -23,6 +23,7 @@ pub(crate) struct Outbox {
 enum Key {
     Process(Process),
     Flapping(Process),
+    Conflict(Process),
     Sight,
     Stalled,
     Gap,
@@ -36,6 +37,7 @@ impl Key {
             MonitorEvent::Transition(transition) => Self::Process(transition.process.clone()),
             MonitorEvent::Forgotten { process, .. } => Self::Process(process.clone()),
             MonitorEvent::Flapping { process, .. } => Self::Flapping(process.clone()),
+            MonitorEvent::Conflict { process, .. } => Self::Conflict(process.clone()),
             MonitorEvent::Stalled { .. } => Self::Stalled,
             MonitorEvent::Blind { .. } | MonitorEvent::Sighted { .. } => Self::Sight,
             MonitorEvent::Gap { .. } => Self::Gap,
@@ -45,7 +47,7 @@ impl Key {
     }
 
     fn is_each_for_itself(&self) -> bool {
-        matches!(self, Self::Process(_) | Self::Flapping(_) | Self::Sight)
+        matches!(self, Self::Process(_) | Self::Flapping(_) | Self::Conflict(_) | Self::Sight)
     }
 }
 

@@ -1,7 +1,9 @@
 //! What beat counts, under the names that a metrics recorder sees.
-use metrics::{counter, gauge};
+use std::time::Duration;
 
-use crate::{Beat, MonitorEvent, State};
+use metrics::{counter, gauge, histogram};
+
+use crate::{Beat, MonitorEvent, State, monitor::Heard};
 
 /// Passes events on, and counts them on their way.
 ///
@@ -14,6 +16,7 @@ use crate::{Beat, MonitorEvent, State};
 /// | `beat_stalls_total` | how often the monitor itself stood still |
 /// | `beat_forgotten_total` | processes that were silent for so long that they were forgotten |
 /// | `beat_flapping_total` | how often a process began to flap |
+/// | `beat_conflicts_total` | how often two instances were there at once under one name |
 /// | `beat_monitor_blind` | 1 while the link is down |
 pub(crate) struct Counted<'a, T> {
     to: &'a mut T,
@@ -55,9 +58,29 @@ fn count(event: &MonitorEvent) {
         MonitorEvent::Forgotten { .. } => counter!("beat_forgotten_total").increment(1),
         MonitorEvent::Flapping { on: true, .. } => counter!("beat_flapping_total").increment(1),
         MonitorEvent::Flapping { on: false, .. } => {}
+        MonitorEvent::Conflict { on: true, .. } => counter!("beat_conflicts_total").increment(1),
+        MonitorEvent::Conflict { on: false, .. } => {}
         MonitorEvent::Blind { .. } => gauge!("beat_monitor_blind").set(1.0),
         MonitorEvent::Sighted { .. } => gauge!("beat_monitor_blind").set(0.0),
     }
+}
+
+/// One message that a watch heard: `beat_interval_seconds`, `beat_stale_total`, `beat_missed_total`.
+pub(crate) fn heard(heard: Heard) {
+    if let Some(interval) = heard.interval {
+        histogram!("beat_interval_seconds").record(interval);
+    }
+    if heard.is_stale {
+        counter!("beat_stale_total").increment(1);
+    }
+    if heard.missed > 0 {
+        counter!("beat_missed_total").increment(heard.missed);
+    }
+}
+
+/// One turn of a watch that something was due in: `beat_monitor_lag_seconds`.
+pub(crate) fn lag(late: Duration) {
+    histogram!("beat_monitor_lag_seconds").record(late);
 }
 
 /// One call of a heart: `beat_sent_total`, `beat_suppressed_total` or `beat_failed_total`, each `{verb}`.

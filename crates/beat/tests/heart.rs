@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use sinew_beat::{Beat, BlockingHeart, Heart, HeartCounts, HeartOptions, OnChange, Pulse};
+use sinew_beat::{
+    Beat, BlockingHeart, Heart, HeartCounts, HeartOptions, Instance, OnChange, Pulse,
+};
 use sinew_core::{
     Backend, Capabilities, Confirm, Error, ErrorKind, Message, Pending, Publish, Receipt, Result,
     Sent, publish_fn,
@@ -28,7 +30,10 @@ impl Wire {
             if broken.load(Ordering::SeqCst) {
                 return Err(Error::new(ErrorKind::Disconnected, "test publish"));
             }
-            let text = format!("{} {}", message.address, message.payload.escape_ascii());
+            let mut text = format!("{} {}", message.address, message.payload.escape_ascii());
+            for (name, value) in message.headers.iter() {
+                text += &format!(" {name}: {value:?}");
+            }
             lock(&sent).push(text);
             Ok(())
         })
@@ -81,7 +86,7 @@ async fn a_beat_is_sent_again_after_a_second() -> Result<()> {
 async fn a_period_below_a_second_is_kept_where_the_minimum_interval_allows_it() -> Result<()> {
     let wire = Wire::default();
     let options = HeartOptions::default().with_period(Duration::from_millis(500));
-    let err = options.build(wire.publisher(), "a").err().ok_or(ErrorKind::Internal);
+    let err = options.clone().build(wire.publisher(), "a").err().ok_or(ErrorKind::Internal);
     let err = err.map_err(|kind| Error::new(kind, "it was built"))?;
     assert_eq!(err.kind(), ErrorKind::InvalidOptions);
     let advice = "a period of 500ms is a promise that a minimum interval of 1s breaks; lengthen it, or lower \
@@ -115,6 +120,51 @@ async fn a_recovery_within_a_second_is_told_where_changes_are_sent() -> Result<(
         let sent: Vec<_> = sent.iter().filter_map(|it| it.strip_prefix("heartbeat.a ")).collect();
         assert_eq!(sent, said);
     }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_says_which_instance_it_is_and_numbers_what_it_published() -> Result<()> {
+    let wire = Wire::default();
+    let options = HeartOptions::default().with_instance(Instance::parse("pod-7")?);
+    let heart = options.build(wire.publisher(), "a")?;
+    heart.start().await?;
+    // What is suppressed or fails leaves no gap.
+    wire.broken.store(true, Ordering::SeqCst);
+    assert!(heart.beat().await.is_err());
+    wire.broken.store(false, Ordering::SeqCst);
+    heart.beat().await?;
+    heart.beat().await?;
+    heart.stop().await?;
+    let said = [("start/60", 1), ("beat/5", 2), ("stop", 3)].map(|(said, number)| {
+        format!(
+            "heartbeat.a {said} beat-instance: Text(\"pod-7\") beat-sequence: Integer({number})"
+        )
+    });
+    assert_eq!(wire.sent(), said);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_backend_without_headers_carries_the_same_beats_without_them() -> Result<()> {
+    /// Refuses what it cannot carry, as each backend does.
+    struct Bare;
+    impl Backend for Bare {
+        fn capabilities(&self) -> Capabilities {
+            Capabilities::new("bare").with_confirm(Confirm::Buffered)
+        }
+    }
+    impl Publish for Bare {
+        async fn publish(&self, message: Message) -> Result<Pending<Receipt>> {
+            self.capabilities().check_message(&message)?;
+            Ok(Pending::ready(Ok(Receipt::Buffered)))
+        }
+        async fn flush(&self) -> Result<()> {
+            Ok(())
+        }
+    }
+    let heart = HeartOptions::default().with_instance(Instance::unique()).build(Bare, "a")?;
+    assert_eq!(heart.beat().await?, Pulse::Sent);
     Ok(())
 }
 

@@ -3,7 +3,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use proptest::prelude::*;
 use sinew_adapter_memory::{Memory, MemoryBroker};
-use sinew_beat::{Heart, HeartOptions, MonitorEvent, Process, State, Watch, WatchOptions};
+use sinew_beat::{
+    Heart, HeartOptions, Instance, MonitorEvent, Process, State, Watch, WatchOptions,
+};
 use sinew_core::{AnyPublisher, Publish, PublishExt, Result};
 use tokio::time::timeout;
 
@@ -32,6 +34,34 @@ async fn told(watch: &mut Watch, quiet: Duration) -> Result<BTreeMap<String, Vec
         }
     }
     Ok(states)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_instance_under_one_name_is_told_of_until_it_ends() -> Result<()> {
+    let broker = MemoryBroker::new();
+    let mut watch = Watch::start(&broker.connect(), WatchOptions::default()).await?;
+    let heart = |instance| {
+        let instance = Instance::parse(instance)?;
+        HeartOptions::default().with_instance(instance).build(broker.connect(), "billing")
+    };
+    let (one, other) = (heart("pod-1")?, heart("pod-2")?);
+    for _ in 0..3 {
+        one.beat().await?;
+        pass(SECOND).await;
+        other.beat().await?;
+        pass(SECOND).await;
+    }
+    other.stop().await?;
+    one.beat().await?;
+    let mut conflicts = Vec::new();
+    while let Ok(Some(event)) = timeout(SECOND, watch.next()).await {
+        if let MonitorEvent::Conflict { process, instances: (one, other), on, .. } = event? {
+            conflicts.push(format!("{process} {one} {other} {on}"));
+        }
+    }
+    assert_eq!(conflicts, ["billing pod-1 pod-2 true", "billing pod-1 pod-2 false"]);
+    assert_eq!((watch.table().counts().conflicts, watch.table().counts().missed), (1, 0));
+    Ok(())
 }
 
 #[tokio::test(start_paused = true)]

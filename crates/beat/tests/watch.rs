@@ -14,7 +14,7 @@ use sinew_beat::{
 };
 use sinew_core::{
     Address, Backend, Capabilities, Error, ErrorKind, Event, Incoming, Message, Names, Pattern,
-    Registration, Result, Subscribe, Subscription, Wildcards,
+    Position, Registration, Result, Subscribe, Subscription, Wildcards,
 };
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
@@ -96,6 +96,47 @@ fn states(events: &[MonitorEvent]) -> Vec<State> {
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_log_kept_meanwhile_is_as_old_as_its_broker_says() -> Result<()> {
+    let (backend, script) = scripted();
+    let watch = Watch::start(&backend, WatchOptions::default()).await?;
+    let (table, clock) = (watch.table(), watch.clock());
+    // The broker's clock is an hour behind.
+    let stored = |process, payload, age: u64| {
+        let at = clock.wall(clock.now()) - seconds(3600 + age);
+        let position = Position::new("BEATS", 1).with_stored_at(at);
+        script.send(Ok(Event::Item(message(process, payload).with_position(position)))).is_ok()
+    };
+    assert!(stored("a", "beat/5", 0));
+    pass(seconds(100)).await;
+    assert!(stored("a", "beat/5", 90) && stored("b", "beat/5", 30) && stored("c", "beat/60", 50));
+    pass(seconds(1)).await;
+    let state = |name| table.process(name).map(|it| it.state);
+    assert_eq!((state("a"), state("b")), (Some(State::Down), None));
+    assert_eq!((table.counts().beats, table.counts().stale), (2, 2));
+    // Said 51 s ago, it is late in 10 s.
+    let due = table.process("c").and_then(|it| it.deadline).map(|due| due.since(clock.now()));
+    assert_eq!(due, Some(seconds(10)));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn lateness_and_intervals_are_counted() -> Result<()> {
+    let (backend, script) = scripted();
+    let watch = Watch::start(&backend, WatchOptions::default()).await?;
+    for _ in 0..4 {
+        say(&script, "a", "beat/5");
+        pass(seconds(2)).await;
+    }
+    // It looks at itself a second before, and is late by two.
+    tokio::time::advance(seconds(3)).await;
+    pass(seconds(1)).await;
+    let (intervals, lag) = (watch.table().intervals(), watch.table().lag());
+    assert_eq!((intervals.count(), intervals.sum()), (3, seconds(6)));
+    assert!(lag.count() >= 8 && (seconds(2)..=seconds(4)).contains(&lag.sum()), "{lag:?}");
+    Ok(())
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! What a monitor tells: states, transitions, and what else happens to it.
 use std::{fmt, time::Duration};
 
-use crate::{Malformed, Process, Timestamp};
+use crate::{Instance, Malformed, Process, Timestamp};
 
 /// What a monitor thinks of a process.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -203,6 +203,22 @@ pub enum MonitorEvent {
         /// Since when.
         at: Timestamp,
     },
+    /// Two instances beat under one name at once, or do no more; told where they say which instance they are, as a heart
+    /// does with [`HeartOptions::with_instance`](crate::HeartOptions::with_instance).
+    ///
+    /// It begins when one is heard, another one, and the first one again, while nobody could call the other one down
+    /// yet; a restart is heard in one direction. It ends when each but one has said `stop`, or was silent for as long as
+    /// it takes to be called down, or when the process is down.
+    Conflict {
+        /// Which process.
+        process: Process,
+        /// Two of them: who showed it, and another one.
+        instances: (Instance, Instance),
+        /// Whether they are there now.
+        on: bool,
+        /// Since when, as far as was heard.
+        at: Timestamp,
+    },
     /// A process was silent for so long that it is known no more:
     /// [`MonitorOptions::with_reap_after`](crate::MonitorOptions::with_reap_after).
     Forgotten {
@@ -262,6 +278,7 @@ impl MonitorEvent {
             | Self::Sighted { at, .. }
             | Self::Stalled { at, .. }
             | Self::Flapping { at, .. }
+            | Self::Conflict { at, .. }
             | Self::Forgotten { at, .. }
             | Self::Gap { at, .. }
             | Self::Malformed { at, .. }
@@ -291,6 +308,8 @@ pub struct ProcessStatus {
     pub is_flapping: bool,
     /// Whether it was declared.
     pub is_declared: bool,
+    /// Two instances that beat under its name at once, if any do.
+    pub conflict: Option<(Instance, Instance)>,
 }
 
 /// What a monitor has counted since its start.
@@ -307,4 +326,12 @@ pub struct MonitorCounts {
     pub lost: u64,
     /// Transitions made.
     pub transitions: u64,
+    /// Beats that were too old when they came to say anything of now; they are not among `beats`.
+    pub stale: u64,
+    /// Beats that were published and did not come, by the numbers of those that did; only of hearts that
+    /// [say which instance they are](crate::HeartOptions::with_instance). What a link that is down keeps back counts,
+    /// and so does what is reordered.
+    pub missed: u64,
+    /// How often two instances were there at once under one name.
+    pub conflicts: u64,
 }

@@ -1,8 +1,33 @@
 //! What a monitor hears, and what it makes of it.
+use std::time::Duration;
+
 use sinew_core::{Address, Message};
 
-use super::{Monitor, MonitorEvent, Reason, State, flaps::Findings, roster::Entry, tell};
-use crate::{Beat, Malformed, Process, Timestamp};
+use super::{
+    Monitor, MonitorEvent, Reason, State,
+    flaps::Findings,
+    instances::{Change, Spoke},
+    roster::Entry,
+    tell,
+};
+use crate::{Beat, Malformed, Process, Timestamp, instance::Origin};
+
+/// What came of a message, for those who count such things.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Heard {
+    /// Since the beat before.
+    pub(crate) interval: Option<Duration>,
+    pub(crate) is_stale: bool,
+    /// Beats of the same instance between the one before and this one, which did not come.
+    pub(crate) missed: u64,
+}
+
+/// When the monitor stood still last, and for how long.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Stall {
+    pub(super) end: Timestamp,
+    pub(super) gap: Duration,
+}
 
 impl Monitor {
     /// Hears a message off the wire: the process is named by its address, the beat is its payload.
@@ -14,14 +39,41 @@ impl Monitor {
         now: Timestamp,
         told: &mut impl Extend<MonitorEvent>,
     ) {
+        self.hear_aged(message, Duration::ZERO, now, told);
+    }
+
+    /// Hears a message that was so old when it came, as where a broker kept it and replays it.
+    ///
+    /// A promise runs from when it was made. So a beat whose promise has run out, with the patience that there is before
+    /// a process is late, says nothing of now, and neither does what is older, by more than that patience adds to a
+    /// promise, than what is known: it is counted as [`stale`](crate::MonitorCounts::stale). It can only put off when a
+    /// late process is called down.
+    pub fn hear_aged(
+        &mut self,
+        message: &Message,
+        age: Duration,
+        now: Timestamp,
+        told: &mut impl Extend<MonitorEvent>,
+    ) {
+        self.note(message, age, now, told);
+    }
+
+    pub(crate) fn note(
+        &mut self,
+        message: &Message,
+        age: Duration,
+        now: Timestamp,
+        told: &mut impl Extend<MonitorEvent>,
+    ) -> Heard {
         self.attend(now, told);
         let name = Process::name_in(&message.address).ok_or(Malformed::Process);
         match name.and_then(|name| Ok((name, Beat::parse(&message.payload)?))) {
-            Ok((name, beat)) => self.take(name, beat, told),
+            Ok((name, beat)) => self.take(name, beat, Origin::of(&message.headers), age, told),
             Err(reason) => {
                 self.counts.malformed += 1;
                 let name = shown(&message.address);
                 tell(told, MonitorEvent::Malformed { name, reason, count: 1, at: self.now });
+                Heard::default()
             }
         }
     }
@@ -35,17 +87,24 @@ impl Monitor {
         told: &mut impl Extend<MonitorEvent>,
     ) {
         self.attend(now, told);
-        self.take(process.as_str(), beat, told);
+        self.take(process.as_str(), beat, None, Duration::ZERO, told);
     }
 
-    fn take(&mut self, name: &str, beat: Beat, told: &mut impl Extend<MonitorEvent>) {
-        let (id, is_new) = match self.roster.id(name) {
-            Some(id) => (id, false),
-            None => match self.intern(name, told) {
-                Some(id) => (id, true),
-                None => return,
-            },
-        };
+    fn take(
+        &mut self,
+        name: &str,
+        beat: Beat,
+        origin: Option<Origin<'_>>,
+        age: Duration,
+        told: &mut impl Extend<MonitorEvent>,
+    ) -> Heard {
+        let known = self.roster.id(name);
+        let said_at = self.said_at(age);
+        if !age.is_zero() && self.is_stale(name, known, beat, said_at) {
+            self.counts.stale += 1;
+            return Heard { is_stale: true, ..Heard::default() };
+        }
+        let Some(id) = known.or_else(|| self.intern(name, told)) else { return Heard::default() };
         self.counts.beats += 1;
         let (now, awake, fresh) = (self.now, self.awake(), self.fresh);
         let (said, reason) = match beat {
@@ -54,27 +113,85 @@ impl Monitor {
             Beat::Degraded { .. } => (State::Degraded, Reason::Degraded),
             Beat::Stop => (State::Stopped, Reason::Stop),
         };
-        let Some(entry) = self.roster.get_mut(id) else { return };
+        let Some(entry) = self.roster.get_mut(id) else { return Heard::default() };
         let patience = self.options.rules.get(entry.rule);
-        let kept = awake <= patience.late_at(entry.basis.max(fresh), entry.promise);
+        let mut heard = Heard::default();
+        let has_promised = entry.last_seen.is_some() && entry.said != State::Stopped;
+        if has_promised && said != State::Starting && entry.basis >= fresh {
+            let interval = said_at.since(entry.basis);
+            self.intervals.note(interval);
+            heard.interval = Some(interval);
+        }
+        if let Some(origin) = origin {
+            let before = Spoke { at: entry.basis, promise: has_promised.then_some(entry.promise) };
+            let spoke = Spoke { at: said_at, promise: beat.promise() };
+            let holds = |it: &Spoke| it.holds(patience, fresh, awake);
+            let found = self.instances.hear(id, origin, spoke, before, holds);
+            heard.missed = found.missed;
+            self.counts.missed = self.counts.missed.saturating_add(found.missed);
+            if let Some(change) = found.change {
+                let (instances, on) = match change {
+                    Change::Began(instances) => (instances, true),
+                    Change::Ended(instances) => (instances, false),
+                };
+                self.counts.conflicts += u64::from(on);
+                let process = entry.process.clone();
+                tell(told, MonitorEvent::Conflict { process, instances, on, at: now });
+            }
+        }
+        let kept = said_at <= patience.late_at(entry.basis.max(fresh), entry.promise);
         entry.recovered = if kept { entry.recovered.saturating_add(1) } else { 1 };
         entry.said = said;
         entry.last_seen = Some(now);
-        entry.basis = awake;
+        entry.basis = said_at;
         entry.promise = beat.promise().unwrap_or_default();
         let from = entry.state;
         let is_recovering = from == State::Down
             && matches!(said, State::Up | State::Degraded)
             && entry.recovered < patience.recoveries;
         if from == State::Paused || is_recovering {
-            return;
+            return heard;
         }
-        if from == said && !is_new {
+        if from == said && known.is_some() {
             self.find(id, said, now, told);
             self.arm(id);
         } else {
-            self.enter(id, (!is_new).then_some(from), said, now, reason, told);
+            self.enter(id, known.map(|_| from), said, now, reason, told);
         }
+        heard
+    }
+
+    /// When it was said what is so old now, in waking time.
+    fn said_at(&self, age: Duration) -> Timestamp {
+        let (at, Stall { end, gap }) = (self.now.before(age), self.last_stall);
+        if at >= end {
+            return at.before(self.asleep);
+        }
+        // While it stood still no time passed for it.
+        at.min(end.before(gap)).before(self.asleep.saturating_sub(gap))
+    }
+
+    /// Whether what was said at `said_at` says nothing of now.
+    fn is_stale(&mut self, name: &str, id: Option<u32>, beat: Beat, said_at: Timestamp) -> bool {
+        let awake = self.awake();
+        let entry = id.and_then(|id| self.roster.get_mut(id));
+        let rules = &self.options.rules;
+        let patience = rules.get(entry.as_ref().map_or_else(|| rules.find(name), |it| it.rule));
+        let is_outdated =
+            |it: &Entry| it.last_seen.is_some() && said_at.after(patience.grace) < it.basis;
+        if entry.as_deref().is_some_and(is_outdated) {
+            return true;
+        }
+        let Some(promise) = beat.promise() else { return false };
+        if patience.late_at(said_at, promise) > awake {
+            return false;
+        }
+        if let Some(entry) = entry.filter(|it| it.state == State::Late)
+            && patience.down_at(said_at, promise) > patience.down_at(entry.basis, entry.promise)
+        {
+            (entry.basis, entry.promise) = (said_at, promise);
+        }
+        true
     }
 
     /// Makes room for a process that is not known yet, if there is any.

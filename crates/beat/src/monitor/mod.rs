@@ -2,6 +2,7 @@
 mod deadlines;
 mod event;
 mod flaps;
+mod instances;
 mod intake;
 mod options;
 mod patience;
@@ -13,8 +14,11 @@ mod tally;
 
 use std::time::Duration;
 
+pub(crate) use self::intake::Heard;
 use self::{
     deadlines::Deadlines,
+    instances::Instances,
+    intake::Stall,
     roster::{Entry, Roster},
     sight::Sight,
     tally::Tally,
@@ -24,7 +28,7 @@ pub use self::{
     options::MonitorOptions,
     patience::Patience,
 };
-use crate::{Process, Timestamp};
+use crate::{Histogram, Process, Timestamp, histogram::INTERVALS};
 
 /// Judges processes by their beats and by the time.
 ///
@@ -57,9 +61,12 @@ pub struct Monitor {
     now: Timestamp,
     /// For how long it stood still. Promises run in the time without it, its waking time.
     asleep: Duration,
+    last_stall: Stall,
     /// Nobody's promise runs from before this instant of its waking time: the last end of a blindness, or the last gap.
     fresh: Timestamp,
     sight: Sight,
+    instances: Instances,
+    intervals: Histogram,
 }
 
 impl Monitor {
@@ -75,7 +82,10 @@ impl Monitor {
             tally: Tally::default(),
             now: Timestamp::START,
             asleep: Duration::ZERO,
+            last_stall: Stall::default(),
             fresh: Timestamp::START,
+            instances: Instances::default(),
+            intervals: Histogram::new(&INTERVALS),
         }
     }
 
@@ -189,17 +199,25 @@ impl Monitor {
         self.tally.iter()
     }
 
+    /// How far apart the beats of a process were, by when they were published as far as that is known, over all
+    /// processes. A `start`, and what comes after a `stop`, a gap or a blindness, is no interval.
+    #[must_use]
+    pub const fn intervals(&self) -> &Histogram {
+        &self.intervals
+    }
+
     /// What it knows of the process called `name`.
     #[must_use]
     pub fn process(&self, name: &str) -> Option<ProcessStatus> {
-        self.roster.id(name).and_then(|id| self.roster.get(id)).map(|entry| self.status(entry))
+        let id = self.roster.id(name)?;
+        self.roster.get(id).map(|entry| self.status(id, entry))
     }
 
     /// What it knows of everyone: in the order in which it came to know them, but for those who took the place of one who
     /// was forgotten.
     #[must_use = "iterators are lazy"]
     pub fn processes(&self) -> impl Iterator<Item = ProcessStatus> {
-        self.roster.iter().map(|entry| self.status(entry))
+        self.roster.iter().map(|(id, entry)| self.status(id, entry))
     }
 
     /// How many processes it knows.
@@ -232,10 +250,14 @@ impl Monitor {
         let Some(entry) = self.roster.get_mut(id) else { return };
         entry.state = to;
         entry.since = at;
+        let process = entry.process.clone();
         if to == State::Down {
             entry.recovered = 0;
+            if let Some(instances) = self.instances.clear(id) {
+                let process = process.clone();
+                tell(told, MonitorEvent::Conflict { process, instances, on: false, at });
+            }
         }
-        let process = entry.process.clone();
         self.counts.transitions += 1;
         self.tally.note(from, to);
         tell(
@@ -262,6 +284,7 @@ impl Monitor {
 
     fn forget(&mut self, id: u32, at: Timestamp, told: &mut impl Extend<MonitorEvent>) {
         if let Some(Entry { process, state: was, .. }) = self.roster.remove(id) {
+            self.instances.forget(id);
             tell(told, MonitorEvent::Forgotten { process, was, at });
         }
     }
@@ -298,7 +321,7 @@ impl Monitor {
         Some(Due { at, then })
     }
 
-    fn status(&self, entry: &Entry) -> ProcessStatus {
+    fn status(&self, id: u32, entry: &Entry) -> ProcessStatus {
         let due = if self.is_blind() { None } else { self.due(entry) };
         let worse = due.filter(|due| !matches!(due.then, Then::Forget));
         let promised = entry.last_seen.is_some() && entry.said != State::Stopped;
@@ -311,6 +334,7 @@ impl Monitor {
             promise: promised.then_some(entry.promise),
             is_flapping: entry.findings.is_flapping,
             is_declared: entry.is_declared,
+            conflict: self.instances.conflict(id).cloned(),
         }
     }
 }

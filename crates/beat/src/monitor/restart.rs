@@ -20,7 +20,7 @@ impl Monitor {
         };
         Snapshot {
             taken: clock.wall(clock.now()),
-            processes: self.roster.iter().map(saved).collect(),
+            processes: self.roster.iter().map(|(_, entry)| saved(entry)).collect(),
         }
     }
 

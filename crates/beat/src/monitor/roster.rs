@@ -63,8 +63,9 @@ impl Roster {
     }
 
     /// In the order of their ids.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().flatten()
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Entry)> {
+        let entries = (0_u32..).zip(&self.entries);
+        entries.filter_map(|(id, entry)| Some((id, entry.as_ref()?)))
     }
 
     /// All ids, those that nobody has among them.

@@ -1,7 +1,7 @@
 //! What a monitor can see: a link that is down, or silent, and a process that stood still.
 use std::time::Duration;
 
-use super::{Monitor, MonitorEvent, event::BlindCause, tell};
+use super::{Monitor, MonitorEvent, event::BlindCause, intake::Stall, tell};
 use crate::Timestamp;
 
 /// How long what was held up may take to come through, once something does.
@@ -111,6 +111,7 @@ impl Monitor {
         let gap = gap.min(now.since(self.now));
         self.now = self.now.max(now);
         self.asleep = self.asleep.saturating_add(gap);
+        self.last_stall = Stall { gap, end: self.now };
         tell(told, MonitorEvent::Stalled { gap, at: self.now });
     }
 

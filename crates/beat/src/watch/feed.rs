@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::WatchTable;
-use crate::{Health, Heart, Process, Progress, Timestamp};
+use crate::{Health, Heart, Process, Progress, Timestamp, monitor::Heard, stats};
 
 /// How often the task sees to it that it runs.
 pub(super) const TICK: Duration = Duration::from_secs(1);
@@ -84,7 +84,8 @@ async fn feed(
         consume_budget().await;
         progress.tick();
         let tick = turn.after(TICK);
-        let due = clock.instant(next.map_or(tick, |at| at.min(tick)));
+        let due_at = next.map_or(tick, |at| at.min(tick));
+        let due = clock.instant(due_at);
         if timer.deadline() != due {
             timer.as_mut().reset(due);
         }
@@ -94,6 +95,7 @@ async fn feed(
             () = table.shared.nudge.notified() => None,
             () = timer.as_mut() => None,
         };
+        table.note_lag(due_at);
         // First of all: nobody is judged for what waits unheard.
         let gap = clock.now().since(turn);
         if gap >= stall_after {
@@ -113,13 +115,37 @@ async fn feed(
 impl WatchTable {
     /// Tells the monitor what came in.
     fn take(&self, event: Event<Message>) -> Option<Timestamp> {
+        if let Event::Item(message) = event {
+            return self.hear(&message);
+        }
         self.update(|monitor, now, told| match event {
-            Event::Item(message) => monitor.hear(&message, now, told),
             Event::Lost(lost) => monitor.lose(lost, now, told),
             Event::Down => monitor.link_down(now, told),
             Event::Up { .. } => monitor.link_up(now, told),
             _ => {}
         })
+    }
+
+    fn hear(&self, message: &Message) -> Option<Timestamp> {
+        let clock = self.clock();
+        let age = match message.position() {
+            Some(_) => self.lock().ages.of(message, clock.now(), &clock),
+            None => Duration::ZERO,
+        };
+        let mut heard = Heard::default();
+        let next = self.update(|monitor, now, told| heard = monitor.note(message, age, now, told));
+        stats::heard(heard);
+        next
+    }
+
+    /// Notes how late it is for what was due at `due`, if it was.
+    fn note_lag(&self, due: Timestamp) {
+        let now = self.clock().now();
+        if now >= due {
+            let late = now.since(due);
+            self.lock().lag.note(late);
+            stats::lag(late);
+        }
     }
 }
 

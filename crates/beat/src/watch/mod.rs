@@ -19,8 +19,8 @@ use tokio::{runtime::Handle, sync::Notify, task::JoinHandle, time::sleep_until};
 use self::feed::Fed;
 pub use self::options::WatchOptions;
 use crate::{
-    Clock, Heart, HeartCounts, Monitor, MonitorCounts, MonitorEvent, Process, ProcessStatus,
-    Snapshot, State, Timestamp, outbox::Outbox, stats,
+    Clock, Heart, HeartCounts, Histogram, Monitor, MonitorCounts, MonitorEvent, Process,
+    ProcessStatus, Snapshot, State, Timestamp, age::Ages, histogram::LAGS, outbox::Outbox, stats,
 };
 
 /// Watches processes by their beats: a [`Monitor`] over any subscriber.
@@ -52,6 +52,9 @@ struct Shared {
 struct Inner {
     monitor: Monitor,
     outbox: Outbox,
+    ages: Ages,
+    /// How late the watch's task was with what was due.
+    lag: Histogram,
     reader: Option<Waker>,
     /// Set once the intake has ended; the error in it until it was told.
     end: Option<Option<Error>>,
@@ -114,6 +117,8 @@ impl Watch {
             state: Mutex::new(Inner {
                 monitor,
                 outbox: Outbox::new(options.unread),
+                ages: Ages::default(),
+                lag: Histogram::new(&LAGS),
                 reader: None,
                 end: None,
             }),
@@ -264,6 +269,18 @@ impl WatchTable {
     #[must_use]
     pub fn transitions(&self) -> Vec<(Option<State>, State, u64)> {
         self.lock().monitor.transitions().collect()
+    }
+
+    /// How far apart the beats of a process are, as [`Monitor::intervals`] has it.
+    #[must_use]
+    pub fn intervals(&self) -> Histogram {
+        *self.lock().monitor.intervals()
+    }
+
+    /// How late the watch's task was with what was due, a deadline or its look at itself once a second.
+    #[must_use]
+    pub fn lag(&self) -> Histogram {
+        self.lock().lag
     }
 
     /// What became of the beats of the watch's own [heart](WatchOptions::with_heart), if it has one.

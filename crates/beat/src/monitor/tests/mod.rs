@@ -1,4 +1,6 @@
 //! What the monitor does, in virtual time.
+mod aged;
+mod instances;
 mod operated;
 mod reloaded;
 mod sight;

@@ -42,6 +42,8 @@ struct MonitorLine<'a> {
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instances: Option<[&'a str; 2]>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -87,6 +89,12 @@ impl Report {
             MonitorEvent::Flapping { process, on: false, .. } => {
                 ("steady", 0, Some(process.as_str()), None)
             }
+            MonitorEvent::Conflict { process, on: true, .. } => {
+                ("conflict", 0, Some(process.as_str()), None)
+            }
+            MonitorEvent::Conflict { process, on: false, .. } => {
+                ("unique", 0, Some(process.as_str()), None)
+            }
             MonitorEvent::Forgotten { process, was, .. } => {
                 ("forgotten", 0, Some(process.as_str()), Some(was.as_str()))
             }
@@ -99,8 +107,14 @@ impl Report {
             }
             _ => return None,
         };
+        let instances = match event {
+            MonitorEvent::Conflict { instances: (one, other), .. } => {
+                Some([one.as_str(), other.as_str()])
+            }
+            _ => None,
+        };
         let at = Time(self.clock.wall(event.at()));
-        Some(MonitorLine { time: Time::now(), monitor, at, count, name, reason })
+        Some(MonitorLine { time: Time::now(), monitor, at, count, name, reason, instances })
     }
 
     /// One event as a line for people: when it began, who (in at most `room` columns), what.
@@ -137,6 +151,13 @@ fn remark(event: &MonitorEvent) -> String {
         }
         MonitorEvent::Flapping { process, on: false, .. } => {
             format!("{} flaps no more", printable(process.as_str()))
+        }
+        MonitorEvent::Conflict { process, instances: (one, other), on, .. } => {
+            let process = printable(process.as_str());
+            match on {
+                true => format!("{process} is there twice: {one} and {other}"),
+                false => format!("{process} is there once: no longer {one} and {other}"),
+            }
         }
         MonitorEvent::Forgotten { process, was, .. } => {
             format!("{} was {was} for so long that it is forgotten", printable(process.as_str()))
