@@ -34,6 +34,8 @@ pub use monitor::{
     Reason, State, Transition,
 };
 pub use outputs::{CommandCounts, CommandOptions, CommandOutput, Republish};
+#[cfg(feature = "webhook")]
+pub use outputs::{WebhookCounts, WebhookFailure, WebhookOptions, WebhookOutput, WebhookSecret};
 pub use process::Process;
 pub use progress::{Health, Progress};
 pub use pulse::{MIN_INTERVAL, OnChange, Pulse};

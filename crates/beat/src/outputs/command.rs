@@ -8,17 +8,10 @@ use std::{
     time::Duration,
 };
 
-use sinew_core::{Error, ErrorKind, Result};
-use tokio::{
-    io::AsyncWriteExt as _,
-    process::Command,
-    select,
-    sync::mpsc::{self, error::TrySendError},
-    task::JoinHandle,
-    time::timeout,
-};
+use sinew_core::Result;
+use tokio::{io::AsyncWriteExt as _, process::Command, select, time::timeout};
 
-use super::unix;
+use super::{unix, worker::Worker};
 use crate::{Alert, AlertKind, Clock, Notification};
 
 /// Which program is run, and for how long it may.
@@ -95,9 +88,8 @@ pub struct CommandCounts {
 /// its own.
 #[derive(Debug)]
 pub struct CommandOutput {
-    queue: Option<mpsc::Sender<Notification>>,
     counts: Arc<Mutex<CommandCounts>>,
-    task: JoinHandle<()>,
+    worker: Worker,
 }
 
 impl CommandOutput {
@@ -105,10 +97,9 @@ impl CommandOutput {
     /// are made of. Like [`tokio::spawn`] it panics outside of a tokio runtime.
     #[must_use]
     pub fn start(options: CommandOptions, clock: Clock) -> Self {
-        let (queue, mut waiting) = mpsc::channel(options.queue);
         let counts = Arc::new(Mutex::new(CommandCounts::default()));
         let counted = Arc::clone(&counts);
-        let task = tokio::spawn(async move {
+        let worker = Worker::start(options.queue, |mut waiting| async move {
             while let Some(notification) = waiting.recv().await {
                 let end = run(&options, &clock, &notification).await;
                 let mut counts = counted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -119,27 +110,20 @@ impl CommandOutput {
                 }
             }
         });
-        Self { queue: Some(queue), counts, task }
+        Self { counts, worker }
     }
 
     /// Hands in a notification, and waits for nothing.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Overloaded`] when as many wait as [`CommandOptions::with_queue`] allows, [`ErrorKind::Closed`] when
-    /// the task has ended, with its runtime say. The notification is lost then, and counted.
+    /// [`ErrorKind::Overloaded`](sinew_core::ErrorKind::Overloaded) when as many wait as
+    /// [`CommandOptions::with_queue`] allows, [`ErrorKind::Closed`](sinew_core::ErrorKind::Closed) when the task has
+    /// ended, with its runtime say. The notification is lost then, and counted.
     pub fn send(&self, notification: Notification) -> Result<()> {
-        let sent = match &self.queue {
-            Some(queue) => queue.try_send(notification),
-            None => Err(TrySendError::Closed(notification)),
-        };
-        let (kind, detail) = match sent {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Full(_)) => (ErrorKind::Overloaded, "too many notifications wait"),
-            Err(TrySendError::Closed(_)) => (ErrorKind::Closed, "the task has ended"),
-        };
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).refused += 1;
-        Err(Error::new(kind, "alert command").with_detail(detail))
+        self.worker.send(notification, "alert command").inspect_err(|_| {
+            self.counts.lock().unwrap_or_else(PoisonError::into_inner).refused += 1;
+        })
     }
 
     /// What it has counted.
@@ -154,16 +138,8 @@ impl CommandOutput {
     ///
     /// Dropping the call kills the program that runs, and loses what waits.
     pub async fn finish(mut self, limit: Duration) -> CommandCounts {
-        self.queue = None;
-        // Either it ended, or it is aborted when `self` is dropped.
-        let _ended = timeout(limit, &mut self.task).await;
+        self.worker.finish(limit).await;
         self.counts()
-    }
-}
-
-impl Drop for CommandOutput {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

@@ -1,9 +1,16 @@
-//! Where what a monitor tells goes: a program, another backend.
+//! Where what a monitor tells goes: a program, another backend, a webhook.
 mod command;
 mod republish;
+#[cfg(feature = "webhook")]
+mod webhook;
+mod worker;
 
 use std::time::UNIX_EPOCH;
 
+#[cfg(feature = "webhook")]
+pub use self::webhook::{
+    WebhookCounts, WebhookFailure, WebhookOptions, WebhookOutput, WebhookSecret,
+};
 pub use self::{
     command::{CommandCounts, CommandOptions, CommandOutput},
     republish::Republish,

@@ -1,0 +1,61 @@
+//! A task that works off notifications, and the bounded queue before it.
+use std::time::Duration;
+
+use sinew_core::{Error, ErrorKind, Result};
+use tokio::{
+    sync::{
+        Semaphore,
+        mpsc::{self, error::TrySendError},
+    },
+    task::JoinHandle,
+    time::timeout,
+};
+
+use crate::Notification;
+
+/// Dropping it ends the task, and loses what waits.
+#[derive(Debug)]
+pub(super) struct Worker {
+    queue: Option<mpsc::Sender<Notification>>,
+    task: JoinHandle<()>,
+}
+
+impl Worker {
+    /// Starts the task; it ends when it gets no more. Like [`tokio::spawn`] it panics outside of a tokio runtime.
+    pub(super) fn start<F>(
+        capacity: usize,
+        work: impl FnOnce(mpsc::Receiver<Notification>) -> F,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (queue, waiting) = mpsc::channel(capacity.clamp(1, Semaphore::MAX_PERMITS));
+        Self { queue: Some(queue), task: tokio::spawn(work(waiting)) }
+    }
+
+    pub(super) fn send(&self, notification: Notification, operation: &'static str) -> Result<()> {
+        let sent = match &self.queue {
+            Some(queue) => queue.try_send(notification),
+            None => Err(TrySendError::Closed(notification)),
+        };
+        let (kind, detail) = match sent {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(_)) => (ErrorKind::Overloaded, "too many notifications wait"),
+            Err(TrySendError::Closed(_)) => (ErrorKind::Closed, "the task has ended"),
+        };
+        Err(Error::new(kind, operation).with_detail(detail))
+    }
+
+    /// Takes no more, and lets what waits be worked off for no longer than `limit`.
+    pub(super) async fn finish(&mut self, limit: Duration) {
+        self.queue = None;
+        // Either it ended, or it is aborted when `self` is dropped.
+        let _ended = timeout(limit, &mut self.task).await;
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
