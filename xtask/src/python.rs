@@ -14,8 +14,9 @@ use crate::{
     workspace::Workspace,
 };
 
-/// What the interoperability tests run: beatit, and the NATS client that it publishes through.
-pub(crate) const ORIGINALS: &[&str] = &["beatit==2022.3.1", "nats-py==2.16.0"];
+/// What the interoperability tests run: beatit, the NATS client that it publishes through, and who verifies webhooks.
+pub(crate) const ORIGINALS: &[&str] =
+    &["beatit==2022.3.1", "nats-py==2.16.0", "standardwebhooks==1.1.0"];
 
 /// Names the Python that has [`ORIGINALS`], for the tests.
 pub(crate) const VARIABLE: &str = "SINEW_PYTHON";

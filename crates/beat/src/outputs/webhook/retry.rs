@@ -90,7 +90,7 @@ mod tests {
         let mut retry = Retry::begin(policy, now);
         let mut waits = Vec::new();
         while let Some(due) = retry.fail(None, u64::MAX, now) {
-            waits.push(due.since(now).as_millis().div_ceil(1000) as u64);
+            waits.push((due.since(now) + Duration::from_millis(1)).as_secs());
             now = due;
         }
         waits
