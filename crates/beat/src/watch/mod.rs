@@ -1,6 +1,7 @@
 //! The monitor's skin: a task that feeds it from a subscriber and a timer, and a stream of what it tells.
 mod feed;
 mod options;
+mod reload;
 
 use std::{
     fmt,

@@ -4,6 +4,7 @@
     reason = "a trial is a test, which clippy does not see: what is not there fails it"
 )]
 
+mod alerts;
 mod beats;
 mod browser;
 mod faults;
@@ -32,6 +33,7 @@ fn main() {
         beats::TRIALS,
         runs::TRIALS,
         serves::TRIALS,
+        alerts::TRIALS,
         faults::TRIALS,
         security::TRIALS,
     ]

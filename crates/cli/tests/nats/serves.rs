@@ -23,13 +23,13 @@ pub(crate) const TRIALS: &[(&str, Body)] = &[
 ];
 
 /// A page, and where it is.
-struct Page {
-    running: Running,
-    address: String,
+pub(crate) struct Page {
+    pub(crate) running: Running,
+    pub(crate) address: String,
 }
 
 impl Page {
-    fn start(url: &str, more: &[&str]) -> Result<Self> {
+    pub(crate) fn start(url: &str, more: &[&str]) -> Result<Self> {
         let serve = ["beat", "serve", "--json", "--listen", "127.0.0.1:0", "--url", url];
         let mut running = Running::start(sinew(&[&serve[..], more].concat()))?;
         let remarks = running.until_remark("serving http://")?;
@@ -40,7 +40,7 @@ impl Page {
         ask(&self.address, path)
     }
 
-    fn get(&self, path: &str) -> Result<(u16, String)> {
+    pub(crate) fn get(&self, path: &str) -> Result<(u16, String)> {
         get(&self.address, path)
     }
 }
@@ -66,7 +66,7 @@ fn get(address: &str, path: &str) -> Result<(u16, String)> {
     Ok((status, text))
 }
 
-fn heart(url: &str, process: &str) -> Result<Running> {
+pub(crate) fn heart(url: &str, process: &str) -> Result<Running> {
     let send = ["beat", "send", process, "--every", "1s", "--period", "1s", "--url", url];
     let mut heart = Running::start(sinew(&send))?;
     heart.until_line(&["beat/"])?;
@@ -172,12 +172,12 @@ fn an_unread_page_goes_on(runtime: &Runtime) -> Result<()> {
 }
 
 /// The words that publish a beat, on the wire, where any name can be said.
-fn publication(process: &str, payload: &str) -> String {
+pub(crate) fn publication(process: &str, payload: &str) -> String {
     format!("PUB heartbeat.{process} {}\r\n{payload}\r\n", payload.len())
 }
 
 /// Says this to the server, and waits until it was heard.
-fn raw(url: &str, words: &str) -> Result<()> {
+pub(crate) fn raw(url: &str, words: &str) -> Result<()> {
     let mut stream = TcpStream::connect(url.trim_start_matches("nats://"))?;
     stream.set_read_timeout(Some(DEADLINE))?;
     write!(stream, "CONNECT {{\"verbose\":false}}\r\n{words}PING\r\n")?;

@@ -1,5 +1,6 @@
 //! `sinew beat`: heartbeats, and who watches them.
 mod check;
+mod config;
 mod look;
 mod report;
 mod run;

@@ -40,6 +40,10 @@ pub(super) enum Refusal {
     WrongHost,
     /// It shows no token, or a wrong one.
     NoToken,
+    /// It changes something, and a page from elsewhere had a browser make it.
+    Elsewhere,
+    /// It changes something where everybody may look, and nobody shows a token.
+    ReadOnly,
 }
 
 impl Refusal {
@@ -47,6 +51,7 @@ impl Refusal {
         match self {
             Self::WrongHost => StatusCode::MISDIRECTED_REQUEST,
             Self::NoToken => StatusCode::UNAUTHORIZED,
+            Self::Elsewhere | Self::ReadOnly => StatusCode::FORBIDDEN,
         }
     }
 
@@ -57,6 +62,10 @@ impl Refusal {
             }
             Self::NoToken => {
                 "show the token: as a bearer token, or as the password of a login with any name\n"
+            }
+            Self::Elsewhere => "another page made this request: nothing is changed\n",
+            Self::ReadOnly => {
+                "where everybody may look, nobody may change anything: use an access token\n"
             }
         }
     }
@@ -97,6 +106,26 @@ impl Gate {
             Some(token) if !is_probe && !token.is_shown(headers) => Err(Refusal::NoToken),
             _ => Ok(()),
         }
+    }
+
+    /// Lets a request in that [`check`](Self::check) let in, and that changes something, or says why not.
+    ///
+    /// A browser shows a password by itself, whoever's page makes the request; so one that comes from a browser must
+    /// come from our own page.
+    pub(super) fn check_change(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        if self.is_open() {
+            return Err(Refusal::ReadOnly);
+        }
+        let text = |name: &str| headers.get(name).map(|it| it.to_str().unwrap_or("?"));
+        // Newer browsers say it outright; others name the page's origin.
+        let is_own = match (text("sec-fetch-site"), text("origin")) {
+            (Some(site), _) => matches!(site, "same-origin" | "none"),
+            (None, Some(origin)) => {
+                origin.split_once("://").is_some_and(|(_, host)| text(HOST.as_str()) == Some(host))
+            }
+            (None, None) => true,
+        };
+        if is_own { Ok(()) } else { Err(Refusal::Elsewhere) }
     }
 }
 
@@ -263,6 +292,42 @@ mod tests {
         }
         let url = format!("/?token={SECRET}&access_token={SECRET}").parse().unwrap();
         assert_eq!(gate.check(&url, &HeaderMap::new(), false), Err(Refusal::NoToken));
+    }
+
+    #[test]
+    fn nothing_is_changed_by_a_page_from_elsewhere() {
+        let gate = gate("127.0.0.1:2328", false);
+        let check = |pairs: &[(&'static str, &str)]| {
+            let name = |name: &'static str| axum::http::HeaderName::from_static(name);
+            let pairs: Vec<_> = pairs.iter().map(|(key, value)| (name(key), *value)).collect();
+            gate.check_change(&headers(&pairs))
+        };
+        let host = ("host", "localhost:2328");
+        for own in [
+            &[host][..],
+            &[host, ("origin", "http://localhost:2328")],
+            &[host, ("sec-fetch-site", "same-origin"), ("origin", "https://page.example")],
+            &[host, ("sec-fetch-site", "none")],
+        ] {
+            assert_eq!(check(own), Ok(()), "{own:?}");
+        }
+        for elsewhere in [
+            &[host, ("origin", "http://evil.example")][..],
+            &[host, ("origin", "http://localhost:2329")],
+            &[host, ("origin", "null")],
+            &[("origin", "null")],
+            &[host, ("sec-fetch-site", "cross-site")],
+            &[host, ("sec-fetch-site", "same-site"), ("origin", "http://localhost:2328")],
+        ] {
+            assert_eq!(check(elsewhere), Err(Refusal::Elsewhere), "{elsewhere:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_changes_anything_where_everybody_may_look() {
+        let refused = gate("0.0.0.0:2328", false).check_change(&HeaderMap::new());
+        assert_eq!(refused, Err(Refusal::ReadOnly));
+        assert_eq!(gate("0.0.0.0:2328", true).check_change(&HeaderMap::new()), Ok(()));
     }
 
     #[test]

@@ -19,9 +19,6 @@ const NEWS: usize = 500;
 /// How many transitions of each process are kept.
 const LOG: usize = 8;
 
-/// As many processes as the monitor knows at most.
-const PROCESSES: usize = 100_000;
-
 /// Everything that is shown. One task tells it what happens, any number look.
 #[derive(Debug)]
 pub(super) struct Board {
@@ -37,6 +34,8 @@ pub(super) struct Board {
 #[derive(Debug, Default)]
 struct Inner {
     records: HashMap<Process, Record>,
+    /// As many processes as the monitor knows at most.
+    most: usize,
     news: VecDeque<News>,
     ended: bool,
 }
@@ -83,14 +82,28 @@ pub(super) struct Picture {
 pub(super) struct Tally([usize; WORST_FIRST.len()]);
 
 impl Board {
-    pub(super) fn new(table: WatchTable) -> Self {
+    /// A board that holds `most` processes, and knows those from before a restart.
+    pub(super) fn new(table: WatchTable, most: usize) -> Self {
+        let started = table.clock().now();
+        let mut inner = Inner { most, ..Inner::default() };
+        for it in table.processes() {
+            let uptime = Uptime::new(Verdict::of(it.state), started);
+            inner
+                .records
+                .insert(it.process, Record { state: it.state, uptime, log: VecDeque::new() });
+        }
         Self {
-            started: table.clock().now(),
+            started,
             table,
-            inner: Mutex::default(),
+            inner: Mutex::new(inner),
             revision: watch::Sender::new(0),
             picture: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Holds so many processes from now on.
+    pub(super) fn hold(&self, most: usize) {
+        self.lock().most = most;
     }
 
     /// Takes in what the monitor tells.
@@ -154,6 +167,16 @@ impl Board {
 
     pub(super) fn process(&self, name: &str) -> Option<ProcessStatus> {
         self.table.process(name)
+    }
+
+    /// Judges a process no more; whether it is known.
+    pub(super) fn pause(&self, name: &str) -> bool {
+        self.table.pause(name)
+    }
+
+    /// Judges it again.
+    pub(super) fn resume(&self, name: &str) -> bool {
+        self.table.resume(name)
     }
 
     /// Everyone. A picture is kept for ten times as long as it took to take, and for a second at most: however many
@@ -223,7 +246,7 @@ impl Inner {
             record.state = it.to;
             record.uptime.change(Verdict::of(it.to), it.at);
             push(&mut record.log, LOG, change);
-        } else if self.records.len() < PROCESSES {
+        } else if self.records.len() < self.most {
             let uptime = Uptime::new(Verdict::of(it.to), it.at);
             let record = Record { state: it.to, uptime, log: VecDeque::from([change]) };
             self.records.insert(it.process.clone(), record);

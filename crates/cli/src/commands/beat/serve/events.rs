@@ -20,7 +20,10 @@ use tokio::{
 
 use super::{
     board::{Board, Picture},
+    desk::Desk,
     html::NEWS,
+    routes::Shown,
+    silences::Silence,
     view::{ChangeLine, Row, View},
 };
 use crate::{json::Time, output::escaped};
@@ -76,11 +79,14 @@ struct Told<'a> {
     order: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     news: Option<Vec<ChangeLine>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silences: Option<&'a [Silence]>,
 }
 
 /// One client: what it looks at, and what it was told last.
 struct Client {
     board: Arc<Board>,
+    desk: Arc<Desk>,
     view: View,
     changes: watch::Receiver<u64>,
     stop: watch::Receiver<bool>,
@@ -90,6 +96,7 @@ struct Client {
     summary: String,
     /// The newest of the news that were sent.
     news: Option<u64>,
+    silences: Vec<Silence>,
     /// When the last event was sent; none before the first.
     told: Option<Instant>,
     pace: Duration,
@@ -101,7 +108,7 @@ struct Client {
 
 /// The stream for a client, until `stop`.
 pub(super) fn body(
-    board: Arc<Board>,
+    Shown { board, desk, .. }: Shown,
     view: View,
     stop: watch::Receiver<bool>,
     places: usize,
@@ -110,12 +117,14 @@ pub(super) fn body(
     let client = Client {
         changes: board.changes(),
         board,
+        desk,
         view,
         stop,
         rows: HashMap::new(),
         order: Vec::new(),
         summary: String::new(),
         news: None,
+        silences: Vec::new(),
         told: None,
         pace: PACE,
         places,
@@ -195,10 +204,15 @@ impl Client {
         let has_news = is_first || newest != self.news;
         self.news = newest;
 
+        let silences = self.desk.silences();
+        let resilenced = is_first || silences != self.silences;
+        self.silences = silences;
+
         let summary = Summary::new(&board, picture, &self.view, matched);
         // The time alone is no news.
         let said = format!("{:?} {:?} {} {matched}", summary.states, summary.ready, summary.total);
-        if !is_first && changed.is_empty() && !reordered && !has_news && said == self.summary {
+        let is_same = changed.is_empty() && !reordered && !has_news && !resilenced;
+        if is_same && said == self.summary {
             return None;
         }
         self.summary = said;
@@ -207,6 +221,7 @@ impl Client {
             processes: changed,
             order: reordered.then(|| shown.iter().map(|it| it.process.as_str()).collect()),
             news: has_news.then(|| news.iter().map(|it| ChangeLine::news(&board, it)).collect()),
+            silences: resilenced.then_some(self.silences.as_slice()),
         };
         let data = serde_json::to_string(&told).ok()?;
         Some(format!("id: {}\nevent: {name}\ndata: {}\n\n", picture.revision, escaped(&data)))

@@ -1,10 +1,12 @@
 //! The page as it is sent: whole and readable without its script, which then keeps it up to date.
-use std::fmt::Write;
+use std::{fmt::Write, time::SystemTime};
 
 use sinew_beat::{ProcessStatus, State, Timestamp};
 
 use super::{
     board::{Board, Change, News, Picture},
+    routes::Shown,
+    silences::Silence,
     uptime::Shares,
     view::{Query, View, rounded},
 };
@@ -48,7 +50,9 @@ pub(super) fn in_url(text: &str) -> String {
 }
 
 /// The whole page.
-pub(super) fn page(board: &Board, picture: &Picture, query: &Query, view: &View) -> String {
+pub(super) fn page(shown: &Shown, picture: &Picture, query: &Query, view: &View) -> String {
+    let board = &shown.board;
+    let silences = shown.desk.silences();
     let now = board.clock().now();
     let (matched, shown) = view.of(picture);
     let shares = board.shares(shown.iter().copied(), now);
@@ -74,6 +78,8 @@ pub(super) fn page(board: &Board, picture: &Picture, query: &Query, view: &View)
         ("{range}", range(view, matched, shown.len())),
         ("{pager}", pager(query, view, matched)),
         ("{news}", news),
+        ("{quiet}", if silences.is_empty() { " hidden" } else { "" }.to_owned()),
+        ("{silences}", silences.iter().map(|it| silence(it, board.clock().wall(now))).collect()),
         ("{time}", rfc3339(board.clock().wall(now))),
         ("{version}", env!("CARGO_PKG_VERSION").to_owned()),
     ];
@@ -180,13 +186,27 @@ fn happened(board: &Board, it: &News, now: Timestamp) -> String {
     )
 }
 
+/// Who is silent until when, by whom and why.
+fn silence(it: &Silence, now: SystemTime) -> String {
+    format!(
+        "<li><bdi>{}</bdi> {} <b>{}</b> <i>{}</i></li>\n",
+        escaped(&printable(&it.processes)),
+        moment(it.until, now),
+        escaped(&it.author),
+        escaped(&it.comment),
+    )
+}
+
 /// A point in time by its distance from now, which the script keeps right.
 fn time(board: &Board, at: Timestamp, now: Timestamp) -> String {
-    let when = rfc3339(board.clock().wall(at));
-    let distance = if at > now {
-        format!("in {}", short(at.since(now).as_secs()))
-    } else {
-        short(now.since(at).as_secs())
+    moment(board.clock().wall(at), board.clock().wall(now))
+}
+
+fn moment(at: SystemTime, now: SystemTime) -> String {
+    let when = rfc3339(at);
+    let distance = match at.duration_since(now) {
+        Ok(ahead) if !ahead.is_zero() => format!("in {}", short(ahead.as_secs())),
+        _ => short(now.duration_since(at).unwrap_or_default().as_secs()),
     };
     format!("<time datetime=\"{when}\" title=\"{when}\">{distance}</time>")
 }
@@ -222,9 +242,10 @@ mod tests {
 
     #[test]
     fn every_mark_of_the_frame_is_filled() {
-        for mark in
-            ["eyes", "word", "total", "tally", "search", "state", "rows", "range", "pager", "news"]
-        {
+        for mark in [
+            "eyes", "word", "total", "tally", "search", "state", "rows", "range", "pager", "quiet",
+            "silences", "news",
+        ] {
             assert_eq!(FRAME.matches(&format!("{{{mark}}}")).count(), 1, "{mark}");
         }
     }

@@ -3,7 +3,7 @@ use std::{convert::Infallible, fmt::Write, sync::Arc, time::SystemTime};
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
-use sinew_beat::{ProcessStatus, Timestamp};
+use sinew_beat::{ProcessStatus, State, Timestamp};
 
 use super::board::{Board, Picture};
 
@@ -57,8 +57,13 @@ const METRICS: [Metric; 4] = [
 ];
 
 /// All of them, part by part as the client takes them.
-pub(super) fn body(board: Arc<Board>, picture: Arc<Picture>, listeners: usize) -> Body {
-    let start = stream::iter([monitor(&board, &picture, listeners)]);
+pub(super) fn body(
+    board: Arc<Board>,
+    picture: Arc<Picture>,
+    listeners: usize,
+    alerts: &str,
+) -> Body {
+    let start = stream::iter([monitor(&board, &picture, listeners) + alerts]);
     let metrics = METRICS.into_iter().flat_map(move |Metric { head, line }| {
         let (board, picture) = (Arc::clone(&board), Arc::clone(&picture));
         let parts = picture.processes.len().div_ceil(PART);

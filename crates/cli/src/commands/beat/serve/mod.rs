@@ -1,23 +1,38 @@
-//! `sinew beat serve`: the monitor with a status page.
+//! `sinew beat serve`: the monitor with a status page, and with what it tells people.
 mod access;
+mod alert_metrics;
 mod badge;
 mod board;
+mod desk;
 mod events;
+mod hearing;
 mod html;
 mod metrics;
+mod operate;
+mod outputs;
+mod reload;
+mod republish;
 mod routes;
 mod server;
+mod silences;
+mod snapshots;
+mod upkeep;
 mod uptime;
 mod view;
 
 #[cfg(test)]
 mod tests;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use clap::Args;
-use sinew_beat::{MonitorEvent, Process, Watch, WatchOptions};
-use sinew_core::Backend as _;
+use sinew_beat::{Process, Watch, WatchOptions};
+use sinew_core::{AnyBackend, AnyPublisher, Backend as _};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -27,17 +42,22 @@ use tokio::{
 use self::{
     access::{Gate, Token},
     board::Board,
+    desk::Desk,
+    hearing::{hear, heard, print},
+    reload::Reloader,
+    routes::Shown,
     server::Limits,
+    snapshots::Keeper,
+    upkeep::Upkeep,
 };
-use super::Report;
+use super::{Report, config::Config};
 use crate::{
     args::Format,
     connection::ConnectionArgs,
     examples::{Example, section_with_note},
-    exit::{Failure, Outcome, plain},
+    exit::{Failure, Outcome, Status, plain},
     interrupt::{Ending, Stop},
-    output::Output,
-    session::Session,
+    session::{DRAIN, Session},
 };
 
 pub(crate) const EXAMPLES: &[Example] = &[
@@ -49,13 +69,18 @@ pub(crate) const EXAMPLES: &[Example] = &[
 ];
 
 const NOTE: &str = "The page needs nothing from elsewhere. Beside it: /api/processes (?state=, ?q=, ?limit=, ?offset=), \
-    /api/processes/PROCESS, /api/events, /metrics, /badge/PROCESS.svg, /healthz (we live) and /readyz (we see). \
-    Whoever can reach it can read all of it: that is this machine, unless --listen says otherwise.";
+    /api/processes/PROCESS, /api/events, /api/silences, /metrics, /badge/PROCESS.svg, /healthz (we live) and /readyz \
+    (we see). Whoever can reach it can read all of it: that is this machine, unless --listen says otherwise. \
+    --config FILE says whom to alert, and how patient to be; SIGHUP reads it anew.";
 
 /// How many events may wait to be printed.
 const UNPRINTED: usize = 4096;
 
-/// Show who lives on a status page, with metrics, badges and JSON; print each change as `beat watch` does
+/// Where the page is when nobody says: `2328` spells `beat` on a phone's keys.
+const LISTEN: SocketAddr =
+    SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 2328));
+
+/// Show who lives on a status page, with metrics, badges, JSON and alerts; print each change as `beat watch` does
 #[derive(Args, Debug)]
 #[command(after_help = section_with_note(NOTE, EXAMPLES))]
 pub(crate) struct Serve {
@@ -65,9 +90,9 @@ pub(crate) struct Serve {
     /// A process that should be there: down when not heard of within a minute. May be given more than once
     #[arg(long, value_name = "PROCESS")]
     expect: Vec<Process>,
-    /// Where to serve the page: an IP address and a port, 0 for any that is free
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:2328", value_parser = parse_address)]
-    listen: SocketAddr,
+    /// Where to serve the page: an IP address and a port, 0 for any that is free [default: 127.0.0.1:2328]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
+    listen: Option<SocketAddr>,
     /// Show the page only to who has the token in this file: as a bearer token, or as the password that a browser
     /// asks for. Put a proxy with TLS before it: it is sent as it is
     #[arg(long, value_name = "FILE")]
@@ -75,6 +100,16 @@ pub(crate) struct Serve {
     /// Show the page to everybody who can reach ADDR
     #[arg(long, conflicts_with = "access_token_file")]
     open: bool,
+    /// Read whom to alert, how patient to be and more from this file (TOML), and anew with each SIGHUP. What stands on
+    /// the command line beats it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Say whether the file can be used, and end
+    #[arg(long, requires = "config")]
+    check_config: bool,
+    /// Keep what is known of everyone in this file, so that a restart calls nobody down
+    #[arg(long, value_name = "FILE")]
+    snapshot: Option<PathBuf>,
     #[command(flatten)]
     ending: Ending,
     #[command(flatten)]
@@ -89,29 +124,68 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 impl Serve {
-    pub(crate) async fn run(self, session: &Session) -> Outcome {
-        let token = self.access_token_file.as_deref().map(Token::read).transpose()?;
-        let gate = Gate::new(self.listen, token, self.open)?;
-        let is_open = gate.is_open();
-        let (listener, address) = bind(self.listen).await?;
-        let backend = session.connect(self.connection, self.ending.within).await?;
-        let mut options = WatchOptions::default();
-        if let Some(pattern) = self.pattern {
-            options = options.with_processes(pattern);
+    pub(crate) async fn run(mut self, session: &Session) -> Outcome {
+        let file = match &self.config {
+            Some(path) => Config::load(path)?,
+            None => Config::parse("", Path::new(""))?,
+        };
+        let listen = self.listen.or(file.listen).unwrap_or(LISTEN);
+        let gate = self.gate(listen, &file)?;
+        if self.check_config {
+            session.output.remark("the file can be used");
+            return Ok(Status::Done);
         }
-        options = self.expect.iter().cloned().fold(options, WatchOptions::with_expected);
-        let subscriber = backend.subscriber()?;
-        let starting = async { Ok(Watch::start(&subscriber, options).await?) };
-        let watch = session.interrupt.unless(starting).await?;
+        let (listener, address) = bind(listen).await?;
+        let connection = std::mem::take(&mut self.connection);
+        let backend = session.connect(connection, self.ending.within).await?;
+        let upkeep = Arc::new(Upkeep::default());
+        let snapshots = self.snapshot.clone().or_else(|| file.snapshot_file.clone());
+        let (watch, restored) = self.watch(session, &backend, &file, snapshots.as_deref()).await?;
 
-        let board = Arc::new(Board::new(watch.table()));
-        let report = Report { output: session.output, clock: watch.clock() };
+        let (table, clock) = (watch.table(), watch.clock());
+        let known: Vec<_> = table.processes();
+        let known: Vec<_> =
+            known.into_iter().filter(|it| clock.wall(it.since) < restored).collect();
+        let desk =
+            Arc::new(Desk::new(&file, clock, session.output, &known, publisher(&backend, &file)?));
+        let board = Arc::new(Board::new(table.clone(), file.max_processes));
+        let keeper = snapshots.map(|path| {
+            let desk = Arc::clone(&desk);
+            Keeper::start(
+                path,
+                file.snapshot_every,
+                table.clone(),
+                desk,
+                Arc::clone(&upkeep),
+                session.output,
+            )
+        });
+        let report = Report { output: session.output, clock };
         let stop = watch::Sender::new(false);
-        let router = routes::router(Arc::clone(&board), gate, stop.subscribe());
+        let is_open = gate.is_open();
+        let shown = Shown {
+            board: Arc::clone(&board),
+            desk: Arc::clone(&desk),
+            upkeep: Arc::clone(&upkeep),
+            keeper: keeper.clone(),
+        };
+        let router = routes::router(shown, gate, stop.subscribe());
         let server = server::serve(listener, router, Limits::default(), stop.subscribe());
         let mut server = Owned(tokio::spawn(server));
         let (events, mut printing) = mpsc::channel(UNPRINTED);
-        let mut hearing = Owned(tokio::spawn(hear(watch, Arc::clone(&board), events)));
+        let hearing = hear(watch, Arc::clone(&board), Arc::clone(&desk), events);
+        let mut hearing = Owned(tokio::spawn(hearing));
+        let _keeping = keeper.clone().map(|it| Owned(tokio::spawn(it.run())));
+        let reloader = self.config.map(|path| Reloader {
+            path,
+            file,
+            table,
+            board,
+            desk: Arc::clone(&desk),
+            upkeep,
+            output: session.output,
+        });
+        let _reloading = reloader.map(Reloader::start).transpose()?.map(Owned);
         session
             .output
             .remark(format_args!("serving http://{address}/ ({})", backend.capabilities().backend));
@@ -122,6 +196,10 @@ impl Serve {
         let printed = print(session, &mut printing, report, self.ending).await;
         stop.send_replace(true);
         let _ = (&mut server.0).await;
+        if let Some(keeper) = keeper {
+            keeper.save().await;
+        }
+        desk.finish(DRAIN).await;
         session.drain(&backend).await;
         let (stop, told) = printed?;
         if stop == Stop::Ended && !self.ending.reached(told) {
@@ -129,6 +207,52 @@ impl Serve {
             heard((&mut hearing.0).await, session.output)?;
         }
         Ok(self.ending.status(stop, told))
+    }
+
+    /// Who may look: as the command line says, if it says anything of it.
+    fn gate(&self, listen: SocketAddr, file: &Config) -> Result<Gate, Failure> {
+        let says = self.open || self.access_token_file.is_some();
+        let (token, open) = match says {
+            true => (&self.access_token_file, self.open),
+            false => (&file.access_token_file, file.open),
+        };
+        Gate::new(listen, token.as_deref().map(Token::read).transpose()?, open)
+    }
+
+    /// Starts to watch, from where an earlier run ended if that is known. What is from before the moment that it gives
+    /// was known then.
+    async fn watch(
+        &self,
+        session: &Session,
+        backend: &AnyBackend,
+        file: &Config,
+        snapshot: Option<&Path>,
+    ) -> Result<(Watch, SystemTime), Failure> {
+        let mut options = WatchOptions::default().with_monitor(file.monitor.clone());
+        if let Some(pattern) = self.pattern.clone().or_else(|| file.processes.clone()) {
+            options = options.with_processes(pattern);
+        }
+        if let Some(stall_after) = file.stall_after {
+            options = options.with_stall_after(stall_after);
+        }
+        let expected = self.expect.iter().chain(&file.expected).cloned();
+        options = expected.fold(options, WatchOptions::with_expected);
+        if let Some(snapshot) = snapshot.and_then(|path| snapshots::load(path, session.output)) {
+            options = options.with_snapshot(snapshot);
+        }
+        let restored = SystemTime::now();
+        let subscriber = backend.subscriber()?;
+        let starting = async { Ok(Watch::start(&subscriber, options).await?) };
+        Ok((session.interrupt.unless(starting).await?, restored))
+    }
+}
+
+/// What can tell transitions on the bus, if the backend can; it has to if the file asks for it.
+fn publisher(backend: &AnyBackend, file: &Config) -> Result<Option<AnyPublisher>, Failure> {
+    match backend.publisher() {
+        Ok(publisher) => Ok(Some(publisher)),
+        Err(err) if file.republish => Err(err.into()),
+        Err(_) => Ok(None),
     }
 }
 
@@ -144,67 +268,6 @@ async fn bind(wanted: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> 
     let listener = TcpListener::bind(wanted).await.map_err(refused)?;
     let address = listener.local_addr().map_err(refused)?;
     Ok((listener, address))
-}
-
-/// Takes in what the monitor tells, whoever reads it, until the end. How many events could not wait to be printed.
-async fn hear(
-    mut watch: Watch,
-    board: Arc<Board>,
-    events: mpsc::Sender<MonitorEvent>,
-) -> Result<u64, sinew_core::Error> {
-    let mut unprinted = 0;
-    let end = loop {
-        match watch.next().await {
-            Some(Ok(event)) => {
-                board.hear(&event);
-                unprinted += u64::from(events.try_send(event).is_err());
-            }
-            Some(Err(err)) => break Err(err),
-            None => break Ok(unprinted),
-        }
-    };
-    board.end();
-    end
-}
-
-/// What ended the hearing.
-fn heard(
-    end: Result<Result<u64, sinew_core::Error>, tokio::task::JoinError>,
-    output: Output,
-) -> Result<(), Failure> {
-    match end {
-        Ok(Ok(0)) | Err(_) => Ok(()),
-        Ok(Ok(unprinted)) => {
-            output.remark(format_args!(
-                "{unprinted} events were not printed: nobody read them in time"
-            ));
-            Ok(())
-        }
-        Ok(Err(err)) => Err(err.into()),
-    }
-}
-
-/// Prints what happens until the end. Whoever reads it may be slow: the page does not wait for it.
-async fn print(
-    session: &Session,
-    events: &mut mpsc::Receiver<MonitorEvent>,
-    report: Report,
-    ending: Ending,
-) -> Result<(Stop, u64), Failure> {
-    let deadline = ending.deadline();
-    let mut told = 0;
-    while !ending.reached(told) {
-        tokio::select! {
-            biased;
-            why = session.interrupt.or_deadline(deadline) => return Ok((why, told)),
-            event = events.recv() => {
-                let Some(event) = event else { break };
-                report.tell(&event)?;
-                told += u64::from(event.transition().is_some());
-            }
-        }
-    }
-    Ok((Stop::Ended, told))
 }
 
 /// A task that ends with whoever started it.

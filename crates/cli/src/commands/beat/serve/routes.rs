@@ -13,17 +13,20 @@ use axum::{
     },
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{delete, get},
 };
 use serde::Serialize;
 use tokio::sync::{Semaphore, watch};
 
 use super::{
     access::{Gate, Refusal},
-    badge,
+    alert_metrics, badge,
     board::Board,
+    desk::Desk,
     events::{self, Summary},
-    html, metrics,
+    html, metrics, operate,
+    snapshots::Keeper,
+    upkeep::Upkeep,
     view::{ChangeLine, Query, Row, View},
 };
 use crate::output::escaped;
@@ -42,25 +45,37 @@ const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
+/// What is shown, and may be changed.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    pub(super) board: Arc<Board>,
+    pub(super) desk: Arc<Desk>,
+    pub(super) upkeep: Arc<Upkeep>,
+    /// None where nothing outlives a restart.
+    pub(super) keeper: Option<Keeper>,
+}
+
 /// What the handlers share.
 #[derive(Clone, Debug)]
 pub(super) struct App {
-    board: Arc<Board>,
+    pub(super) shown: Shown,
     gate: Gate,
     listeners: Arc<Semaphore>,
     stop: watch::Receiver<bool>,
 }
 
 /// Everything that is served, behind `gate`. Streams end with `stop`.
-pub(super) fn router(board: Arc<Board>, gate: Gate, stop: watch::Receiver<bool>) -> Router {
-    let app = App { board, gate, listeners: Arc::new(Semaphore::new(LISTENERS)), stop };
+pub(super) fn router(shown: Shown, gate: Gate, stop: watch::Receiver<bool>) -> Router {
+    let app = App { shown, gate, listeners: Arc::new(Semaphore::new(LISTENERS)), stop };
     Router::new()
         .route("/", get(page))
         .route("/page.css", get(async || typed("text/css; charset=utf-8", html::STYLE)))
         .route("/page.js", get(async || typed("text/javascript; charset=utf-8", html::SCRIPT)))
         .route("/icon.svg", get(async || typed(SVG, ICON)))
         .route("/api/processes", get(processes))
-        .route("/api/processes/{*name}", get(process))
+        .route("/api/processes/{*name}", get(process).post(operate::process))
+        .route("/api/silences", get(operate::silences).post(operate::silence))
+        .route("/api/silences/{id}", delete(operate::unsilence))
         .route("/api/events", get(listen))
         .route("/badge/{*file}", get(picture))
         .route("/metrics", get(scrape))
@@ -84,7 +99,11 @@ const ICON: &str = concat!(
 async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
     let is_probe = matches!(request.uri().path(), HEALTHZ | READYZ);
     let mut response = match app.gate.check(request.uri(), request.headers(), is_probe) {
-        Ok(()) => next.run(request).await,
+        Ok(()) if request.method().is_safe() => next.run(request).await,
+        Ok(()) => match app.gate.check_change(request.headers()) {
+            Ok(()) => next.run(request).await,
+            Err(refusal) => refused(refusal),
+        },
         Err(refusal) => refused(refusal),
     };
     let headers = response.headers_mut();
@@ -103,7 +122,7 @@ async fn guard(State(app): State<App>, request: Request, next: Next) -> Response
 fn refused(refusal: Refusal) -> Response {
     let response = told(refusal.status(), refusal.as_str());
     match refusal {
-        Refusal::WrongHost => response,
+        Refusal::WrongHost | Refusal::Elsewhere | Refusal::ReadOnly => response,
         // Browsers know the second one, and ask for a name and a password.
         Refusal::NoToken => {
             ([(WWW_AUTHENTICATE, "Bearer, Basic realm=\"sinew\", charset=\"UTF-8\"")], response)
@@ -116,11 +135,11 @@ fn typed(media: &'static str, body: impl IntoResponse) -> Response {
     ([(CONTENT_TYPE, media)], body).into_response()
 }
 
-fn told(status: StatusCode, text: impl Into<String>) -> Response {
+pub(super) fn told(status: StatusCode, text: impl Into<String>) -> Response {
     (status, typed(TEXT, text.into())).into_response()
 }
 
-fn json(object: &impl Serialize) -> Response {
+pub(super) fn json(object: &impl Serialize) -> Response {
     match serde_json::to_string(object) {
         Ok(text) => typed(JSON, escaped(&text) + "\n"),
         Err(_) => told(StatusCode::INTERNAL_SERVER_ERROR, "cannot write JSON\n"),
@@ -141,8 +160,8 @@ fn wanted(asked: Parsed) -> Result<(Query, View), Response> {
 async fn page(State(app): State<App>, asked: Parsed) -> Response {
     match wanted(asked) {
         Ok((query, view)) => {
-            let picture = app.board.picture().await;
-            typed(HTML, html::page(&app.board, &picture, &query, &view))
+            let picture = app.shown.board.picture().await;
+            typed(HTML, html::page(&app.shown, &picture, &query, &view))
         }
         Err(answer) => answer,
     }
@@ -165,17 +184,17 @@ async fn processes(State(app): State<App>, asked: Parsed) -> Response {
         Ok((_, view)) => view,
         Err(answer) => return answer,
     };
-    let picture = app.board.picture().await;
+    let picture = app.shown.board.picture().await;
     let (matched, shown) = view.of(&picture);
-    let counts = app.board.counts();
+    let counts = app.shown.board.counts();
     json(&Processes {
-        summary: Summary::new(&app.board, &picture, &view, matched),
+        summary: Summary::new(&app.shown.board, &picture, &view, matched),
         beats: counts.beats,
         malformed: counts.malformed,
         refused: counts.refused,
         lost: counts.lost,
         transitions: counts.transitions,
-        processes: Row::all(&app.board, &shown, app.board.clock().now()),
+        processes: Row::all(&app.shown.board, &shown, app.shown.board.clock().now()),
     })
 }
 
@@ -187,7 +206,7 @@ struct Known<'a> {
 }
 
 async fn process(State(app): State<App>, Path(name): Path<String>) -> Response {
-    let board = &app.board;
+    let board = &app.shown.board;
     let Some(status) = board.process(&name) else {
         return told(StatusCode::NOT_FOUND, "nothing is known of such a process\n");
     };
@@ -208,14 +227,14 @@ async fn listen(State(app): State<App>, asked: Parsed) -> Response {
         let answer = told(StatusCode::SERVICE_UNAVAILABLE, "too many pages listen; reload later\n");
         return ([(RETRY_AFTER, "10")], answer).into_response();
     };
-    typed("text/event-stream", events::body(app.board, view, app.stop, LISTENERS, place))
+    typed("text/event-stream", events::body(app.shown, view, app.stop, LISTENERS, place))
 }
 
 async fn picture(State(app): State<App>, Path(file): Path<String>) -> Response {
     let Some(name) = file.strip_suffix(".svg") else {
         return told(StatusCode::NOT_FOUND, "badges are called /badge/PROCESS.svg\n");
     };
-    let state = app.board.process(name).map(|it| it.state);
+    let state = app.shown.board.process(name).map(|it| it.state);
     let status = if state.is_some() { StatusCode::OK } else { StatusCode::NOT_FOUND };
     // Where everybody may look, it may stand in other people's pages. Elsewhere they must not learn who is there.
     let policy = if app.gate.is_open() { "cross-origin" } else { "same-origin" };
@@ -224,13 +243,14 @@ async fn picture(State(app): State<App>, Path(file): Path<String>) -> Response {
 }
 
 async fn scrape(State(app): State<App>) -> Response {
-    let picture = app.board.picture().await;
+    let picture = app.shown.board.picture().await;
+    let alerts = alert_metrics::text(&app.shown.desk, &app.shown.upkeep);
     let listeners = LISTENERS.saturating_sub(app.listeners.available_permits());
-    typed(metrics::TYPE, metrics::body(app.board, picture, listeners))
+    typed(metrics::TYPE, metrics::body(app.shown.board, picture, listeners, &alerts))
 }
 
 async fn ready(State(app): State<App>) -> Response {
-    if app.board.is_ready() {
+    if app.shown.board.is_ready() {
         told(StatusCode::OK, "ready\n")
     } else {
         told(StatusCode::SERVICE_UNAVAILABLE, "blind: what is shown may be old\n")

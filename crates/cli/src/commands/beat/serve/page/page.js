@@ -114,6 +114,15 @@ const hear = (told) => {
     : known.size ? `${told.offset + 1}\u2013${last} of ${told.matched}` : `${told.matched} in all, none from here on`;
   page("previous", told.offset > 0, Math.max(0, told.offset - told.limit));
   page("next", last < told.matched, told.offset + told.limit);
+  if (told.silences) {
+    $("quiet").hidden = !told.silences.length;
+    $("silences").replaceChildren(...told.silences.map((it) => {
+      const li = make("li"), until = make("span");
+      stamp(until, it.until, "");
+      li.append(make("bdi", it.processes), " ", until, " ", make("b", it.author), " ", make("i", it.comment));
+      return li;
+    }));
+  }
   if (told.news) {
     news.replaceChildren(...told.news.map((it) => {
       const li = make("li"), when = make("span", undefined, { class: "when" });

@@ -1,6 +1,7 @@
 //! A page over the memory backend, and a small client of HTTP.
 use std::{
     net::SocketAddr,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -19,11 +20,20 @@ use tokio::{
     time::timeout,
 };
 
-use crate::commands::beat::serve::{
-    access::{Gate, Token},
-    board::Board,
-    hear, routes,
-    server::{Limits, serve},
+use crate::{
+    commands::beat::{
+        config::Config,
+        serve::{
+            access::{Gate, Token},
+            board::Board,
+            desk::Desk,
+            hearing::hear,
+            routes::{self, Shown},
+            server::{Limits, serve},
+            upkeep::Upkeep,
+        },
+    },
+    output::{Chatter, Output},
 };
 
 /// Nothing here takes longer, unless it hangs.
@@ -33,6 +43,7 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 pub(super) struct Page {
     pub(super) backend: AnyBackend,
     pub(super) board: Arc<Board>,
+    pub(super) desk: Arc<Desk>,
     pub(super) address: SocketAddr,
     pub(super) stop: watch::Sender<bool>,
     pub(super) server: JoinHandle<()>,
@@ -57,16 +68,22 @@ impl Page {
             .with_monitor(MonitorOptions::default().with_max_processes(20_000));
         let options = expected.fold(options, WatchOptions::with_expected);
         let watch = Watch::start(&backend.subscriber().unwrap(), options).await.unwrap();
-        let board = Arc::new(Board::new(watch.table()));
+        let config = Config::parse("", Path::new("")).unwrap();
+        let output = Output::new(false, Chatter::Quiet);
+        let desk = Arc::new(Desk::new(&config, watch.clock(), output, &[], None));
+        let board = Arc::new(Board::new(watch.table(), 20_000));
         let (events, _) = mpsc::channel(1);
-        let hearing = tokio::spawn(hear(watch, Arc::clone(&board), events));
+        let hearing = tokio::spawn(hear(watch, Arc::clone(&board), Arc::clone(&desk), events));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = watch::Sender::new(false);
         let gate = Gate::new(address, token, false).unwrap();
-        let router = routes::router(Arc::clone(&board), gate, stop.subscribe());
+        let upkeep = Arc::new(Upkeep::default());
+        let (shown_board, shown_desk) = (Arc::clone(&board), Arc::clone(&desk));
+        let shown = Shown { board: shown_board, desk: shown_desk, upkeep, keeper: None };
+        let router = routes::router(shown, gate, stop.subscribe());
         let server = tokio::spawn(serve(listener, router, limits, stop.subscribe()));
-        Self { backend, board, address, stop, server, hearing }
+        Self { backend, board, desk, address, stop, server, hearing }
     }
 
     pub(super) async fn beat(&self, process: &str, payload: &str) {
@@ -96,6 +113,19 @@ impl Page {
     pub(super) async fn get(&self, path: &str) -> Answer {
         // With HTTP/1.0 a body is what comes until the end.
         self.ask(&format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")).await
+    }
+
+    /// Sends an object, with more lines in the head.
+    pub(super) async fn send(&self, method: &str, path: &str, head: &str, body: &str) -> Answer {
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\n{head}Content-Length: {length}\r\n\r\n{body}"
+        );
+        self.ask(&request).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &str) -> Answer {
+        self.send("POST", path, "Content-Type: application/json\r\n", body).await
     }
 
     pub(super) async fn json(&self, path: &str) -> Value {

@@ -1,5 +1,6 @@
 //! The page over the memory backend, asked over real HTTP.
 mod harness;
+mod operated;
 
 use std::time::Duration;
 

@@ -1,0 +1,151 @@
+//! The file that `sinew beat serve` reads: every key, what it may be, and what is wrong with it.
+mod alerts;
+mod monitor;
+mod outputs;
+mod reader;
+
+use std::{
+    fs::File,
+    io::Read,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use sinew_beat::{AlertOptions, MonitorOptions, Mute, Process};
+use toml::de::DeValue;
+
+pub(crate) use self::{alerts::MOST_SILENCES, outputs::CommandConfig};
+
+use self::reader::{Section, at_least, flag, list, read, said, text};
+use crate::exit::{Failure, Status};
+
+/// A larger file is some other file.
+const LARGEST: u64 = 4 * 1024 * 1024;
+
+/// How many processes may be expected by the file.
+const MOST_EXPECTED: usize = 100_000;
+
+/// What the file says. What it does not say is none, or what it is by default.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) access_token_file: Option<PathBuf>,
+    pub(crate) open: bool,
+    pub(crate) processes: Option<String>,
+    pub(crate) expected: Vec<Process>,
+    pub(crate) monitor: MonitorOptions,
+    pub(crate) max_processes: usize,
+    pub(crate) stall_after: Option<Duration>,
+    pub(crate) snapshot_file: Option<PathBuf>,
+    pub(crate) snapshot_every: Duration,
+    pub(crate) alerts: AlertOptions,
+    pub(crate) windows: Vec<Mute>,
+    pub(crate) commands: Vec<CommandConfig>,
+    pub(crate) republish: bool,
+}
+
+impl Config {
+    /// Reads the file.
+    pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
+        let failed = |err| Failure::file("read", path.display(), err);
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(failed)?;
+        file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > LARGEST {
+            return Err(refused(path, "it is larger than 4 MiB"));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| refused(path, "it is not UTF-8"))?;
+        Self::parse(&text, path)
+    }
+
+    /// What `text` says, which stands in the file at `path`.
+    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, Failure> {
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        let (config, _, flaws) = read(text, |section| Self::read(section, folder));
+        match (config, flaws.split_first()) {
+            (Some(config), None) => Ok(config),
+            (_, Some((first, rest))) => {
+                let more = match rest.len() {
+                    0 => String::new(),
+                    more => format!(" (and {more} more)"),
+                };
+                let (path, line, what) = (path.display(), first.line, &first.what);
+                Err(Failure::new(Status::Usage, format!("{path}:{line}: {what}{more}")))
+            }
+            (None, None) => Err(refused(path, "it cannot be read")),
+        }
+    }
+
+    fn read(section: &mut Section<'_>, folder: &Path) -> Self {
+        let file = |value: &DeValue<'_>| Ok(folder.join(text(value)?));
+        let listen = section.value("listen", |value| {
+            let why =
+                "an IP address and a port are wanted, as \"127.0.0.1:2328\" or \"[::1]:2328\"";
+            text(value)?.parse().map_err(|_| why.to_owned())
+        });
+        let access_token_file = section.value("access_token_file", file);
+        let open = section.value("open", flag).unwrap_or(false);
+        if open && access_token_file.is_some() {
+            section
+                .flaw("either `access_token_file` or `open`: a token is asked for, or it is not");
+        }
+        let processes = section.value("processes", |value| {
+            reader::pattern(value)?;
+            text(value)
+        });
+        let expected = section.value("expected", list(MOST_EXPECTED, process)).unwrap_or_default();
+        let (monitor, max_processes) = monitor::read(section);
+        Self {
+            listen,
+            access_token_file,
+            open,
+            processes,
+            expected,
+            monitor,
+            max_processes,
+            stall_after: section.value(
+                "stall_after",
+                at_least(Duration::from_secs(2), "2s: it looks once a second"),
+            ),
+            snapshot_file: section.value("snapshot_file", file),
+            snapshot_every: section
+                .value("snapshot_every", at_least(Duration::from_secs(1), "1s"))
+                .unwrap_or(Duration::from_secs(10)),
+            alerts: alerts::read(section),
+            windows: alerts::windows(section),
+            commands: outputs::commands(section),
+            republish: section.value("republish", flag).unwrap_or(false),
+        }
+    }
+}
+
+fn process(value: &DeValue<'_>) -> Result<Process, String> {
+    Process::parse(&text(value)?).map_err(|err| said(&err))
+}
+
+impl Config {
+    /// The keys that differ from those of `other`, of those that only a restart changes.
+    pub(crate) fn fixed(&self, other: &Self) -> Vec<&'static str> {
+        [
+            ("listen", self.listen == other.listen),
+            ("access_token_file", self.access_token_file == other.access_token_file),
+            ("open", self.open == other.open),
+            ("processes", self.processes == other.processes),
+            ("stall_after", self.stall_after == other.stall_after),
+            ("snapshot_file", self.snapshot_file == other.snapshot_file),
+            ("snapshot_every", self.snapshot_every == other.snapshot_every),
+        ]
+        .into_iter()
+        .filter(|(_, is_same)| !is_same)
+        .map(|(key, _)| key)
+        .collect()
+    }
+}
+
+fn refused(path: &Path, why: &str) -> Failure {
+    Failure::new(Status::Usage, format!("{}: {why}", path.display()))
+}
+
+#[cfg(test)]
+mod tests;

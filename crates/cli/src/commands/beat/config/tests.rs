@@ -1,0 +1,248 @@
+//! What a file may say, and what is said of one that says it wrong.
+use std::{collections::BTreeSet, path::Path, time::SystemTime};
+
+use proptest::prelude::*;
+
+use super::{Config, reader};
+use crate::exit::Status;
+
+/// The page that documents every key.
+fn page() -> String {
+    std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/beat-config.md"))
+        .unwrap()
+}
+
+/// The example on the page.
+fn example() -> String {
+    let page = page();
+    let (_, rest) = page.split_once("```toml\n").unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("etc/sinew.toml")).map_err(|failure| {
+        assert_eq!(failure.status, Status::Usage);
+        failure.message.unwrap()
+    })
+}
+
+fn refused(text: &str) -> String {
+    let told = parse(text).unwrap_err();
+    assert!(!told.contains('\n'), "{told}");
+    told
+}
+
+/// Every key that the code asks for.
+fn keys() -> BTreeSet<String> {
+    let (config, keys, flaws) = reader::read("", |section| Config::read(section, Path::new("")));
+    assert!(config.is_some() && flaws.is_empty());
+    keys
+}
+
+#[test]
+fn every_key_has_a_row_on_the_page_and_every_row_is_a_key() {
+    let page = page();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let rows: BTreeSet<String> = rows.map(|(key, _)| key.to_owned()).collect();
+    let tables = ["alerts", "command", "flapping", "inhibition", "patience", "rule", "window"];
+    let keys: BTreeSet<_> =
+        keys().into_iter().filter(|key| !tables.contains(&key.as_str())).collect();
+    assert_eq!(keys, rows);
+}
+
+#[test]
+fn the_example_of_the_page_is_read_and_shows_every_key_but_those_that_exclude_others() {
+    let text = example();
+    let config = parse(&text).unwrap();
+    assert_eq!(config.commands.len(), 1);
+    assert_eq!(config.windows.len(), 2);
+    let shown = |key: &str| {
+        let last = key.rsplit('.').next().unwrap();
+        let begins = |line: &str, head: String| line.trim_start().starts_with(&head);
+        text.lines().any(|line| {
+            begins(line, format!("{last} ="))
+                || begins(line, format!("[{last}]"))
+                || begins(line, format!("[[{last}]]"))
+        })
+    };
+    let missing: Vec<_> = keys().into_iter().filter(|key| !shown(key)).collect();
+    assert_eq!(missing, ["open"]);
+}
+
+#[test]
+fn an_empty_file_says_nothing() {
+    let config = parse("").unwrap();
+    assert!(config.listen.is_none() && config.snapshot_file.is_none() && config.windows.is_empty());
+    assert_eq!(config.max_processes, 100_000);
+    assert_eq!(config.monitor, sinew_beat::MonitorOptions::default());
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_line_and_what_may_have_been_meant() {
+    for (text, told) in [
+        (
+            "\n\n[patience]\ngrase = \"1s\"",
+            "etc/sinew.toml:4: unknown key `patience.grase`; did you mean `grace`?",
+        ),
+        (
+            "lsiten = \"127.0.0.1:1\"",
+            "etc/sinew.toml:1: unknown key `lsiten`; did you mean `listen`?",
+        ),
+        (
+            "[[rules]]\nprocesses = \"a\"",
+            "etc/sinew.toml:1: unknown key `rules`; did you mean `rule`?",
+        ),
+        ("grace = \"1s\"", "etc/sinew.toml:1: unknown key `grace`; it belongs into [patience]"),
+        ("colour = \"red\"", "etc/sinew.toml:1: unknown key `colour`"),
+        (
+            "[[rule]]\nproceses = \"a.>\"",
+            "etc/sinew.toml:2: unknown key `rule.proceses`; did you mean `processes`? (and 1 more)",
+        ),
+    ] {
+        assert_eq!(refused(text), told);
+    }
+}
+
+#[test]
+fn what_is_of_a_wrong_kind_or_impossible_is_refused_in_one_line() {
+    for (text, told) in [
+        ("listen = 8080", "1: listen: a text in quotes is wanted, not a whole number"),
+        ("listen = \"example.org\"", "1: listen: an IP address and a port are wanted"),
+        ("open = \"yes\"", "1: open: true or false is wanted, not a text"),
+        ("open = true\naccess_token_file = \"t\"", "1: either `access_token_file` or `open`"),
+        ("processes = \"a..b\"", "1: processes: "),
+        ("expected = [\"a\",\n\"\"]", "1: expected: empty"),
+        ("max_processes = 0", "1: max_processes: from 1 to 10000000"),
+        ("max_processes = -5", "1: max_processes: from 1 to 10000000"),
+        ("stall_after = \"1s\"", "1: stall_after: at least 2s"),
+        ("reap_after = \"0s\"", "1: reap_after: it must be more than nothing"),
+        (
+            "[patience]\ngrace = 5",
+            "2: patience.grace: a time such as \"10s\" is wanted, not a whole number",
+        ),
+        (
+            "[patience]\ngrace = \"5\"",
+            "2: patience.grace: a number alone has no unit: write 5s or 5ms",
+        ),
+        ("[patience]\nmissed = 0", "2: patience.missed: from 1"),
+        ("[patience]\nmissed = 1.5", "2: patience.missed: a whole number is wanted"),
+        ("patience = 5", "1: patience: a table: [patience] is wanted, not a whole number"),
+        ("rule = 5", "1: rule: tables: [[rule]] is wanted, not a whole number"),
+        ("\n[[rule]]\ngrace = \"1s\"", "2: rule.processes: is missing"),
+        ("[flapping]\nbegin = 20\nend = 30", "1: [flapping]: `end` is at most `begin`"),
+        (
+            "[alerts]\nstates = [\"down\", \"up\"]",
+            "2: alerts.states: each is one of down, late, degraded, stopped",
+        ),
+        ("[alerts]\nmonitor = \"\"", "2: alerts.monitor: 1 to 245 bytes"),
+        ("[[inhibition]]\nsource = \"*\"\ntarget = \"{2}.>\"", "1: [inhibition]: `{n}` stands for"),
+        (
+            "[[window]]\nprocesses = \">\"",
+            "1: [window]: either `days`, `start` and `length`, or `from` and `until`",
+        ),
+        ("[[window]]\nprocesses = \">\"\nstart = 22:00:00", "1: [window]: a weekly window has"),
+        (
+            "[[window]]\nprocesses = \">\"\nstart = \"22:00\"\nlength = \"1h\"",
+            "3: window.start: a time of day in UTC without quotes",
+        ),
+        (
+            "[[window]]\nprocesses = \">\"\nstart = 22:00:00\nlength = \"8d\"",
+            "1: [window]: a weekly window lasts",
+        ),
+        (
+            "[[window]]\nprocesses = \">\"\ndays = [\"mon\"]\nstart = 22:00:00\nlength = \"1h\"",
+            "3: window.days: each is one of monday",
+        ),
+        (
+            "[[window]]\nprocesses = \">\"\nfrom = 2026-03-01T22:00:00\nuntil = 2026-03-02T22:00:00Z",
+            "3: window.from: say of which zone",
+        ),
+        (
+            "[[window]]\nprocesses = \">\"\nfrom = 2026-03-03T22:00:00Z\nuntil = 2026-03-02T22:00:00Z",
+            "1: [window]: a maintenance window ends after it begins",
+        ),
+        ("[[command]]\nrun = []", "2: command.run: its first word is the program"),
+        ("[[command]]\nrun = \"page\"", "2: command.run: a list is wanted, not a text"),
+        ("a = 1\na = 2", "2: duplicate key"),
+        ("a = ", "1: "),
+    ] {
+        let wanted = format!("etc/sinew.toml:{told}");
+        let told = refused(text);
+        assert!(told.starts_with(&wanted), "{told}\n{wanted}");
+    }
+}
+
+#[test]
+fn a_value_is_never_repeated_as_it_may_be_a_secret() {
+    for text in [
+        "listen = \"hush-7431\"",
+        "access_token = \"hush-7431\"",
+        "access_token_file = [\"hush-7431\"]",
+        "listen = hush-7431",
+        "listen = \"hush-7431",
+        "[alerts]\nstates = [\"hush-7431\"]",
+    ] {
+        assert!(!refused(text).contains("hush"), "{}", refused(text));
+    }
+}
+
+#[test]
+fn a_rule_has_of_everyone_what_it_does_not_say() {
+    let config =
+        parse("[patience]\ngrace = \"2s\"\nmissed = 5\n[[rule]]\nprocesses = \"eu.>\"\nmissed = 9");
+    let patience = |missed| {
+        let grace = std::time::Duration::from_secs(2);
+        sinew_beat::Patience::default().with_grace(grace).with_missed(missed)
+    };
+    let wanted = sinew_beat::MonitorOptions::default()
+        .with_patience(patience(5))
+        .with_rule(sinew_core::Pattern::parse("eu.>").unwrap(), patience(9));
+    assert_eq!(config.unwrap().monitor, wanted);
+}
+
+#[test]
+fn files_are_looked_for_beside_the_file_that_names_them() {
+    let config = parse("snapshot_file = \"a\"\naccess_token_file = \"/b\"").unwrap();
+    assert_eq!(config.snapshot_file.as_deref(), Some(Path::new("etc/a")));
+    assert_eq!(config.access_token_file.as_deref(), Some(Path::new("/b")));
+}
+
+#[test]
+fn a_window_without_days_is_every_day_and_a_moment_has_its_zone() {
+    let config = parse(
+        "[[window]]\nprocesses = \">\"\nstart = 00:00:00\nlength = \"1d\"\n\
+         [[window]]\nprocesses = \">\"\nfrom = 1970-01-01T02:00:00+02:00\nuntil = 1970-01-01T00:00:01Z",
+    );
+    let windows = config.unwrap().windows;
+    let day = std::time::Duration::from_secs(86_400);
+    for days in 0..7 {
+        assert!(windows[0].is_active(SystemTime::UNIX_EPOCH + day * days));
+    }
+    assert!(windows[1].is_active(SystemTime::UNIX_EPOCH));
+    assert!(!windows[1].is_active(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1)));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused_in_one_line(text in "(?s).{0,200}") {
+        if let Err(told) = parse(&text) {
+            prop_assert!(told.starts_with("etc/sinew.toml"), "{}", told);
+        }
+    }
+
+    #[test]
+    fn a_file_with_a_hole_or_a_slip_is_read_or_refused(
+        at in 0..4000_usize,
+        len in 0..60_usize,
+        slip in "[\\[\\]={}\"'.,0-9a-z\n# ]{0,6}",
+    ) {
+        let mut text: Vec<char> = example().chars().collect();
+        let begin = at.min(text.len());
+        let end = (begin + len).min(text.len());
+        text.splice(begin..end, slip.chars());
+        let text: String = text.into_iter().collect();
+        if let Err(told) = parse(&text) {
+            prop_assert!(told.starts_with("etc/sinew.toml:") && !told.contains('\n'), "{}", told);
+        }
+    }
+}

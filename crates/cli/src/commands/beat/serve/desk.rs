@@ -1,0 +1,260 @@
+//! The desk: what the monitor tells becomes alerts here, and goes where the file says.
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use sinew_beat::{
+    AlertCounts, Alerts, Clock, MonitorEvent, Mute, MuteId, Notification, ProcessStatus, Timestamp,
+};
+use sinew_core::AnyPublisher;
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
+
+use super::{
+    outputs::{OutputCounts, Outputs},
+    republish::Republishing,
+    silences::{Refused, Silence, Silences, Wanted},
+};
+use crate::{commands::beat::config::Config, exit::Failure, output::Output};
+
+/// How often the wall's clock is looked at: whoever sets it moves windows and silences with it.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// A smaller difference is none: both clocks are read one after the other.
+const STEP: Duration = Duration::from_secs(1);
+
+/// How often it is said that notifications were refused.
+const SAID: Duration = Duration::from_secs(60);
+
+/// Alerts, where they go, and what holds them back. One task tells it what happens; pages and a reload come between.
+#[derive(Debug)]
+pub(super) struct Desk {
+    clock: Clock,
+    output: Output,
+    /// What can tell transitions on the bus, if the backend can.
+    publisher: Option<AnyPublisher>,
+    inner: Mutex<Inner>,
+    /// Tells the task that the next deadline may have moved earlier.
+    nudge: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    alerts: Alerts,
+    /// What the wall's clock is taken to have said at the start.
+    wall: SystemTime,
+    windows: Vec<(MuteId, Mute)>,
+    silences: Silences,
+    outputs: Outputs,
+    republishing: Option<Republishing>,
+    /// Notifications refused since that was said, and when that may be said again.
+    refused: u64,
+    silent_until: Option<Instant>,
+}
+
+/// What the desk has counted.
+#[derive(Debug)]
+pub(super) struct DeskCounts {
+    pub(super) alerts: AlertCounts,
+    pub(super) open: usize,
+    pub(super) silences: usize,
+    pub(super) outputs: Vec<OutputCounts>,
+    pub(super) republished: Option<[(&'static str, u64); 3]>,
+}
+
+impl Desk {
+    /// A desk over what `config` says, where `known` is what a monitor knew from before its restart: told already.
+    pub(super) fn new(
+        config: &Config,
+        clock: Clock,
+        output: Output,
+        known: &[ProcessStatus],
+        publisher: Option<AnyPublisher>,
+    ) -> Self {
+        let wall = clock.wall(Timestamp::START);
+        let mut alerts = Alerts::new(config.alerts.clone(), wall);
+        let now = clock.now();
+        known.iter().for_each(|status| alerts.assume_told(status, now));
+        let mut inner = Inner {
+            alerts,
+            wall,
+            windows: Vec::new(),
+            silences: Silences::default(),
+            outputs: Outputs::start(&config.commands, clock),
+            republishing: None,
+            refused: 0,
+            silent_until: None,
+        };
+        inner.open_windows(&config.windows, now, &mut Vec::new());
+        inner.republish(config.republish, publisher.as_ref(), clock);
+        Self { clock, output, publisher, inner: Mutex::new(inner), nudge: Notify::new() }
+    }
+
+    /// Takes in what the monitor tells.
+    pub(super) fn hear(&self, event: &MonitorEvent) {
+        self.work(|inner, now, due| {
+            if let (Some(republishing), Some(it)) = (&inner.republishing, event.transition()) {
+                republishing.tell(it);
+            }
+            inner.alerts.handle(event, now, due);
+        });
+    }
+
+    /// Waits until something may be due, and tells it.
+    ///
+    /// Cancel safe: what is due stays due.
+    pub(super) async fn tend(&self) {
+        loop {
+            let next = self.lock().alerts.next_deadline();
+            let wait = next.map_or(LOOK, |at| at.since(self.clock.now())).min(LOOK);
+            tokio::select! {
+                () = sleep(wait) => break,
+                () = self.nudge.notified() => {}
+            }
+        }
+        self.work(|inner, now, due| {
+            inner.look_at_wall(now, due);
+            inner.alerts.advance(now, due);
+        });
+    }
+
+    /// Whether what a file asks for can be done.
+    pub(super) fn accepts(&self, config: &Config) -> Result<(), Failure> {
+        if config.republish && self.publisher.is_none() {
+            return Err(Failure::usage("republish: this backend cannot publish"));
+        }
+        Ok(())
+    }
+
+    /// Goes on as a file says that was read anew.
+    pub(super) fn reconfigure(&self, config: &Config) {
+        self.work(|inner, now, due| {
+            // The new windows stand before the old ones fall: nothing slips through between.
+            let old = std::mem::take(&mut inner.windows);
+            inner.alerts.reconfigure(config.alerts.clone(), now, due);
+            inner.open_windows(&config.windows, now, due);
+            for (id, _) in old {
+                inner.alerts.unmute(id, now, due);
+            }
+            inner.outputs.replace(&config.commands, self.clock);
+            inner.republish(config.republish, self.publisher.as_ref(), self.clock);
+        });
+        self.nudge.notify_one();
+    }
+
+    /// Makes a silence.
+    pub(super) fn silence(&self, wanted: Wanted) -> Result<Silence, Refused> {
+        let made = self.work(|inner, now, due| {
+            let Inner { alerts, silences, .. } = inner;
+            silences.make(wanted, SystemTime::now(), |mute| alerts.mute(mute, now, due))
+        });
+        self.nudge.notify_one();
+        made
+    }
+
+    /// Ends a silence before its time; whether there was one of that number.
+    pub(super) fn unsilence(&self, id: u64) -> bool {
+        self.work(|inner, now, due| match inner.silences.take(id) {
+            Some(mute) => inner.alerts.unmute(mute, now, due),
+            None => false,
+        })
+    }
+
+    /// Makes those of an earlier run again, as far as they are not over.
+    pub(super) fn restore(&self, silences: Vec<Silence>) {
+        self.work(|inner, now, due| {
+            let Inner { alerts, silences: kept, .. } = inner;
+            for silence in silences {
+                // One that cannot be made again is over.
+                let _over = kept.restore(silence, |mute| alerts.mute(mute, now, due));
+            }
+        });
+    }
+
+    /// The silences in force, in the order in which they were made.
+    pub(super) fn silences(&self) -> Vec<Silence> {
+        self.lock().silences.current(SystemTime::now())
+    }
+
+    pub(super) fn counts(&self) -> DeskCounts {
+        let inner = self.lock();
+        DeskCounts {
+            alerts: inner.alerts.counts().clone(),
+            open: inner.alerts.open(),
+            silences: inner.silences.current(SystemTime::now()).len(),
+            outputs: inner.outputs.counts(),
+            republished: inner.republishing.as_ref().map(Republishing::counts),
+        }
+    }
+
+    /// Lets what waits be told, for no longer than `limit`.
+    pub(super) async fn finish(&self, limit: Duration) {
+        let outputs = std::mem::take(&mut self.lock().outputs);
+        outputs.finish(limit).await;
+    }
+
+    /// Works, and sends what is due then.
+    fn work<T>(&self, work: impl FnOnce(&mut Inner, Timestamp, &mut Vec<Notification>) -> T) -> T {
+        let mut inner = self.lock();
+        let mut due = Vec::new();
+        let done = work(&mut inner, self.clock.now(), &mut due);
+        let refused = due.into_iter().map(|it| inner.outputs.send(&it)).sum::<u64>();
+        let words = inner.refused(refused);
+        drop(inner);
+        if let Some(words) = words {
+            self.output.remark(words);
+        }
+        done
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing panics while it is held; if something does, alerts go on.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn open_windows(&mut self, windows: &[Mute], now: Timestamp, due: &mut Vec<Notification>) {
+        for window in windows {
+            // One that is over holds nothing back.
+            if let Ok(id) = self.alerts.mute(window.clone(), now, due) {
+                self.windows.push((id, window.clone()));
+            }
+        }
+    }
+
+    fn republish(&mut self, is_on: bool, publisher: Option<&AnyPublisher>, clock: Clock) {
+        match publisher.filter(|_| is_on) {
+            Some(publisher) => {
+                self.republishing
+                    .get_or_insert_with(|| Republishing::start(publisher.clone(), clock));
+            }
+            None => self.republishing = None,
+        }
+    }
+
+    /// Whether the wall's clock was set, and what it would have said at the start then.
+    fn look_at_wall(&mut self, now: Timestamp, due: &mut Vec<Notification>) {
+        let Some(wall) = SystemTime::now().checked_sub(now.since_start()) else { return };
+        let ahead = wall.duration_since(self.wall);
+        if ahead.unwrap_or_else(|behind| behind.duration()) > STEP {
+            self.wall = wall;
+            self.alerts.set_wall(wall, now, due);
+        }
+    }
+
+    /// What to say of notifications that were refused, once in a while.
+    fn refused(&mut self, refused: u64) -> Option<String> {
+        self.refused += refused;
+        let now = Instant::now();
+        if self.refused == 0 || self.silent_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        self.silent_until = Some(now + SAID);
+        let refused = std::mem::take(&mut self.refused);
+        Some(format!("{refused} notifications were not taken: too many wait to be told"))
+    }
+}

@@ -1,0 +1,273 @@
+//! `sinew beat serve --config`: what it tells and to whom, its file read anew, and its restart, over a real server.
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use sinew_testkit::harness::nats::NatsServerOptions;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::{
+    Body,
+    common::{DEADLINE, Result, Running, Signal, run, sinew},
+    serves::{Page, heart, publication, raw},
+};
+
+pub(crate) const TRIALS: &[(&str, Body)] = &[
+    ("a_command_is_run_for_who_is_down_and_for_its_return", a_command_is_run),
+    ("a_silence_holds_back_what_is_told_then_when_it_ends", a_silence_holds_back),
+    ("a_file_is_read_anew_and_a_bad_one_changes_nothing", a_file_is_read_anew),
+    ("a_restart_tells_nothing_twice_and_calls_nobody_down", a_restart_is_quiet),
+    ("a_file_is_checked_without_a_broker", a_file_is_checked),
+];
+
+/// A folder with a file for the monitor, and what its command was told.
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    /// Down at once after a broken promise, so that a trial need not wait for long.
+    const HASTY: &'static str = "[patience]\ngrace = \"100ms\"\nmissed = 1\n";
+
+    fn new(more: &str) -> Result<Self> {
+        let place = Self { folder: tempfile::tempdir()? };
+        place.write(&format!("{more}{}{}", Self::HASTY, place.command()))?;
+        Ok(place)
+    }
+
+    fn command(&self) -> String {
+        format!("[[command]]\nrun = [\"tee\", \"-a\", {:?}]\n", self.path("told"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn config(&self) -> String {
+        self.path("sinew.toml").display().to_string()
+    }
+
+    fn write(&self, text: &str) -> Result<()> {
+        Ok(fs::write(self.path("sinew.toml"), text)?)
+    }
+
+    fn page(&self, url: &str) -> Result<Page> {
+        Page::start(url, &["--config", &self.config()])
+    }
+
+    /// What the command was told: the kind and the key of each alert.
+    fn told(&self) -> Result<Vec<String>> {
+        let text = read(&self.path("told"))?;
+        let line = |line: &str| line.splitn(3, '\t').take(2).collect::<Vec<_>>().join(" ");
+        Ok(text.lines().map(line).collect())
+    }
+
+    /// Waits until the command was told so much.
+    fn until_told(&self, lines: usize) -> Result<Vec<String>> {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let told = self.told()?;
+            if told.len() >= lines {
+                return Ok(told);
+            }
+            if Instant::now() > end {
+                return Err(format!("told no more than {told:?}").into());
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String> {
+    match fs::read_to_string(path) {
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        read => Ok(read?),
+    }
+}
+
+/// What comes back for this, and its status.
+fn send(page: &Page, method: &str, path: &str, body: &str) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect(&page.address)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    )?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text)?;
+    let status = text.split(' ').nth(1).ok_or("no status")?.parse()?;
+    Ok((status, text))
+}
+
+/// Waits until `/metrics` has this line.
+fn until_metric(page: &Page, line: &str) -> Result<()> {
+    let end = Instant::now() + DEADLINE;
+    while !page.get("/metrics")?.1.contains(&format!("\n{line}\n")) {
+        if Instant::now() > end {
+            return Err(format!("never {line}: {}", page.get("/metrics")?.1).into());
+        }
+    }
+    Ok(())
+}
+
+fn a_command_is_run(runtime: &Runtime) -> Result<()> {
+    let server = runtime.block_on(NatsServerOptions::new().start())?;
+    let url = server.url();
+    let place = Place::new("republish = true\n")?;
+    let page = place.page(&url)?;
+    let mut liveness =
+        Running::start(sinew(&["sub", "liveness.>", "--count", "3", "--json", "--url", &url]))?;
+    liveness.until_remark("listening")?;
+    raw(&url, &publication("billing", "beat/0.1"))?;
+    let told = place.until_told(1)?;
+    assert!(told[0].starts_with("firing billing/down/"), "{told:?}");
+    raw(&url, &publication("billing", "beat/60"))?;
+    let key = told[0].trim_start_matches("firing ");
+    assert_eq!(place.until_told(2)?, [told[0].clone(), format!("resolved {key}")]);
+    until_metric(&page, "beat_alerts_outputs_total{output=\"command-1\",result=\"succeeded\"} 2")?;
+    until_metric(&page, "beat_alerts_total{kind=\"resolved\"} 1")?;
+    until_metric(&page, "beat_republished_total{result=\"told\"} 3")?;
+    let lines = liveness.finish()?.expect(0)?.objects()?;
+    let payloads: Vec<_> = lines.iter().filter_map(|it| it["payload"].as_str()).collect();
+    let states: Vec<_> = payloads.iter().filter_map(|it| it.split('/').next()).collect();
+    assert_eq!(states, ["up", "down", "up"], "{lines:?}");
+    page.running.signal(Signal::TERM)?;
+    page.running.finish()?.expect(0)?;
+    Ok(())
+}
+
+fn a_silence_holds_back(runtime: &Runtime) -> Result<()> {
+    let server = runtime.block_on(NatsServerOptions::new().start())?;
+    let url = server.url();
+    let place = Place::new("")?;
+    let mut page = place.page(&url)?;
+    let silence = r#"{"processes":"eu.>","for":"1h","author":"ann","comment":"a trial"}"#;
+    let (status, made) = send(&page, "POST", "/api/silences", silence)?;
+    assert_eq!(status, 201, "{made}");
+    let (_, body) = made.split_once("\r\n\r\n").ok_or("no body")?;
+    let made: serde_json::Value = serde_json::from_str(body)?;
+    raw(&url, &(publication("eu.a", "beat/0.1") + &publication("us.a", "beat/0.1")))?;
+    page.running.until_line(&["\"process\":\"eu.a\"", "\"to\":\"down\""])?;
+    let told = place.until_told(1)?;
+    assert!(told[0].starts_with("firing us.a/down/"), "{told:?}");
+    until_metric(&page, "beat_alerts_held_total{cause=\"silence\"} 1")?;
+    assert_eq!(place.told()?, told);
+    let ended = send(&page, "DELETE", &format!("/api/silences/{}", made["id"]), "")?;
+    assert_eq!(ended.0, 204, "{}", ended.1);
+    let told = place.until_told(2)?;
+    assert!(told[1].starts_with("firing eu.a/down/"), "{told:?}");
+    page.running.signal(Signal::TERM)?;
+    page.running.finish()?.expect(0)?;
+    Ok(())
+}
+
+fn a_file_is_read_anew(runtime: &Runtime) -> Result<()> {
+    let server = runtime.block_on(NatsServerOptions::new().start())?;
+    let url = server.url();
+    let place = Place { folder: tempfile::tempdir()? };
+    place.write(&format!("[patience]\ngrace = \"1h\"\n{}", place.command()))?;
+    let mut page = place.page(&url)?;
+    raw(&url, &publication("a", "beat/0.1"))?;
+    page.running.until_line(&["\"process\":\"a\"", "\"to\":\"up\""])?;
+
+    // A slip: all stays as it was, and it is said.
+    place.write("[patience]\ngrase = \"1s\"\n")?;
+    page.running.signal(Signal::HUP)?;
+    let said = page.running.until_remark("all stays as it was")?;
+    assert!(
+        said.contains("sinew.toml:2: unknown key `patience.grase`; did you mean `grace`?"),
+        "{said}"
+    );
+    until_metric(&page, "beat_config_reload_success 0")?;
+    assert!(page.get("/api/processes/a")?.1.contains("\"state\":\"up\""));
+
+    // Other patience, another command's place, and something that only a restart changes.
+    let more = format!("listen = \"127.0.0.1:9\"\nexpected = [\"b\"]\n{}", Place::HASTY);
+    place.write(&format!("{more}{}", place.command().replace("told", "told-2")))?;
+    page.running.signal(Signal::HUP)?;
+    page.running.until_remark("was read anew; only a restart changes: listen")?;
+    until_metric(&page, "beat_config_reload_success 1")?;
+    assert!(page.get("/metrics")?.1.contains("\nbeat_config_reload_seconds "));
+    page.running.until_line(&["\"process\":\"b\"", "\"to\":\"expected\""])?;
+    page.running.until_line(&["\"process\":\"a\"", "\"to\":\"down\""])?;
+    let told = Place { folder: place.folder };
+    let end = Instant::now() + DEADLINE;
+    while !read(&told.path("told-2"))?.starts_with("firing\ta/down/") {
+        assert!(Instant::now() < end, "the new command is not run");
+    }
+    assert_eq!(told.told()?, Vec::<String>::new());
+    page.running.signal(Signal::TERM)?;
+    page.running.finish()?.expect(0)?;
+    Ok(())
+}
+
+fn a_restart_is_quiet(runtime: &Runtime) -> Result<()> {
+    let server = runtime.block_on(NatsServerOptions::new().start())?;
+    let url = server.url();
+    let place = Place::new("snapshot_file = \"beat.snapshot\"\n")?;
+    let mut page = place.page(&url)?;
+    let steady = heart(&url, "steady")?;
+    raw(&url, &(publication("gone", "beat/0.1") + &publication("rare", "beat/3600")))?;
+    let first = place.until_told(1)?;
+    assert!(first[0].starts_with("firing gone/down/"), "{first:?}");
+    page.running.until_line(&["\"process\":\"gone\"", "\"to\":\"down\""])?;
+    let silence = r#"{"processes":"us.>","for":"1h","author":"ann","comment":"kept"}"#;
+    let (status, made) = send(&page, "POST", "/api/silences", silence)?;
+    assert!(status == 201 && made.contains("\"kept\":true"), "{made}");
+    assert_eq!(send(&page, "POST", "/api/processes/rare/pause", "{}")?.0, 204);
+    page.running.signal(Signal::TERM)?;
+    page.running.finish()?.expect(0)?;
+
+    let page = place.page(&url)?;
+    // What is from before is known at once, and not told again.
+    let known = page.get("/api/processes")?.1;
+    assert!(known.contains("\"total\":3") && known.contains("\"down\":1"), "{known}");
+    assert!(page.get("/api/processes/rare")?.1.contains("\"state\":\"paused\""));
+    assert!(page.get("/api/silences")?.1.contains("\"comment\":\"kept\""));
+    raw(&url, &publication("gone", "beat/60"))?;
+    let key = first[0].trim_start_matches("firing ");
+    assert_eq!(place.until_told(2)?, [first[0].clone(), format!("resolved {key}")]);
+    page.running.signal(Signal::TERM)?;
+    let ran = page.running.finish()?.expect(0)?;
+    assert!(!ran.text().contains("\"to\":\"down\"") && !ran.text().contains("steady"), "{ran:?}");
+    drop(steady);
+
+    // A file that is torn is told of, and kept for who wants to look.
+    let snapshot = place.path("beat.snapshot");
+    let whole = fs::read(&snapshot)?;
+    fs::write(&snapshot, &whole[..whole.len() / 2])?;
+    fs::write(place.path("beat.snapshot.silences"), "{")?;
+    let mut page = place.page(&url)?;
+    let said = page.running.until_remark("serving http://")?;
+    assert!(said.contains("its checksum is another; starting without it"), "{said}");
+    assert!(said.contains("nothing is silent"), "{said}");
+    assert_eq!(fs::read(place.path("beat.snapshot.bad"))?.len(), whole.len() / 2);
+    assert!(page.get("/api/processes")?.1.contains("\"total\":0"));
+    page.running.signal(Signal::TERM)?;
+    page.running.finish()?.expect(0)?;
+    Ok(())
+}
+
+fn a_file_is_checked(_: &Runtime) -> Result<()> {
+    let place = Place::new("")?;
+    let config = place.config();
+    let check = ["beat", "serve", "--config", &config, "--check-config"];
+    run(&check)?.expect(0)?;
+    place.write("listne = \"127.0.0.1:1\"")?;
+    let refused = run(&check)?.expect(64)?;
+    let wanted = format!("error: {config}:1: unknown key `listne`; did you mean `listen`?\n");
+    assert_eq!(refused.stderr, wanted);
+    place.write("listen = \"0.0.0.0:2328\"")?;
+    assert!(run(&check)?.expect(64)?.stderr.contains("--access-token-file"));
+    fs::remove_file(place.path("sinew.toml"))?;
+    run(&check)?.expect(74)?;
+    run(&["beat", "serve", "--check-config"])?.expect(64)?;
+    Ok(())
+}
