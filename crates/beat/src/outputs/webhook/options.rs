@@ -104,8 +104,10 @@ impl WebhookOptions {
         self
     }
 
-    /// Tells each attempt that failed, to log it, or to send what is given up by other means. It is called on the task
-    /// that sends, so it must not block. Default: nobody is told, it is only counted.
+    /// Tells each attempt that failed, to log it, or to send what is given up by other means. Default: it is only
+    /// counted.
+    ///
+    /// It is called on the task that sends, so it must not block; if it panics, nothing is sent any more.
     #[must_use]
     pub fn with_on_failure(
         mut self,

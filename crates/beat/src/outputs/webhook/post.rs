@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode, Uri, client::conn::http1, header::RETRY_AFTER,
+    HeaderMap, Method, Request, Response, StatusCode, client::conn::http1, header::RETRY_AFTER,
 };
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -81,7 +81,7 @@ impl Poster {
             .map_err(|err| self.broken(err))?;
         let request = self.request(headers, body);
         let answered = async {
-            let answer = sender.send_request(request?).await.map_err(|err| self.broken(err))?;
+            let answer = sender.send_request(request).await.map_err(|err| self.broken(err))?;
             let verdict = self.verdict(&answer);
             let rest = Limited::new(answer.into_body(), MAX_ANSWER).collect();
             // Whatever it is, the verdict stands.
@@ -99,16 +99,13 @@ impl Poster {
         }
     }
 
-    fn request(&self, own: HeaderMap, body: Bytes) -> Result<Request<Full<Bytes>>, Failed> {
+    fn request(&self, own: HeaderMap, body: Bytes) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
-        let path = self.target.uri.path_and_query().map_or("/", |path| path.as_str());
-        *request.uri_mut() = path.parse::<Uri>().map_err(|err| {
-            self.failed(ErrorKind::InvalidOptions, "its path cannot be sent").with_source(err)
-        })?;
+        *request.uri_mut() = self.target.path.clone();
         *request.headers_mut() = self.target.headers.clone();
         request.headers_mut().extend(own);
-        Ok(request)
+        request
     }
 
     /// What an answer means: 2xx that it was taken, 408, 429 and 5xx that it may be later, all else that it never is.

@@ -18,8 +18,10 @@ const OURS: [HeaderName; 5] = [CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, T
 
 #[derive(Clone)]
 pub(super) struct Target {
-    /// Without user and password.
+    /// Whom to connect to. Without user and password.
     pub(super) uri: Uri,
+    /// What to ask it for.
+    pub(super) path: Uri,
     /// Those of every request.
     pub(super) headers: HeaderMap,
     /// Scheme, host and port: all that is ever shown, as paths hold tokens.
@@ -63,11 +65,15 @@ impl Target {
             }
             all.insert(name, value(text)?);
         }
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let path = match uri.path_and_query().map_or("/", |path| path.as_str()) {
+            query if query.starts_with('?') => format!("/{query}"),
+            path => path.to_owned(),
+        };
         let (origin, host) = (format!("{scheme}://{host}"), host.to_owned());
-        let uri = Uri::builder().scheme(scheme.clone()).authority(&*host).path_and_query(path);
+        let uri = Uri::builder().scheme(scheme.clone()).authority(&*host).path_and_query(&*path);
         let uri = uri.build().map_err(|_| invalid("it is no URL"))?;
-        Ok(Self { uri, headers: all, origin, host })
+        let path = path.parse().map_err(|_| invalid("its path is none"))?;
+        Ok(Self { uri, path, headers: all, origin, host })
     }
 
     pub(super) fn is_tls(&self) -> bool {
@@ -128,6 +134,19 @@ mod tests {
         assert_eq!(target.headers[HOST], "hooks.example:8443");
         let plain = BASE64_STANDARD.encode("page@er:p: w");
         assert_eq!(target.headers[AUTHORIZATION], format!("Basic {plain}"));
+    }
+
+    #[test]
+    fn a_path_is_asked_for_as_it_is() {
+        for (url, path) in [
+            ("https://h", "/"),
+            ("https://h/", "/"),
+            ("https://h/a%20b/?c=d", "/a%20b/?c=d"),
+            ("https://h?c=d", "/?c=d"),
+            ("https://h/a#b", "/a"),
+        ] {
+            assert_eq!(parse(url).unwrap().path.to_string(), path, "{url}");
+        }
     }
 
     #[test]
