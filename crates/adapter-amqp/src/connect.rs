@@ -320,8 +320,8 @@ fn handle() -> Result<Handle, Cause> {
 impl fmt::Debug for Amqp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Amqp")
-            .field("publishing", &self.inner.publishing.now().is_up())
-            .field("consuming", &self.inner.consuming.now().is_up())
+            .field("publishing", &self.inner.publishing.is_up())
+            .field("consuming", &self.inner.consuming.is_up())
             .finish_non_exhaustive()
     }
 }

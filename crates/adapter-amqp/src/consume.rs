@@ -48,7 +48,7 @@ async fn open(inner: Arc<Inner>, wanted: Consumption) -> Result<Incoming<Deliver
         control: Arc::clone(&control),
         inner: Arc::clone(&inner),
     };
-    let session = inner.consuming.now().session()?;
+    let session = inner.consuming.session()?;
     let tap = member.join(&session, false).await?;
     Ok(run::start(&inner, member, control, tap))
 }

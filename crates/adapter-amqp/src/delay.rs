@@ -63,7 +63,7 @@ async fn declare(
 ) -> Result<(), Cause> {
     // Whoever is before us has deadlines of his own, and nobody closes it.
     let _turn = inner.declaring.acquire().await.map_err(|_| Cause::closed())?;
-    let session = inner.publishing.now().session()?;
+    let session = inner.publishing.session()?;
     let channel = session.channel().await?;
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let declared = channel.queue_declare(parking.clone(), options, arguments(queue, wait));

@@ -11,14 +11,21 @@ use crate::error::{Cause, client_kind};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fall {
     /// One message was in flight, no more.
-    pub(crate) is_alone: bool,
+    is_alone: bool,
     /// The size of the largest payload in flight.
-    pub(crate) largest: usize,
+    largest: usize,
     /// The exchange is declared where it is missing.
-    pub(crate) declares: bool,
+    declares: bool,
 }
 
 impl Fall {
+    /// That of a channel which had messages in flight whose payloads had these `sizes`.
+    pub(crate) fn of(sizes: impl IntoIterator<Item = usize>, declares: bool) -> Self {
+        let (count, largest) =
+            sizes.into_iter().fold((0_usize, 0), |(count, most), size| (count + 1, size.max(most)));
+        Self { is_alone: count == 1, largest, declares }
+    }
+
     /// What became of a message with a payload of `size` bytes: where it is not known to be refused, it may be sent again.
     pub(crate) fn cause(self, size: usize, source: lapin::Error) -> Cause {
         match self.refusal(size, &source) {

@@ -3,10 +3,11 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicUsize},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
+use futures_util::future::BoxFuture;
 use lapin::types::ShortString;
 use tokio::{
     sync::oneshot,
@@ -144,14 +145,15 @@ impl Shared {
     fn turn<T>(&self, act: impl FnOnce(&mut Table) -> T) -> T {
         let mut table = self.table();
         let done = act(&mut table);
-        let verdicts = table.settle();
+        let mut verdicts = table.settle();
         let mut flushed = table.flushed();
         drop(table);
         if !verdicts.is_empty() {
-            let answered: Vec<_> = verdicts.into_iter().filter_map(Verdict::tell).collect();
+            let failed: Vec<_> = verdicts.drain(..).filter_map(Verdict::tell).collect();
             let mut table = self.table();
-            answered.into_iter().for_each(|number| table.answered(number));
+            failed.into_iter().for_each(|number| table.answered(number));
             flushed.extend(table.flushed());
+            table.refill(verdicts);
         }
         for flush in flushed {
             // Whoever flushed may have gone away.
@@ -174,12 +176,36 @@ impl Reader {
     async fn run(self) {
         let mut tick = interval(SWEEP);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while let Turn::Unclog = poll_fn(|cx| self.poll_turn(cx, &mut tick)).await {
-            unclog(&self.0.wire, self.0.answer_timeout).await;
+        // The end of a channel that is given up, which may be slow, too.
+        let mut unclogging: Option<BoxFuture<'static, ()>> = None;
+        poll_fn(|cx| {
+            loop {
+                if let Some(closing) = &mut unclogging
+                    && closing.as_mut().poll(cx).is_ready()
+                {
+                    unclogging = None;
+                }
+                match ready!(self.poll_turn(cx, &mut tick, unclogging.is_some())) {
+                    Turn::Unclog => {
+                        let wire = Arc::clone(&self.0.wire);
+                        unclogging = Some(Box::pin(unclog(wire, self.0.answer_timeout)));
+                    }
+                    Turn::End => return Poll::Ready(()),
+                }
+            }
+        })
+        .await;
+        if let Some(closing) = unclogging {
+            closing.await;
         }
     }
 
-    fn poll_turn(&self, cx: &mut Context<'_>, tick: &mut Interval) -> Poll<Turn> {
+    fn poll_turn(
+        &self,
+        cx: &mut Context<'_>,
+        tick: &mut Interval,
+        is_unclogging: bool,
+    ) -> Poll<Turn> {
         let shared = &self.0;
         loop {
             let is_swept = shared.turn(|table| table.read_by(cx.waker()));
@@ -187,7 +213,7 @@ impl Reader {
                 return Poll::Pending;
             }
             match shared.turn(|table| table.sweep(&shared.overdue)) {
-                Swept::Busy { is_overdue: true } if shared.is_clogged() => {
+                Swept::Busy { is_overdue: true } if !is_unclogging && shared.is_clogged() => {
                     return Poll::Ready(Turn::Unclog);
                 }
                 Swept::Busy { .. } => {}
@@ -207,7 +233,7 @@ impl Drop for Reader {
 }
 
 /// Gives up a channel: a broker that never confirms, as one whose queue has lost its majority, would take every place.
-async fn unclog(wire: &Wire, within: Duration) {
+async fn unclog(wire: Arc<Wire>, within: Duration) {
     tracing::warn!("the broker does not confirm what is published; the channel is given up");
     // Where this is not answered either, the heartbeats will tell.
     drop(timeout(within, wire.channel().close(200, "OK".into())).await);

@@ -12,6 +12,7 @@ mod dial;
 mod error;
 mod fall;
 mod fields;
+mod gate;
 mod guard;
 mod ids;
 mod inbound;

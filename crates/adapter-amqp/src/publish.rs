@@ -194,7 +194,7 @@ impl Inner {
 
     /// How many bytes the headers of a message may take, on the connection that it would go by now.
     pub(crate) fn room_for_headers(&self) -> usize {
-        let session = self.publishing.now().session();
+        let session = self.publishing.session();
         // Without a connection it goes nowhere.
         session.map_or(fields::MAX_BYTES, |session| fields::room(session.frame_max()))
     }
@@ -205,7 +205,7 @@ impl Inner {
 
     /// Where a message can be handed over at once, where nothing need be waited for.
     fn open_door(&self, outbound: &Outbound) -> Option<Door> {
-        let session = self.publishing.now().session().ok()?;
+        let session = self.publishing.session().ok()?;
         let lane = self.publishes.lane(&outbound.exchange, &session)?;
         if session.is_blocked() {
             return None;
@@ -224,7 +224,8 @@ impl Inner {
             None => {
                 let cost = self.publishes.cost(&outbound.payload);
                 let exchange = outbound.exchange.clone();
-                let waiting = Arc::clone(self).door(exchange, cost);
+                // Boxed: it is large, and most calls need not wait.
+                let waiting = Box::pin(Arc::clone(self).door(exchange, cost));
                 self.while_wanted(waiting).await?
             }
         };
@@ -235,7 +236,7 @@ impl Inner {
     async fn door(self: Arc<Self>, exchange: ShortString, cost: u32) -> Result<Door, Cause> {
         let place = self.place(cost).await?;
         // The one before the wait may be gone.
-        let session = self.publishing.now().session()?;
+        let session = self.publishing.session()?;
         let lane = match self.publishes.lane(&exchange, &session) {
             Some(lane) => lane,
             None => self.open_lane(&session, &exchange).await?,
@@ -256,7 +257,7 @@ impl Inner {
 
     /// Waits for a place among those that wait for their confirm, and until the broker lifts its block.
     pub(crate) async fn place(&self, cost: u32) -> Result<Place, Cause> {
-        let session = self.publishing.now().session()?;
+        let session = self.publishing.session()?;
         let wait = async {
             session.unblocked().await;
             Arc::clone(&self.publishes.window).acquire_many_owned(cost).await

@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::StreamExt as _;
 use lapin::{
-    BasicProperties, Confirmation, Consumer,
+    BasicProperties, Consumer,
     message::{BasicReturnMessage, Delivery},
     options::BasicConsumeOptions,
     types::{FieldTable, ShortString},
@@ -33,7 +33,7 @@ use crate::{
     inbound,
     publish::Place,
     session::Session,
-    wire::{Flights, Outbound, Wire},
+    wire::{Confirmed, Flights, Outbound, Wire},
 };
 
 const OPERATION: &str = "amqp request";
@@ -258,7 +258,7 @@ impl Asked {
 type Lost = (u64, usize);
 
 /// A question, and what the broker says of it.
-type Answered = (Asked, lapin::Result<Confirmation>);
+type Answered = (Asked, lapin::Result<Confirmed>);
 
 impl Inner {
     /// The desk of `exchange`, opened where need be; and a place for a question.
@@ -268,7 +268,7 @@ impl Inner {
         cost: u32,
     ) -> Result<(Arc<Desk>, Place), Cause> {
         let place = self.place(cost).await?;
-        let session = self.publishing.now().session()?;
+        let session = self.publishing.session()?;
         let desk = match self.requests.desk(&exchange, &session) {
             Some(desk) => desk,
             None => self.open_desk(&session, exchange).await?,
@@ -345,8 +345,7 @@ impl Drop for Clerk {
         answered.into_iter().for_each(|it| note(&inner, it));
         // The broker may object to one of these; those that it had confirmed are innocent.
         if let Cause::Client { source, .. } = &self.end {
-            let largest = lost.iter().map(|(_, size)| *size).max().unwrap_or_default();
-            let fall = Fall { is_alone: lost.len() == 1, largest, declares: self.declares };
+            let fall = Fall::of(lost.iter().map(|(_, size)| *size), self.declares);
             for (token, size) in lost {
                 inner.requests.fail(token, fall.cause(size, source.clone()));
             }
@@ -414,19 +413,19 @@ impl Clerk {
 
 fn note(inner: &Inner, (Asked { token, .. }, outcome): Answered) {
     match outcome {
-        Ok(Confirmation::Ack(returned)) => note_returned(inner, returned),
-        Ok(Confirmation::Nack(returned)) => {
+        Ok(Confirmed::Ack(returned)) => note_returned(inner, returned),
+        Ok(Confirmed::Nack(returned)) => {
             note_returned(inner, returned);
             let refused = Cause::plain(ErrorKind::Overloaded, "the broker refused the request");
             inner.requests.fail(token, refused.with_sent(Sent::Maybe));
         }
-        Ok(Confirmation::NotRequested) => {}
+        Ok(Confirmed::NotRequested) => {}
         Err(err) => inner.requests.fail(token, Cause::after_sending(err)),
     }
 }
 
 /// A returned question may come with the confirm of any other: its own id says whose it is.
-fn note_returned(inner: &Inner, returned: Option<BasicReturnMessage>) {
+fn note_returned(inner: &Inner, returned: Option<Box<BasicReturnMessage>>) {
     let Some(returned) = returned else { return };
     if let Some(token) = token(inner, &returned.properties) {
         let unheard =

@@ -19,6 +19,8 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(250);
 /// How long a connection may take to say goodbye.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// How long a connection that is made again without our doing is waited for, to be closed.
+const QUELL: Duration = Duration::from_secs(600);
 
 /// A connection from its login to its end. Whatever was asked on it ends with it.
 #[derive(Debug)]
@@ -145,9 +147,16 @@ impl Session {
 
     /// Ends one that its client makes again, which can be closed no sooner than it is there.
     pub(crate) async fn quell(&self) {
-        let mut look = interval(LOOK);
-        while self.is_made_again() {
-            look.tick().await;
+        let made = async {
+            let mut look = interval(LOOK);
+            while self.is_made_again() {
+                look.tick().await;
+            }
+        };
+        if timeout(QUELL, made).await.is_err() {
+            tracing::warn!(
+                "the connection that we were given is still made again; close it where it was made"
+            );
         }
         self.close().await;
     }

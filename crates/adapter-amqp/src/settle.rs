@@ -7,7 +7,7 @@ use lapin::{
     options::{BasicAckOptions, BasicRejectOptions},
     types::ShortString,
 };
-use sinew_core::{Error, ErrorKind, Message, Pending, Settle, Verdict};
+use sinew_core::{Error, ErrorKind, Message, Pending, Sent, Settle, Verdict};
 use tokio::sync::{
     mpsc::{OwnedPermit, Receiver},
     oneshot, watch,
@@ -199,10 +199,15 @@ impl Settlements {
     }
 
     async fn acknowledge(&self, acks: &mut Acks, acked: &mut Vec<Command>) {
-        let mut outcome = Ok(());
+        let (mut outcome, mut left) = (Ok(()), false);
         for Ack { tag, multiple } in acks.take() {
             let ack = self.fence.channel.basic_ack(tag, BasicAckOptions { multiple });
-            outcome = outcome.and(self.sent(ack).await);
+            match self.sent(ack).await {
+                Ok(()) => left = true,
+                // One of these frames has left, and any of the verdicts with it.
+                Err(cause) if left => outcome = outcome.and(Err(cause.with_sent(Sent::Maybe))),
+                Err(cause) => outcome = outcome.and(Err(cause)),
+            }
         }
         for command in acked.drain(..) {
             command.answer(outcome.clone());
@@ -237,8 +242,6 @@ impl Settlements {
 
 #[cfg(test)]
 mod tests {
-    use sinew_core::Sent;
-
     use super::*;
 
     #[test]

@@ -1,7 +1,8 @@
-//! The stream that the client reads from, with the [`Guard`] on it, and the runtime that lets the client have such a one.
+//! The stream of the client, with the [`Guard`] on what it reads and the [`Gate`] on what it writes, and the runtime that
+//! lets the client have such a one.
 use std::{
     future::ready,
-    io,
+    io::{self, IoSlice},
     net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, ready as poll_ready},
@@ -19,20 +20,21 @@ use futures_util::io::{AsyncRead, AsyncWrite};
 use lapin::tcp::AsyncTcpStream;
 use tokio::net::TcpStream;
 
-use crate::guard::Guard;
+use crate::{gate::Gate, guard::Guard};
 
 /// What is connected, with or without TLS.
 type Inner = AsyncTcpStream<Compat<TcpStream>>;
 
-/// A connection that was looked through before the client reads it.
+/// A connection that is looked through before the client reads it, and behind the client when it writes.
 pub(crate) struct Guarded {
     inner: Inner,
     guard: Guard,
+    gate: Gate,
 }
 
 impl Guarded {
     pub(crate) fn new(inner: Inner) -> Self {
-        Self { inner, guard: Guard::default() }
+        Self { inner, guard: Guard::default(), gate: Gate::default() }
     }
 }
 
@@ -42,7 +44,7 @@ impl AsyncRead for Guarded {
         cx: &mut Context<'_>,
         buffer: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let Self { inner, guard } = self.get_mut();
+        let Self { inner, guard, .. } = self.get_mut();
         let count = poll_ready!(Pin::new(inner).poll_read(cx, buffer))?;
         if let Some(read) = buffer.get_mut(..count) {
             guard.pass(read);
@@ -57,19 +59,22 @@ impl AsyncWrite for Guarded {
         cx: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(cx, buffer)
+        self.poll_write_vectored(cx, &[IoSlice::new(buffer)])
     }
 
     fn poll_write_vectored(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
+        buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write_vectored(cx, buffers)
+        let Self { inner, gate, .. } = self.get_mut();
+        gate.poll_write(cx, inner, buffers)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+        let Self { inner, gate, .. } = self.get_mut();
+        poll_ready!(gate.poll_held(cx, inner))?;
+        Pin::new(inner).poll_flush(cx)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

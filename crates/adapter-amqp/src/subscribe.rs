@@ -42,7 +42,7 @@ async fn open(inner: Arc<Inner>, wanted: Subscription) -> Result<Incoming<Messag
         unacked: 0,
         last: 0,
     };
-    let session = inner.consuming.now().session()?;
+    let session = inner.consuming.session()?;
     let tap = reader.join(&session, false).await?;
     Ok(run::start(&inner, reader, control, tap))
 }

@@ -86,9 +86,14 @@ impl Kept {
         Self { line: seen, stop: Arc::new(stop) }
     }
 
-    /// How it stands now.
-    pub(crate) fn now(&self) -> Line {
-        self.line.borrow().clone()
+    /// The live session, or why there is none.
+    pub(crate) fn session(&self) -> Result<Arc<Session>, Cause> {
+        self.line.borrow().session()
+    }
+
+    /// Whether there is one.
+    pub(crate) fn is_up(&self) -> bool {
+        self.line.borrow().is_up()
     }
 
     /// Keeps it for as long as what this gives is kept.

@@ -4,9 +4,7 @@ use std::{
     task::Waker,
 };
 
-use lapin::{
-    Confirmation, ErrorKind as ClientKind, message::BasicReturnMessage, types::ShortString,
-};
+use lapin::{ErrorKind as ClientKind, message::BasicReturnMessage, types::ShortString};
 use sinew_core::{ErrorKind, Sent};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -15,11 +13,11 @@ use crate::{
     fall::Fall,
     publish::{Place, Unread},
     returns::{Returned, Returns},
-    wire::{Flights, Outbound, Wire},
+    wire::{Confirmed, Flights, Outbound, Wire},
 };
 
 /// Whether the broker has taken a message, or why not.
-pub(crate) type Answer = Result<(), Failure>;
+pub(crate) type Answer = Result<(), Box<Failure>>;
 
 /// A failure, and where it is kept if nobody hears it.
 #[derive(Debug)]
@@ -69,13 +67,14 @@ pub(crate) struct Verdict {
 }
 
 impl Verdict {
-    /// Tells it; gives the number of a message that is answered by this.
+    /// Tells it; gives the number of a message that is answered by this, and was not before.
     pub(crate) fn tell(self) -> Option<u64> {
         let (asker, answer) = self.answer?;
+        let is_failure = answer.is_err();
         if let Err(Err(failure)) = asker.send(answer) {
             failure.keep();
         }
-        Some(self.number)
+        is_failure.then_some(self.number)
     }
 }
 
@@ -99,7 +98,7 @@ struct Flush {
 #[derive(Debug)]
 pub(crate) struct Table {
     flights: Flights<Known>,
-    /// How many are handed over, and whoever waits is not told.
+    /// How many are handed over and not answered.
     unanswered: usize,
     /// No answer is overdue before.
     due: Option<Instant>,
@@ -251,10 +250,9 @@ impl Table {
     /// Answers those whose channel the broker closed. Others may come later, which the client had not sent yet.
     fn fall(&mut self, fallen: Vec<(Known, lapin::Error)>) {
         let fall = *self.fall.get_or_insert_with(|| {
-            let is_alone = fallen.len() + self.flights.len() == 1;
             let unsent = self.flights.known().map(|known| known.size);
             let sizes = fallen.iter().map(|(known, _)| known.size).chain(unsent);
-            Fall { is_alone, largest: sizes.max().unwrap_or_default(), declares: self.declares }
+            Fall::of(sizes, self.declares)
         });
         for (known, source) in fallen {
             let Known { number, size, answer: asker, place, .. } = known;
@@ -262,17 +260,17 @@ impl Table {
         }
     }
 
-    fn note(&mut self, known: Known, outcome: lapin::Result<Confirmation>, landed: &mut Landed) {
+    fn note(&mut self, known: Known, outcome: lapin::Result<Confirmed>, landed: &mut Landed) {
         let answer = match outcome {
-            Ok(Confirmation::Ack(returned)) => {
+            Ok(Confirmed::Ack(returned)) => {
                 self.note_returned(returned);
                 Ok(())
             }
-            Ok(Confirmation::Nack(returned)) => {
+            Ok(Confirmed::Nack(returned)) => {
                 self.note_returned(returned);
                 Err(refused())
             }
-            Ok(Confirmation::NotRequested) => Err(Cause::broke()),
+            Ok(Confirmed::NotRequested) => Err(Cause::broke()),
             Err(err) if matches!(err.kind(), ClientKind::ProtocolError(_)) => {
                 landed.fallen.push((known, err));
                 return;
@@ -289,13 +287,20 @@ impl Table {
         }
     }
 
-    fn note_returned(&mut self, returned: Option<BasicReturnMessage>) {
+    fn note_returned(&mut self, returned: Option<Box<BasicReturnMessage>>) {
         let Some(returned) = returned else { return };
         let id = returned.properties.message_id().as_ref().map_or("", ShortString::as_str).into();
         self.returns.note(Returned { id, key: returned.routing_key.as_str().into() });
     }
 
-    /// One less to wait for: whoever waited is told.
+    /// Takes back what [`settle`](Self::settle) gave, emptied, to fill it again.
+    pub(crate) fn refill(&mut self, verdicts: Vec<Verdict>) {
+        if self.verdicts.is_empty() && verdicts.is_empty() {
+            self.verdicts = verdicts;
+        }
+    }
+
+    /// One less to wait for.
     pub(crate) fn answered(&mut self, number: u64) {
         self.unanswered = self.unanswered.saturating_sub(1);
         for flush in &mut self.flushes {
@@ -312,7 +317,11 @@ impl Table {
         answer: Result<(), Cause>,
         place: Option<Place>,
     ) {
-        let failed = |cause| Failure { cause, unread: self.unread.clone() };
+        // A failure is to be kept first, if nobody hears it.
+        if asker.is_some() && answer.is_ok() {
+            self.answered(number);
+        }
+        let failed = |cause| Box::new(Failure { cause, unread: self.unread.clone() });
         let answer = asker.map(|asker| (asker, answer.map_err(failed)));
         self.verdicts.push(Verdict { number, answer, _place: place });
     }

@@ -3,21 +3,21 @@ use std::{
     fmt,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll, Wake, Waker, ready},
 };
 
 use bytes::Bytes;
-use futures_util::{
-    FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered, task::AtomicWaker,
-};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered, task::AtomicWaker};
 use lapin::{
-    BasicProperties, Channel, Confirmation,
+    BasicProperties, Channel, Confirmation, PublisherConfirm,
+    message::BasicReturnMessage,
     options::{BasicPublishOptions, ConfirmSelectOptions},
     types::ShortString,
 };
+use tokio_util::sync::ReusableBoxFuture;
 
 use crate::{error::Cause, session::Session};
 
@@ -32,38 +32,68 @@ pub(crate) struct Outbound {
     pub(crate) payload: Bytes,
 }
 
+/// How many idle calls of the client are kept for the messages to come.
+const SPARE: usize = 64;
+
+/// A call of the client that writes a message; more than a kilobyte.
+type Call = ReusableBoxFuture<'static, lapin::Result<PublisherConfirm>>;
+
 /// A channel that publishes with confirms.
-pub(crate) struct Wire(Channel);
+pub(crate) struct Wire {
+    channel: Channel,
+    /// Calls that have ended, for the next ones to take their memory.
+    spare: Mutex<Vec<Call>>,
+}
 
 impl Wire {
     pub(crate) async fn open(session: &Session) -> Result<Arc<Self>, Cause> {
         let channel = session.channel().await?;
         session.ask(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Arc::new(Self(channel)))
+        Ok(Arc::new(Self { channel, spare: Mutex::default() }))
     }
 
     pub(crate) const fn channel(&self) -> &Channel {
-        &self.0
+        &self.channel
     }
 
     /// Whether a message can be handed over.
     pub(crate) fn is_open(&self) -> bool {
-        self.0.status().connected()
+        self.channel.status().connected()
     }
 
-    async fn publish(self: Arc<Self>, outbound: Box<Outbound>) -> lapin::Result<Confirmation> {
-        let Outbound { exchange, key, mandatory, properties, payload } = *outbound;
-        let options = BasicPublishOptions { mandatory, immediate: false };
-        let confirmed = self.0.basic_publish(exchange, key, options, &payload, properties).await?;
-        // It may be anything of the caller's, and is not held for as long as the broker takes.
-        drop(payload);
-        confirmed.await
+    fn publish(self: &Arc<Self>, outbound: Box<Outbound>) -> Call {
+        let wire = Arc::clone(self);
+        let call = async move {
+            let Outbound { exchange, key, mandatory, properties, payload } = *outbound;
+            let options = BasicPublishOptions { mandatory, immediate: false };
+            wire.channel.basic_publish(exchange, key, options, &payload, properties).await
+        };
+        let spare = self.spare().pop();
+        match spare {
+            Some(mut spare) => {
+                spare.set(call);
+                spare
+            }
+            None => Call::new(call),
+        }
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Vec<Call>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes back a call that has ended.
+    fn recycle(&self, ended: Call) {
+        let mut spare = self.spare();
+        if spare.len() < SPARE {
+            spare.push(ended);
+        }
     }
 }
 
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("channel", &self.0.id()).finish_non_exhaustive()
+        f.debug_struct("Wire").field("channel", &self.channel.id()).finish_non_exhaustive()
     }
 }
 
@@ -139,8 +169,8 @@ impl<T> Flights<T> {
         if !self.wire.is_open() {
             return Err(Cause::down());
         }
-        let confirmed = Box::pin(Arc::clone(&self.wire).publish(outbound));
-        self.flying.push(Flight { confirmed, known: Some(known) });
+        let leg = Leg::Out { call: self.wire.publish(outbound), wire: Arc::clone(&self.wire) };
+        self.flying.push(Flight { leg, known: Some(known) });
         Ok(())
     }
 
@@ -151,7 +181,7 @@ impl<T> Flights<T> {
     }
 
     /// What the client says of the next message that it says something of. With `None`, all that it has said is read.
-    pub(crate) fn landed(&mut self) -> Option<(T, lapin::Result<Confirmation>)> {
+    pub(crate) fn landed(&mut self) -> Option<(T, lapin::Result<Confirmed>)> {
         self.bell.is_attended.store(true, Ordering::SeqCst);
         loop {
             self.bell.rung.store(false, Ordering::SeqCst);
@@ -186,21 +216,76 @@ impl<T> fmt::Debug for Flights<T> {
 }
 
 struct Flight<T> {
-    /// All the way from the client's hands to the broker's answer.
-    confirmed: BoxFuture<'static, lapin::Result<Confirmation>>,
+    leg: Leg,
     /// Taken out with the outcome.
     known: Option<T>,
 }
 
-/// Nothing in it is pinned but the box.
+/// How far a message is.
+enum Leg {
+    /// From the client's hands to the wire.
+    Out {
+        call: Call,
+        wire: Arc<Wire>,
+    },
+    /// On the wire or with the broker. The payload, which may be anything of the caller's, is let go of by now.
+    Back(PublisherConfirm),
+    Done,
+}
+
+impl Leg {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<lapin::Result<Confirmed>> {
+        loop {
+            let outcome = match self {
+                Self::Out { call, .. } => match ready!(call.poll(cx)) {
+                    Ok(confirm) => {
+                        let out = std::mem::replace(self, Self::Back(confirm));
+                        if let Self::Out { call, wire } = out {
+                            wire.recycle(call);
+                        }
+                        continue;
+                    }
+                    Err(err) => Err(err),
+                },
+                Self::Back(confirm) => ready!(confirm.poll_unpin(cx)).map(Confirmed::from),
+                // Not polled after its end.
+                Self::Done => return Poll::Pending,
+            };
+            *self = Self::Done;
+            return Poll::Ready(outcome);
+        }
+    }
+}
+
+/// What the broker says of a message. The client's own type is large, and would be copied from hand to hand.
+#[derive(Debug)]
+pub(crate) enum Confirmed {
+    /// It has it; and perhaps returned one, this or another.
+    Ack(Option<Box<BasicReturnMessage>>),
+    /// It refused it.
+    Nack(Option<Box<BasicReturnMessage>>),
+    /// It does not say.
+    NotRequested,
+}
+
+impl From<Confirmation> for Confirmed {
+    fn from(it: Confirmation) -> Self {
+        match it {
+            Confirmation::Ack(returned) => Self::Ack(returned.map(Box::new)),
+            Confirmation::Nack(returned) => Self::Nack(returned.map(Box::new)),
+            Confirmation::NotRequested => Self::NotRequested,
+        }
+    }
+}
+
+/// Nothing in it is pinned but what is boxed.
 impl<T> Unpin for Flight<T> {}
 
 impl<T> Future for Flight<T> {
-    type Output = (T, lapin::Result<Confirmation>);
+    type Output = (T, lapin::Result<Confirmed>);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Poll::Ready(outcome) = self.confirmed.as_mut().poll(cx) else { return Poll::Pending };
-        // Not polled after its end.
+        let outcome = ready!(self.leg.poll(cx));
         self.known.take().map_or(Poll::Pending, |known| Poll::Ready((known, outcome)))
     }
 }

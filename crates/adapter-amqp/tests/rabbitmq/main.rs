@@ -121,6 +121,7 @@ fn main() -> ExitCode {
             "a_declared_exchange_that_went_unused_is_there_at_the_next_try",
             rejected::auto_delete(shared()),
         ),
+        trial("a_refusal_before_megabytes_costs_no_connection", rejected::amid_megabytes(shared())),
         trial("a_full_queue_that_rejects_is_overloaded", rejected::nacked(shared())),
         trial(
             "an_exchange_that_is_declared_otherwise_is_a_conflict",

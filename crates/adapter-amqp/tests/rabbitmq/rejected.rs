@@ -1,17 +1,20 @@
 //! Messages that the broker refuses, and what becomes of those beside them.
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt as _, future::join_all};
 use sinew_adapter_amqp::{
     Amqp, ExchangeKind, ExchangePolicy,
     lapin::{
         ExchangeKind as Kind,
-        options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+        options::{
+            ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions,
+        },
         types::{AMQPValue, FieldTable, ShortString},
     },
 };
 use sinew_core::{
-    ErrorKind, Message, Publish as _, PublishExt as _, Receipt, ReplyTo, Result, Scope, Sent, Value,
+    ErrorKind, Event, Link as _, Message, Publish as _, PublishExt as _, Receipt, ReplyTo, Result,
+    Scope, Sent, Value,
 };
 use sinew_testkit::harness::{Proxy, rabbitmq::RabbitMqOptions};
 
@@ -208,6 +211,41 @@ pub(crate) async fn declared_otherwise(shared: Shared) -> Outcome {
     let err = refused(sent, ErrorKind::Conflict, Sent::No)?;
     check(!err.is_transient() && err.to_string().contains("'type'"), &err)?;
     Ok(())
+}
+
+/// The client goes on with what it has in line once the broker has closed the channel: more of it here than a socket holds.
+pub(crate) async fn amid_megabytes(shared: Shared) -> Outcome {
+    let address = shared.address().await?;
+    let other = Other::connect(address).await?;
+    let name = "rejected.megabytes";
+    let declared = ExchangeDeclareOptions::default();
+    other
+        .channel
+        .exchange_declare(name.into(), Kind::Topic, declared, FieldTable::default())
+        .await?;
+    let proxy = Proxy::start(address).await?;
+    let assumed = options(proxy.address()).with_heartbeat(Duration::from_secs(10));
+    let amqp = assumed.with_exchange(name, ExchangePolicy::assume()).connect().await?;
+    let mut watch = amqp.watch();
+    check(matches!(soon("the state", watch.next()).await?, Some(Ok(Event::Up { .. }))), "up")?;
+    let scope = Scope::parse(name)?;
+    amqp.send(message("rejected", "x")?.with_scope(scope.clone())).await?;
+
+    other.channel.exchange_delete(name.into(), ExchangeDeleteOptions::default()).await?;
+    proxy.delay(LAG);
+    let large = "x".repeat(256 << 10);
+    let mut pending = Vec::new();
+    for _ in 0..200 {
+        pending.push(amqp.publish(message("rejected", &large)?.with_scope(scope.clone())).await?);
+    }
+    proxy.delay(Duration::ZERO);
+    for outcome in soon("the fate of each", join_all(pending)).await? {
+        let err = refused(outcome, ErrorKind::NotFound, Sent::Maybe)?;
+        check(!err.is_transient(), &err)?;
+    }
+    amqp.send(message("rejected", "another exchange")?).await?;
+    let now = watch.next().now_or_never();
+    check(now.is_none(), format!("the connection was kept, yet {now:?}"))
 }
 
 pub(crate) async fn not_permitted(shared: Shared) -> Outcome {

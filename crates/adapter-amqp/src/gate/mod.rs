@@ -1,0 +1,217 @@
+//! A gate for what the client sends: behind the end of a channel it lets nothing of that channel pass.
+//!
+//! The client says the end of a channel before what it has in line, and then goes on with that. To the broker these are
+//! frames of a channel that is not there, for which it ends the connection, and all the channels beside. Whoever
+//! published them is told all the same that they are lost: the client fails them with their channel.
+use std::{
+    collections::HashSet,
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures_util::io::AsyncWrite;
+
+/// A frame's type, channel and size; of a method, its class and number, too.
+const PLAIN: usize = 7;
+const METHOD: usize = 11;
+/// How many bytes a connection begins with that are no frame.
+const PROTOCOL: u64 = 8;
+
+/// What the client sends, from the first byte of a connection on, however it is cut.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    frames: Frames,
+    /// The channels that have ended, and have not begun again.
+    ended: HashSet<u16>,
+    /// The frame at hand does not pass.
+    is_shut: bool,
+    /// The head of a frame that passes, which is not written yet.
+    held: Vec<u8>,
+}
+
+/// A place in a stream of frames.
+#[derive(Clone, Copy, Debug)]
+struct Frames {
+    head: [u8; METHOD],
+    have: usize,
+    /// How many bytes of the frame come behind its head.
+    left: u64,
+}
+
+/// The beginning of a frame.
+struct Head {
+    says: Says,
+    bytes: [u8; METHOD],
+    length: usize,
+}
+
+/// What matters of a frame, and its channel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Says {
+    Begin(u16),
+    End(u16),
+    Other(u16),
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self { head: [0; METHOD], have: 0, left: PROTOCOL }
+    }
+}
+
+impl Frames {
+    /// Goes on to the end of a head or of what is behind one, or of `bytes`. By how many bytes, and which head is whole
+    /// by that.
+    fn step(&mut self, bytes: &[u8]) -> (usize, Option<Head>) {
+        if self.left > 0 {
+            let count =
+                usize::try_from(self.left).map_or(bytes.len(), |left| left.min(bytes.len()));
+            self.left -= count as u64;
+            return (count, None);
+        }
+        for (before, byte) in bytes.iter().enumerate() {
+            if let Some(slot) = self.head.get_mut(self.have) {
+                *slot = *byte;
+            }
+            self.have += 1;
+            if self.have == self.wanted() {
+                return (before + 1, Some(self.whole()));
+            }
+        }
+        (bytes.len(), None)
+    }
+
+    /// How long the head is, as far as is known.
+    fn wanted(&self) -> usize {
+        let [kind, _, _, size @ .., _, _, _, _] = self.head;
+        let is_method = self.have >= PLAIN && kind == 1 && u32::from_be_bytes(size) >= 4;
+        if is_method { METHOD } else { PLAIN }
+    }
+
+    fn whole(&mut self) -> Head {
+        let bytes = self.head;
+        let [_, high, low, size @ .., a, b, c, d] = bytes;
+        let length = std::mem::take(&mut self.have);
+        // With the octet that ends the frame.
+        self.left = PLAIN as u64 + u64::from(u32::from_be_bytes(size)) + 1 - length as u64;
+        let channel = u16::from_be_bytes([high, low]);
+        let says = match [a, b, c, d] {
+            // channel.open, channel.close, channel.close-ok
+            [0, 20, 0, 10] if length == METHOD => Says::Begin(channel),
+            [0, 20, 0, 40 | 41] if length == METHOD => Says::End(channel),
+            _ => Says::Other(channel),
+        };
+        Head { says, bytes, length }
+    }
+}
+
+impl Gate {
+    /// As [`AsyncWrite::poll_write_vectored`]; what may not pass counts as written.
+    pub(crate) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut (impl AsyncWrite + Unpin),
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_held(cx, to))?;
+        let mut slices = slices.iter().map(|slice| &**slice).filter(|slice| !slice.is_empty());
+        let first = slices.next().unwrap_or_default();
+        if !self.ended.is_empty() {
+            return self.poll_sift(cx, to, first);
+        }
+        // The client has two, of a buffer that wraps around.
+        let mut ahead = self.frames;
+        let (first, goes_on) = until_end(&mut ahead, first);
+        let second = slices.next().filter(|_| goes_on).unwrap_or_default();
+        let (second, _) = until_end(&mut ahead, second);
+        let both = [IoSlice::new(first), IoSlice::new(second)];
+        let written = ready!(Pin::new(to).poll_write_vectored(cx, &both))?;
+        let behind = written.saturating_sub(first.len());
+        self.follow(first.get(..written).unwrap_or(first));
+        self.follow(second.get(..behind).unwrap_or(second));
+        Poll::Ready(Ok(written))
+    }
+
+    /// Writes what is held. To be called before a flush, too.
+    pub(crate) fn poll_held(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut (impl AsyncWrite + Unpin),
+    ) -> Poll<io::Result<()>> {
+        while !self.held.is_empty() {
+            let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.held))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.held.drain(..written);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Where a channel has ended, a head is held until it says whether it passes.
+    fn poll_sift(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut (impl AsyncWrite + Unpin),
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let (count, head) = if self.frames.left > 0 && !self.is_shut {
+            let (rest, _) = { self.frames }.step(bytes);
+            let rest = bytes.get(..rest).unwrap_or(bytes);
+            let written = ready!(Pin::new(to).poll_write(cx, rest))?;
+            self.frames.step(rest.get(..written).unwrap_or(rest))
+        } else {
+            self.frames.step(bytes)
+        };
+        if let Some(head) = head {
+            self.heed(head.says);
+            if !self.is_shut {
+                self.held.extend(head.bytes.into_iter().take(head.length));
+            }
+        }
+        Poll::Ready(Ok(count))
+    }
+
+    /// These have been written.
+    fn follow(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let (count, head) = self.frames.step(bytes);
+            if let Some(head) = head {
+                self.heed(head.says);
+            }
+            bytes = bytes.get(count..).unwrap_or_default();
+        }
+    }
+
+    fn heed(&mut self, says: Says) {
+        self.is_shut = match says {
+            Says::Begin(channel) => {
+                self.ended.remove(&channel);
+                false
+            }
+            Says::End(channel) => {
+                self.ended.insert(channel);
+                false
+            }
+            Says::Other(channel) => self.ended.contains(&channel),
+        };
+    }
+}
+
+/// As much of `bytes` as goes to the end of a frame that ends a channel, or all; and whether what comes next goes on.
+fn until_end<'a>(frames: &mut Frames, bytes: &'a [u8]) -> (&'a [u8], bool) {
+    let (mut at, mut is_end) = (0, false);
+    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+        let (count, head) = frames.step(rest);
+        at += count;
+        is_end |= head.is_some_and(|head| matches!(head.says, Says::End(_)));
+        if is_end && frames.left == 0 {
+            return (bytes.get(..at).unwrap_or(bytes), false);
+        }
+    }
+    (bytes, !is_end)
+}
+
+#[cfg(test)]
+mod tests;
