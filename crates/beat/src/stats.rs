@@ -17,7 +17,7 @@ use crate::{Beat, MonitorEvent, State, monitor::Heard};
 /// | `beat_forgotten_total` | processes that were silent for so long that they were forgotten |
 /// | `beat_flapping_total` | how often a process began to flap |
 /// | `beat_conflicts_total` | how often two instances were there at once under one name |
-/// | `beat_monitor_blind` | 1 while the link is down |
+/// | `beat_monitor_blind` | 1 while the link is down or silent |
 pub(crate) struct Counted<'a, T> {
     to: &'a mut T,
     any: bool,

@@ -254,7 +254,7 @@ impl WatchTable {
         self.lock().monitor.snapshot(&self.shared.clock)
     }
 
-    /// Whether the link is down.
+    /// Whether it judges nobody, as the link is down or silent.
     #[must_use]
     pub fn is_blind(&self) -> bool {
         self.lock().monitor.is_blind()

@@ -6,7 +6,7 @@ use sinew_core::{AnyPublisher, Buffer, Pattern, Result, Wildcards};
 use super::feed::TICK;
 use crate::{Heart, MIN_INTERVAL, MonitorOptions, Process, Snapshot, process::PREFIX};
 
-/// What a [`Watch`] listens to, and how much it holds for its reader.
+/// What a [`Watch`](crate::Watch) listens to, and how much it holds for its reader.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WatchOptions {
@@ -81,8 +81,8 @@ impl WatchOptions {
         self
     }
 
-    /// Goes on where another watch ended, as [`WatchTable::snapshot`] has it. What is in it is not told again. Default:
-    /// none, a start that knows nobody.
+    /// Goes on where another watch ended, as [`WatchTable::snapshot`](crate::WatchTable::snapshot) has it. What is in it
+    /// is not told again. Default: none, a start that knows nobody.
     #[must_use]
     pub fn with_snapshot(mut self, snapshot: Snapshot) -> Self {
         self.snapshot = Some(snapshot);

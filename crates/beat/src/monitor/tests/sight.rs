@@ -199,3 +199,30 @@ fn who_is_to_be_forgotten_waits_for_the_link_too() {
     }
     assert!(told.monitor.process("a").is_none());
 }
+
+#[test]
+fn what_was_before_a_restart_is_no_silence() {
+    let before = wary();
+    let clock = crate::Clock::start_at(std::time::SystemTime::now() - Duration::from_secs(1000));
+    let snapshot = before.monitor.snapshot(&clock);
+    let mut monitor = Monitor::restore(before.monitor.options, &snapshot, &clock);
+    let (mut told, now) = (Vec::new(), clock.now());
+    monitor.advance(now, &mut told);
+    assert_eq!(told, []);
+    assert!(monitor.next_deadline().is_some_and(|at| at <= now.after(Duration::from_secs(3))));
+    monitor.advance(now.after(Duration::from_secs(3)), &mut told);
+    assert!(
+        matches!(told[..], [MonitorEvent::Blind { cause: BlindCause::Silent, .. }]),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn other_options_leave_what_is_heard_as_it_was() {
+    let mut told = wary();
+    told.own([0]);
+    told.monitor.reconfigure(MonitorOptions::default(), at(1.0), &mut told.events);
+    assert_eq!(told.monitor.next_deadline(), Some(at(3.0)));
+    told.advance(100.0);
+    assert_eq!(told.sight(), [("silent", 0.0)]);
+}
