@@ -89,7 +89,7 @@ pub struct CommandCounts {
 #[derive(Debug)]
 pub struct CommandOutput {
     counts: Arc<Mutex<CommandCounts>>,
-    worker: Worker,
+    worker: Worker<Notification>,
 }
 
 impl CommandOutput {

@@ -1,4 +1,4 @@
-//! A task that works off notifications, and the bounded queue before it.
+//! A task that works off what it is handed, and the bounded queue before it.
 use std::time::Duration;
 
 use sinew_core::{Error, ErrorKind, Result};
@@ -11,21 +11,16 @@ use tokio::{
     time::timeout,
 };
 
-use crate::Notification;
-
 /// Dropping it ends the task, and loses what waits.
 #[derive(Debug)]
-pub(super) struct Worker {
-    queue: Option<mpsc::Sender<Notification>>,
+pub(super) struct Worker<T> {
+    queue: Option<mpsc::Sender<T>>,
     task: JoinHandle<()>,
 }
 
-impl Worker {
+impl<T> Worker<T> {
     /// Starts the task; it ends when it gets no more. Like [`tokio::spawn`] it panics outside of a tokio runtime.
-    pub(super) fn start<F>(
-        capacity: usize,
-        work: impl FnOnce(mpsc::Receiver<Notification>) -> F,
-    ) -> Self
+    pub(super) fn start<F>(capacity: usize, work: impl FnOnce(mpsc::Receiver<T>) -> F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -33,10 +28,10 @@ impl Worker {
         Self { queue: Some(queue), task: tokio::spawn(work(waiting)) }
     }
 
-    pub(super) fn send(&self, notification: Notification, operation: &'static str) -> Result<()> {
+    pub(super) fn send(&self, item: T, operation: &'static str) -> Result<()> {
         let sent = match &self.queue {
-            Some(queue) => queue.try_send(notification),
-            None => Err(TrySendError::Closed(notification)),
+            Some(queue) => queue.try_send(item),
+            None => Err(TrySendError::Closed(item)),
         };
         let (kind, detail) = match sent {
             Ok(()) => return Ok(()),
@@ -54,7 +49,7 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
+impl<T> Drop for Worker<T> {
     fn drop(&mut self) {
         self.task.abort();
     }

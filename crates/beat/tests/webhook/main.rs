@@ -310,6 +310,20 @@ async fn no_attempt_begins_after_the_limit() {
 }
 
 #[tokio::test]
+async fn what_waited_out_its_time_behind_others_is_tried_once() {
+    let failing = Fault::Say("HTTP/1.1 500 \r\n\r\n");
+    let broken = Broken::start([Fault::Hang(""), failing, TAKEN]).await.unwrap();
+    let options = hasty(broken.url())
+        .0
+        .with_timeout(Duration::from_millis(400))
+        .with_give_up_after(Duration::from_millis(300));
+    let output = WebhookOutput::start(options, clock().await.unwrap()).await.unwrap();
+    output.send(down("first").unwrap()).unwrap();
+    output.send(down("second").unwrap()).unwrap();
+    assert_eq!(counted(output.finish(LONG).await), counts(0, 0, 2));
+}
+
+#[tokio::test]
 async fn what_a_receiver_asks_for_is_waited() {
     let mut receiver = Receiver::start(|_| {
         let mut answer = status(429);

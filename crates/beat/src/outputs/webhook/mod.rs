@@ -27,7 +27,7 @@ use self::{
 };
 pub use self::{options::WebhookOptions, secret::WebhookSecret};
 use super::worker::Worker;
-use crate::{Clock, Notification};
+use crate::{Clock, Notification, Timestamp};
 
 /// What became of the notifications that were handed to a [`WebhookOutput`].
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -150,7 +150,8 @@ pub struct WebhookFailure<'a> {
 /// `https`, TLS 1.2 or 1.3. Signed or not, what goes over `http` can be read on its way.
 #[derive(Debug)]
 pub struct WebhookOutput {
-    worker: Worker,
+    worker: Worker<(Timestamp, Notification)>,
+    clock: Clock,
     tally: Arc<Tally>,
 }
 
@@ -182,7 +183,7 @@ impl WebhookOutput {
         let queue = options.queue;
         let sender = Sender { poster, options, clock, tally: Arc::clone(&tally) };
         let worker = Worker::start(queue, |waiting| sender.run(waiting));
-        Ok(Self { worker, tally })
+        Ok(Self { worker, clock, tally })
     }
 
     /// Hands in a notification, and waits for nothing.
@@ -193,7 +194,8 @@ impl WebhookOutput {
     /// the task has ended, with its runtime say. The notification is lost then, and counted.
     pub fn send(&self, notification: Notification) -> Result<()> {
         self.tally.count(|counts| counts.waiting += 1);
-        self.worker.send(notification, "alert webhook").inspect_err(|_| {
+        let waits_since = self.clock.now();
+        self.worker.send((waits_since, notification), "alert webhook").inspect_err(|_| {
             self.tally.end("beat_webhook_refused_total", |counts| counts.refused += 1);
         })
     }
@@ -246,9 +248,9 @@ struct Sender {
 }
 
 impl Sender {
-    async fn run(self, mut waiting: mpsc::Receiver<Notification>) {
-        while let Some(notification) = waiting.recv().await {
-            if self.deliver(&notification).await {
+    async fn run(self, mut waiting: mpsc::Receiver<(Timestamp, Notification)>) {
+        while let Some((since, notification)) = waiting.recv().await {
+            if self.deliver(&notification, since).await {
                 self.tally.end("beat_webhook_sent_total", |counts| counts.sent += 1);
             } else {
                 self.tally.end("beat_webhook_given_up_total", |counts| counts.given_up += 1);
@@ -256,10 +258,10 @@ impl Sender {
         }
     }
 
-    /// Sends it as often as it takes. Whether it was taken.
-    async fn deliver(&self, notification: &Notification) -> bool {
+    /// Sends what was handed in at `since` as often as it takes. Whether it was taken.
+    async fn deliver(&self, notification: &Notification, since: Timestamp) -> bool {
         let body = Body::of(&self.clock, notification);
-        let mut retry = Retry::begin(self.options.retry, self.clock.now());
+        let mut retry = Retry::begin(self.options.retry, since);
         loop {
             let Err(failed) = self.attempt(&body).await else { return true };
             let now = self.clock.now();

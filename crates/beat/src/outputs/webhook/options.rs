@@ -79,9 +79,8 @@ impl WebhookOptions {
         self
     }
 
-    /// How long after its first attempt a notification's last one may begin. Default: 15 min.
-    ///
-    /// As those behind it wait meanwhile, this is also how old news may get on their way.
+    /// How long after it was handed in a notification's last attempt may begin. The first one is always made, so that
+    /// those that waited out their time behind others are tried once. Default: 15 min.
     #[must_use]
     pub const fn with_give_up_after(mut self, limit: Duration) -> Self {
         self.retry.limit = limit;

@@ -11,7 +11,7 @@ pub(super) const LONGEST_ASKED: Duration = Duration::from_secs(300);
 pub(super) struct Policy {
     /// How many there are.
     pub(super) attempts: u32,
-    /// How long after the first the last one may begin.
+    /// How long after the notification was handed in the last one may begin. The first one always does.
     pub(super) limit: Duration,
     /// The longest wait after the first failure; it doubles with each further one.
     pub(super) first: Duration,
@@ -23,14 +23,14 @@ pub(super) struct Policy {
 #[derive(Debug)]
 pub(super) struct Retry {
     policy: Policy,
-    began: Timestamp,
+    since: Timestamp,
     failed: u32,
 }
 
 impl Retry {
-    /// The first attempt begins now.
-    pub(super) const fn begin(policy: Policy, now: Timestamp) -> Self {
-        Self { policy, began: now, failed: 0 }
+    /// For a notification that was handed in at `since`.
+    pub(super) const fn begin(policy: Policy, since: Timestamp) -> Self {
+        Self { policy, since, failed: 0 }
     }
 
     /// How many attempts have failed.
@@ -53,7 +53,7 @@ impl Retry {
         self.failed = self.failed.saturating_add(1);
         let asked = asked.unwrap_or_default().min(LONGEST_ASKED);
         let due = now.after(asked).after(share(longest, random));
-        let is_in_time = due <= self.began.after(self.policy.limit);
+        let is_in_time = due <= self.since.after(self.policy.limit);
         (self.failed < self.policy.attempts && is_in_time).then_some(due)
     }
 }
@@ -111,6 +111,13 @@ mod tests {
     }
 
     #[test]
+    fn what_waited_out_its_time_behind_others_is_tried_once() {
+        let mut retry = Retry::begin(POLICY, at(0));
+        assert_eq!(retry.fail(None, 0, at(901)), None);
+        assert_eq!(retry.failed(), 1);
+    }
+
+    #[test]
     fn the_wait_is_drawn_from_all_of_zero_to_the_longest() {
         let drawn = |random| Retry::begin(POLICY, at(0)).fail(None, random, at(0)).unwrap();
         assert_eq!(drawn(0), at(0));
@@ -135,6 +142,7 @@ mod tests {
         fn however_attempts_fail_they_are_bounded_in_number_and_time(
             attempts in 0..60_u32,
             (limit, first, longest) in (0..2000_u64, 0..u64::MAX, 0..u64::MAX),
+            waited in 0..2000_u64,
             failures in vec((option::of(0..100_000_u64), any::<u64>(), 0..20_000_u64), 100),
         ) {
             let policy = Policy {
@@ -143,9 +151,8 @@ mod tests {
                 first: Duration::from_nanos(first),
                 longest: Duration::from_nanos(longest),
             };
-            let began = at(5);
-            let mut retry = Retry::begin(policy, began);
-            let mut starts = began;
+            let mut retry = Retry::begin(policy, at(5));
+            let mut starts = at(5 + waited);
             let mut made = 1;
             for (asked, random, took) in failures {
                 let now = starts.after(Duration::from_millis(took));
@@ -154,7 +161,7 @@ mod tests {
                 let asked = asked.unwrap_or_default().min(LONGEST_ASKED);
                 prop_assert!(due >= now.after(asked));
                 prop_assert!(due <= now.after(asked).after(policy.longest));
-                prop_assert!(due.since(began) <= policy.limit);
+                prop_assert!(due.since(at(5)) <= policy.limit);
                 starts = due;
                 made += 1;
             }
