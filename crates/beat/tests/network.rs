@@ -30,6 +30,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const LEARNING: Duration = Duration::from_secs(60);
 /// Timers are as fine as a millisecond.
 const TIMER: Duration = Duration::from_millis(2);
+/// For how long a watch may stand still here without a word of it.
+const HICCUP: Duration = Duration::from_secs(2);
 
 fn unexpected(what: impl Debug) -> Error {
     Error::new(ErrorKind::Internal, "play").with_detail(format!("{what:?}"))
@@ -65,11 +67,30 @@ enum Expect {
     Stopped {
         said: Duration,
     },
-    /// That it is told to be down by then, unless it is heard of; `wait` after what gives it a fresh promise.
-    Down {
-        by: Duration,
-        wait: Duration,
-    },
+    /// That it is told to be down then, unless it is heard of.
+    Down(Due),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Due {
+    /// Since when it is expected: what was due shortly before may yet be told.
+    since: Duration,
+    /// No earlier, and no later.
+    from: Duration,
+    by: Duration,
+    /// After what gives it a fresh promise.
+    wait: Duration,
+}
+
+impl Due {
+    fn after(wait: Duration, now: Duration) -> Self {
+        Self { since: now, from: now + wait, by: now + wait, wait }
+    }
+
+    fn is_met(&self, at: Duration, now: Duration) -> bool {
+        let was_due_before = (self.since.saturating_sub(HICCUP + TIMER)..=self.since).contains(&at);
+        at <= self.by && now <= self.by + TIMER && (at >= self.from || was_due_before)
+    }
 }
 
 /// Who is what in a snapshot, and for how long it may then be silent.
@@ -160,7 +181,7 @@ impl<'a> Stage<'a> {
             let is_told = match *expect {
                 Expect::Nothing => true,
                 Expect::Stopped { said } => now <= said + TIMER || *state == Some(State::Stopped),
-                Expect::Down { by, .. } => {
+                Expect::Down(Due { by, .. }) => {
                     let is_early = self.blind_since.is_some() || now <= by + TIMER;
                     is_early || *state == Some(State::Down)
                 }
@@ -178,7 +199,7 @@ impl<'a> Stage<'a> {
                 // It looks at itself once a second, so a second of it may be none.
                 let lasted = self.stall.take().ok_or_else(|| unexpected(event))?;
                 assert!((lasted..=lasted + SECOND + TIMER).contains(gap), "{gap:?} {lasted:?}");
-                self.put_off(|by, _| by + gap.saturating_sub(lasted));
+                self.put_off(|due| due.by += gap.saturating_sub(lasted));
             }
             MonitorEvent::Gap { .. } | MonitorEvent::Flapping { .. } => {}
             other => return Err(unexpected(other)),
@@ -198,11 +219,15 @@ impl<'a> Stage<'a> {
         assert!(is_legal && it.from != Some(it.to), "{it:?}");
         *state = Some(it.to);
         match it.to {
-            State::Expected => *expect = Expect::Down { by: now + LEARNING, wait: LEARNING },
+            State::Expected => {
+                let due = Due::after(LEARNING, now);
+                *expect = Expect::Down(Due { from: due.from - TIMER, ..due });
+            }
             State::Late | State::Down => {
                 assert!(self.blind_since.is_none_or(|since| at <= since), "{it:?}");
-                let Expect::Down { by, .. } = expect else { return Err(unexpected((it, expect))) };
-                assert!(at <= *by && now <= *by + TIMER, "{it:?} at {at:?}, {expect:?}");
+                let Expect::Down(due) = expect else { return Err(unexpected((it, expect))) };
+                let is_met = it.to == State::Late || due.is_met(at, now);
+                assert!(is_met, "{it:?} at {at:?}, told at {now:?}, and not as {due:?}");
             }
             _ => {}
         }
@@ -224,9 +249,17 @@ impl<'a> Stage<'a> {
                 tokio::time::advance(lasts).await;
                 if lasts >= 5 * SECOND {
                     self.stall = Some(lasts);
-                    self.put_off(|by, _| by + lasts);
+                    self.put_off(|due| {
+                        due.from += lasts;
+                        due.by += lasts;
+                    });
                 } else {
-                    self.put_off(|by, _| if by < now { by } else { by.max(now + lasts) });
+                    // Whoever is due meanwhile is told of at its end.
+                    self.put_off(|due| {
+                        if due.by >= now {
+                            due.by = due.by.max(now + lasts);
+                        }
+                    });
                 }
                 waiting.iter().for_each(|input| self.expect(input));
             }
@@ -271,16 +304,16 @@ impl<'a> Stage<'a> {
                 let said = Beat::parse(&message.payload).ok().and_then(Beat::promise);
                 let expect = said.map_or(Expect::Stopped { said: now }, |promise| {
                     let wait = promise * 3 + SECOND;
-                    Expect::Down { by: now + wait, wait }
+                    Expect::Down(Due::after(wait, now))
                 });
                 self.known.entry(name).or_insert((None, Expect::Nothing)).1 = expect;
             }
             Input::Down => self.blind_since = Some(now),
             Input::Up => {
                 self.blind_since = None;
-                self.put_off(|_, wait| now + wait);
+                self.refresh();
             }
-            Input::Lost => self.put_off(|_, wait| now + wait),
+            Input::Lost => self.refresh(),
             Input::Stall { .. } | Input::Snapshot | Input::Restart { .. } => {}
         }
     }
@@ -294,17 +327,29 @@ impl<'a> Stage<'a> {
         self.same = (self.now(), self.watch.clock().now());
         let now = self.now();
         let known = known.unwrap_or_default().into_iter().map(|(name, state, wait)| {
-            let expect = wait.map_or(Expect::Nothing, |wait| Expect::Down { by: now + wait, wait });
+            let expect = wait.map_or(Expect::Nothing, |wait| {
+                // Nothing was due before.
+                Expect::Down(Due { since: Duration::ZERO, ..Due::after(wait, now) })
+            });
             (name, (Some(state), expect))
         });
         self.known = known.collect();
         Ok(())
     }
 
-    fn put_off(&mut self, until: impl Fn(Duration, Duration) -> Duration) {
+    /// Everyone has a fresh promise.
+    fn refresh(&mut self) {
+        let now = self.now();
+        self.put_off(|due| {
+            let fresh = Due::after(due.wait, now);
+            *due = Due { from: fresh.from.max(due.from), by: fresh.by.max(due.by), ..fresh };
+        });
+    }
+
+    fn put_off(&mut self, put: impl Fn(&mut Due)) {
         for (_, expect) in self.known.values_mut() {
-            if let Expect::Down { by, wait } = expect {
-                *by = until(*by, *wait).max(*by);
+            if let Expect::Down(due) = expect {
+                put(due);
             }
         }
     }
@@ -313,7 +358,7 @@ impl<'a> Stage<'a> {
     async fn end(&mut self) -> Result<()> {
         loop {
             let by = self.known.values().filter_map(|(_, expect)| match expect {
-                Expect::Down { by, .. } => Some(*by + 2 * TIMER),
+                Expect::Down(due) => Some(due.by + 2 * TIMER),
                 _ => None,
             });
             match by.max().filter(|by| *by > self.now()) {
