@@ -23,6 +23,8 @@ pub(crate) const TRIALS: &[(&str, Body)] = &[
     ("a_file_is_read_anew_and_a_bad_one_changes_nothing", a_file_is_read_anew),
     ("a_restart_tells_nothing_twice_and_calls_nobody_down", a_restart_is_quiet),
     ("a_file_is_checked_without_a_broker", a_file_is_checked),
+    ("a_webhook_is_called_until_it_takes_what_it_is_told", a_webhook_is_called),
+    ("a_monitor_is_watched_by_another_one", a_monitor_is_watched),
 ];
 
 /// A folder with a file for the monitor, and what its command was told.
@@ -123,7 +125,7 @@ fn a_command_is_run(runtime: &Runtime) -> Result<()> {
     let place = Place::new("republish = true\n")?;
     let page = place.page(&url)?;
     let mut liveness =
-        Running::start(sinew(&["sub", "liveness.>", "--count", "3", "--json", "--url", &url]))?;
+        Running::start(sinew(&["sub", "liveness.>", "--count", "4", "--json", "--url", &url]))?;
     liveness.until_remark("listening")?;
     raw(&url, &publication("billing", "beat/0.1"))?;
     let told = place.until_told(1)?;
@@ -133,11 +135,11 @@ fn a_command_is_run(runtime: &Runtime) -> Result<()> {
     assert_eq!(place.until_told(2)?, [told[0].clone(), format!("resolved {key}")]);
     until_metric(&page, "beat_alerts_outputs_total{output=\"command-1\",result=\"succeeded\"} 2")?;
     until_metric(&page, "beat_alerts_total{kind=\"resolved\"} 1")?;
-    until_metric(&page, "beat_republished_total{result=\"told\"} 3")?;
+    until_metric(&page, "beat_republished_total{result=\"told\"} 4")?;
     let lines = liveness.finish()?.expect(0)?.objects()?;
     let payloads: Vec<_> = lines.iter().filter_map(|it| it["payload"].as_str()).collect();
     let states: Vec<_> = payloads.iter().filter_map(|it| it.split('/').next()).collect();
-    assert_eq!(states, ["up", "down", "up"], "{lines:?}");
+    assert_eq!(states, ["up", "late", "down", "up"], "{lines:?}");
     page.running.signal(Signal::TERM)?;
     page.running.finish()?.expect(0)?;
     Ok(())
@@ -269,5 +271,99 @@ fn a_file_is_checked(_: &Runtime) -> Result<()> {
     fs::remove_file(place.path("sinew.toml"))?;
     run(&check)?.expect(74)?;
     run(&["beat", "serve", "--check-config"])?.expect(64)?;
+    Ok(())
+}
+
+/// Answers each request in turn, and tells what was in it.
+fn receive(
+    listener: std::net::TcpListener,
+    answers: &'static [&'static str],
+) -> std::sync::mpsc::Receiver<(String, String)> {
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for (stream, answer) in listener.incoming().zip(answers) {
+            let received = stream.map_err(Into::into).and_then(|it| answered(it, answer));
+            if received.is_ok_and(|it| tell.send(it).is_err()) {
+                return;
+            }
+        }
+    });
+    told
+}
+
+/// The head and the body of a request that is answered so.
+fn answered(mut stream: TcpStream, answer: &str) -> Result<(String, String)> {
+    stream.set_read_timeout(Some(DEADLINE))?;
+    let mut reader = std::io::BufReader::new(stream.try_clone()?);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        if std::io::BufRead::read_line(&mut reader, &mut head)? == 0 {
+            return Err("it ended early".into());
+        }
+    }
+    let head = head.to_lowercase();
+    let length = head.split("content-length: ").nth(1).and_then(|it| it.split("\r\n").next());
+    let mut body = vec![0; length.ok_or("no length")?.parse()?];
+    reader.read_exact(&mut body)?;
+    write!(stream, "HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+    Ok((head, String::from_utf8(body)?))
+}
+
+fn a_webhook_is_called(runtime: &Runtime) -> Result<()> {
+    let server = runtime.block_on(NatsServerOptions::new().start())?;
+    let url = server.url();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let received = receive(listener, &["503 Service Unavailable", "204 No Content"]);
+    let place = Place { folder: tempfile::tempdir()? };
+    fs::write(place.path("secret"), format!("whsec_{}\n", "c2VjcmV0".repeat(4)))?;
+    fs::write(place.path("token"), "Bearer hush-7431\n")?;
+    place.write(&format!(
+        "{}[[webhook]]\nurl = \"http://{address}/hook\"\nsecret_files = [\"secret\"]\n\
+         authorization_file = \"token\"\n",
+        Place::HASTY
+    ))?;
+    let mut page = place.page(&url)?;
+    raw(&url, &publication("billing", "beat/0.1"))?;
+    let (first, _) = received.recv_timeout(DEADLINE)?;
+    let (head, body) = received.recv_timeout(DEADLINE)?;
+    let id = |head: &str| {
+        head.split("webhook-id: ").nth(1).and_then(|it| it.split("\r\n").next()).map(str::to_owned)
+    };
+    assert!(id(&first).is_some() && id(&first) == id(&head), "{first} {head}");
+    assert!(head.starts_with("post /hook http/1.1\r\n"), "{head}");
+    assert!(head.contains("webhook-signature: v1,") && head.contains("bearer hush-7431"), "{head}");
+    let told: serde_json::Value = serde_json::from_str(&body)?;
+    assert_eq!(told["alerts"][0]["process"], "billing");
+    assert_eq!(told["alerts"][0]["kind"], "firing");
+    until_metric(&page, "beat_alerts_outputs_total{output=\"webhook-1\",result=\"sent\"} 1")?;
+    page.running.until_remark("trying again")?;
+    page.running.signal(Signal::TERM)?;
+    let ran = page.running.finish()?.expect(0)?;
+    assert!(!ran.stderr.contains("hush") && !ran.stderr.contains("/hook"), "{ran:?}");
+    Ok(())
+}
+
+fn a_monitor_is_watched(runtime: &Runtime) -> Result<()> {
+    let server = runtime.block_on(NatsServerOptions::new().start())?;
+    let url = server.url();
+    let place = Place::new("")?;
+    let watch = ["beat", "watch", "monitor.eu-1", "--json", "--url", &url];
+    let mut other = Running::start(sinew(&watch))?;
+    other.until_remark("watching")?;
+    let heart = "[heart]\nprocess = \"monitor.eu-1\"\nperiod = \"1s\"\n";
+    place.write(&format!("processes = \"eu.>\"\n{heart}"))?;
+    let page = place.page(&url)?;
+    other.until_line(&["\"process\":\"monitor.eu-1\"", "\"to\":\"up\""])?;
+    assert!(page.get("/api/processes/monitor.eu-1")?.1.contains("\"state\":\"up\""));
+    // It ends on purpose, and says so.
+    page.running.signal(Signal::TERM)?;
+    page.running.finish()?.expect(0)?;
+    other.until_line(&["\"process\":\"monitor.eu-1\"", "\"to\":\"stopped\""])?;
+    // It vanishes.
+    let mut page = place.page(&url)?;
+    other.until_line(&["\"process\":\"monitor.eu-1\"", "\"to\":\"up\""])?;
+    page.running.child.kill()?;
+    other.until_line(&["\"process\":\"monitor.eu-1\"", "\"to\":\"down\""])?;
     Ok(())
 }

@@ -19,6 +19,7 @@ pub(crate) const TRIALS: &[(&str, Body)] = &[
     ("a_page_tells_of_a_killed_heart_as_it_happens", a_killed_heart_is_told),
     ("a_page_is_blind_without_its_server_and_sees_again", a_page_is_blind),
     ("a_page_is_not_held_up_by_who_does_not_read_its_output", an_unread_page_goes_on),
+    ("a_demo_has_a_page", a_demo_has_a_page),
     ("a_browser_shows_a_hostile_name_as_text_and_keeps_up", a_browser_shows_it),
 ];
 
@@ -182,6 +183,19 @@ pub(crate) fn raw(url: &str, words: &str) -> Result<()> {
     stream.set_read_timeout(Some(DEADLINE))?;
     write!(stream, "CONNECT {{\"verbose\":false}}\r\n{words}PING\r\n")?;
     until_line(&mut BufReader::new(stream), &["PONG"])?;
+    Ok(())
+}
+
+fn a_demo_has_a_page(_: &Runtime) -> Result<()> {
+    let mut demo = Running::start(sinew(&["demo", "--serve", "--json", "--for", "30s"]))?;
+    let address = address(&demo.until_remark("serving http://")?)?;
+    let (_, processes) = get(&address, "/api/processes")?;
+    assert!(processes.contains("\"total\":12"), "{processes}");
+    demo.until_line(&["\"to\":\"degraded\""])?;
+    let (_, html) = get(&address, "/")?;
+    assert!(html.contains("<b class=\"degraded\">"), "{html}");
+    demo.signal(Signal::INT)?;
+    demo.finish()?.expect(130)?;
     Ok(())
 }
 

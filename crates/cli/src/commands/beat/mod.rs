@@ -14,6 +14,7 @@ use clap::Subcommand;
 pub(crate) use self::{
     look::{painted, style, tally},
     report::Report,
+    serve::{LISTEN, StatusPage},
 };
 use crate::{
     examples::{Example, section},

@@ -4,7 +4,10 @@ mod screen;
 mod stage;
 mod story;
 
-use std::time::{Duration, SystemTime};
+use std::{
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
 
 use clap::{Args, ValueEnum, builder::styling::Style};
 use serde_json::json;
@@ -20,7 +23,7 @@ use self::{
     stage::Happening,
     story::{Chapter, SAMPLE, Story, sentence},
 };
-use super::beat::{Report, painted, tally};
+use super::beat::{LISTEN, Report, StatusPage, painted, tally};
 use crate::{
     args::Format,
     examples::{Example, section_with_note},
@@ -33,6 +36,7 @@ use crate::{
 
 pub(crate) const EXAMPLES: &[Example] = &[
     ("twenty seconds in the life of a fleet", "sinew demo"),
+    ("ten seconds of it on its status page, too", "sinew demo --serve --for 10s"),
     ("ten of them, as lines that another program can read", "sinew demo --for 10s --json"),
 ];
 
@@ -50,6 +54,9 @@ pub(crate) struct Demo {
     /// What to show
     #[arg(long, value_name = "ACT", default_value = "beat")]
     act: Act,
+    /// Show its status page, too, at http://127.0.0.1:2328/ or, where that port is taken, at any other
+    #[arg(long)]
+    serve: bool,
     #[command(flatten)]
     pub(crate) format: Format,
 }
@@ -70,12 +77,12 @@ const REDRAW: Duration = Duration::from_millis(100);
 impl Demo {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         match self.act {
-            Act::Beat => beat(session, self.within).await,
+            Act::Beat => beat(session, self.within, self.serve).await,
         }
     }
 }
 
-async fn beat(session: &Session, length: Duration) -> Outcome {
+async fn beat(session: &Session, length: Duration, serve: bool) -> Outcome {
     // A broker of its own, which nothing else in this process connects to.
     let backend = sinew_connect::connect("memory:sinew-demo").await?;
     let mut options = WatchOptions::default().with_monitor(
@@ -86,19 +93,38 @@ async fn beat(session: &Session, length: Duration) -> Outcome {
     }
     let mut watch = Watch::start(&backend.subscriber()?, options).await?;
     let report = Report { output: session.output, clock: watch.clock() };
+    let page = match serve {
+        true => Some(page(&watch, session).await?),
+        false => None,
+    };
     let (tell, mut happenings) = mpsc::channel(64);
     // That they are expected goes without saying; the play begins after it.
     for _ in &CAST {
-        watch.next().await.transpose()?;
+        let event = watch.next().await.transpose()?;
+        page.iter().zip(&event).for_each(|(page, event)| page.hear(event));
     }
     let play = tokio::spawn(stage::play(backend.publisher()?, tell));
-    let mut audience = Audience::new(report, length);
+    let mut audience = Audience::new(report, length, page);
     let stop = audience.attend(session, &mut watch, &mut happenings).await;
     play.abort();
     let stop = stop?;
     audience.summary(&watch)?;
+    if let Some(page) = audience.page {
+        page.end().await;
+    }
     session.drain(&backend).await;
     Ok(if stop == Stop::Interrupted { Status::Interrupted } else { Status::Done })
+}
+
+/// The page, where the usual one is or, if that port is taken, at any other.
+async fn page(watch: &Watch, session: &Session) -> Result<StatusPage, Failure> {
+    let any = SocketAddr::new(LISTEN.ip(), 0);
+    let page = match StatusPage::start(watch, LISTEN, session.output).await {
+        Ok(page) => page,
+        Err(_) => StatusPage::start(watch, any, session.output).await?,
+    };
+    session.output.remark(format_args!("serving http://{}/", page.address()));
+    Ok(page)
 }
 
 /// Who looks on: a picture on a terminal, else lines.
@@ -106,18 +132,20 @@ struct Audience {
     report: Report,
     story: Story,
     screen: Option<Screen>,
+    page: Option<StatusPage>,
     began: Instant,
     wall: SystemTime,
     length: Duration,
 }
 
 impl Audience {
-    fn new(report: Report, length: Duration) -> Self {
+    fn new(report: Report, length: Duration, page: Option<StatusPage>) -> Self {
         let screen = report.output.is_terminal().then(|| Screen::new(report));
         Self {
             report,
             story: Story::new(),
             screen,
+            page,
             began: Instant::now(),
             wall: SystemTime::now(),
             length,
@@ -197,6 +225,9 @@ impl Audience {
 
     /// The monitor says something.
     fn heard(&mut self, event: &MonitorEvent) -> Result<(), Failure> {
+        if let Some(page) = &self.page {
+            page.hear(event);
+        }
         let at = self.report.clock.wall(event.at());
         let Some(it) = event.transition() else { return self.report.tell(event) };
         self.story.told(it, at);

@@ -15,7 +15,10 @@ use std::{
 use sinew_beat::{AlertOptions, MonitorOptions, Mute, Process};
 use toml::de::DeValue;
 
-pub(crate) use self::{alerts::MOST_SILENCES, outputs::CommandConfig};
+pub(crate) use self::{
+    alerts::MOST_SILENCES,
+    outputs::{CommandConfig, HeartConfig, WebhookConfig},
+};
 
 use self::reader::{Section, at_least, flag, list, read, said, text};
 use crate::exit::{Failure, Status};
@@ -42,6 +45,9 @@ pub(crate) struct Config {
     pub(crate) alerts: AlertOptions,
     pub(crate) windows: Vec<Mute>,
     pub(crate) commands: Vec<CommandConfig>,
+    pub(crate) webhooks: Vec<WebhookConfig>,
+    pub(crate) heart: Option<HeartConfig>,
+    pub(crate) blind_after: Option<Duration>,
     pub(crate) republish: bool,
 }
 
@@ -95,7 +101,9 @@ impl Config {
             text(value)
         });
         let expected = section.value("expected", list(MOST_EXPECTED, process)).unwrap_or_default();
+        let blind_after = section.value("blind_after", at_least(Duration::from_secs(1), "1s"));
         let (monitor, max_processes) = monitor::read(section);
+        let monitor = monitor.with_blind_after(blind_after);
         Self {
             listen,
             access_token_file,
@@ -115,6 +123,9 @@ impl Config {
             alerts: alerts::read(section),
             windows: alerts::windows(section),
             commands: outputs::commands(section),
+            webhooks: outputs::webhooks(section, folder),
+            heart: outputs::heart(section),
+            blind_after,
             republish: section.value("republish", flag).unwrap_or(false),
         }
     }
@@ -132,6 +143,8 @@ impl Config {
             ("access_token_file", self.access_token_file == other.access_token_file),
             ("open", self.open == other.open),
             ("processes", self.processes == other.processes),
+            ("blind_after", self.blind_after == other.blind_after),
+            ("heart", self.heart == other.heart),
             ("stall_after", self.stall_after == other.stall_after),
             ("snapshot_file", self.snapshot_file == other.snapshot_file),
             ("snapshot_every", self.snapshot_every == other.snapshot_every),

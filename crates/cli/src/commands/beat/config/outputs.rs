@@ -1,15 +1,25 @@
-//! Where alerts go.
-use std::time::Duration;
+//! Where alerts go, and what tells others that the monitor lives.
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use sinew_beat::CommandOptions;
+use sinew_beat::{CommandOptions, Heart, HeartOptions, WebhookOptions, WebhookSecret};
+use sinew_core::AnyPublisher;
+use toml::de::DeValue;
 
-use super::reader::{Section, list, number, positive, text};
+use super::reader::{Section, at_least, list, number, positive, said, text};
+use crate::exit::plain;
 
 /// How many of each kind are taken.
 const MOST: usize = 16;
 
 /// How many arguments a program may have.
 const MOST_WORDS: usize = 256;
+
+/// A larger file holds no secret, nor an address.
+const LARGEST: u64 = 16 * 1024;
 
 /// A program that is run for each notification.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,6 +39,70 @@ impl CommandConfig {
     }
 }
 
+/// A URL that each notification is posted to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct WebhookConfig {
+    url: Hidden,
+    secrets: Vec<Hidden>,
+    authorization: Option<Hidden>,
+    ca_file: Option<PathBuf>,
+    timeout: Option<Duration>,
+    attempts: Option<u32>,
+    give_up_after: Option<Duration>,
+    queue: Option<u16>,
+}
+
+/// What a file holds that is not to be shown.
+#[derive(Clone, Eq, PartialEq)]
+struct Hidden(String);
+
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hidden(..)")
+    }
+}
+
+impl WebhookConfig {
+    pub(crate) fn options(&self) -> sinew_core::Result<WebhookOptions> {
+        let mut options = WebhookOptions::new(self.url.0.as_str());
+        for secret in &self.secrets {
+            options = options.with_secret(WebhookSecret::parse(&secret.0)?);
+        }
+        if let Some(Hidden(authorization)) = &self.authorization {
+            options = options.with_header("authorization", authorization.as_str());
+        }
+        if let Some(file) = &self.ca_file {
+            options = options.with_ca_file(file);
+        }
+        if let Some(timeout) = self.timeout {
+            options = options.with_timeout(timeout);
+        }
+        if let Some(attempts) = self.attempts {
+            options = options.with_attempts(attempts);
+        }
+        if let Some(limit) = self.give_up_after {
+            options = options.with_give_up_after(limit);
+        }
+        if let Some(queue) = self.queue {
+            options = options.with_queue(queue.into());
+        }
+        Ok(options)
+    }
+}
+
+/// The monitor's own heart.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct HeartConfig {
+    process: String,
+    period: Duration,
+}
+
+impl HeartConfig {
+    pub(crate) fn build(&self, publisher: AnyPublisher) -> sinew_core::Result<Heart<AnyPublisher>> {
+        HeartOptions::default().with_period(self.period).build(publisher, &self.process)
+    }
+}
+
 pub(super) fn commands(section: &mut Section<'_>) -> Vec<CommandConfig> {
     section.tables("command", MOST, |it| {
         let words = it.required("run", |value| match list(MOST_WORDS, text)(value)? {
@@ -45,5 +119,89 @@ pub(super) fn commands(section: &mut Section<'_>) -> Vec<CommandConfig> {
         let words = words?;
         let (program, args) = words.split_first()?;
         Some(CommandConfig { program: program.clone(), args: args.to_vec(), timeout, queue })
+    })
+}
+
+pub(super) fn webhooks(section: &mut Section<'_>, folder: &Path) -> Vec<WebhookConfig> {
+    section.tables("webhook", MOST, |it| {
+        let hidden = |value: &DeValue<'_>| line_of(&folder.join(text(value)?));
+        let secret = |value: &DeValue<'_>| {
+            let secret = hidden(value)?;
+            WebhookSecret::parse(&secret.0).map_err(|err| said(&err))?;
+            Ok(secret)
+        };
+        if it.has("url") == it.has("url_file") {
+            it.flaw("either `url`, or `url_file` where the address is a secret");
+        }
+        let plain = it.value("url", |value| {
+            let url = address(text(value)?)?;
+            let host = url.0.split('/').nth(2).unwrap_or_default();
+            if host.contains('@') {
+                return Err(
+                    "a login in it is a secret: put it into a file, and say `url_file`".into()
+                );
+            }
+            Ok(url)
+        });
+        let secret_url = it.value("url_file", |value| address(hidden(value)?.0));
+        let secrets = it.value("secret_files", list(2, secret)).unwrap_or_default();
+        let authorization = it.value("authorization_file", hidden);
+        let ca_file = it.value("ca_file", |value| Ok(folder.join(text(value)?)));
+        let timeout = it.value("timeout", positive);
+        let attempts = it.value("attempts", number(1, 10_000));
+        let give_up_after = it.value("give_up_after", positive);
+        let queue = it.value("queue", number(1, 10_000));
+        let url = plain.or(secret_url)?;
+        Some(WebhookConfig {
+            url,
+            secrets,
+            authorization,
+            ca_file,
+            timeout,
+            attempts,
+            give_up_after,
+            queue,
+        })
+    })
+}
+
+fn address(url: String) -> Result<Hidden, String> {
+    if url.starts_with("https://") || url.starts_with("http://") {
+        Ok(Hidden(url))
+    } else {
+        Err("an address is wanted that begins with https:// or http://".to_owned())
+    }
+}
+
+/// The one line that a file holds.
+fn line_of(path: &Path) -> Result<Hidden, String> {
+    use std::io::Read as _;
+
+    let failed = |err: std::io::Error| format!("cannot read {}: {}", path.display(), plain(&err));
+    let mut line = String::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(LARGEST).read_to_string(&mut line).map_err(failed)?;
+    match line.trim() {
+        "" => Err(format!("{} is empty", path.display())),
+        line if line.contains(char::is_control) => {
+            Err(format!("{} holds more than one line", path.display()))
+        }
+        line => Ok(Hidden(line.to_owned())),
+    }
+}
+
+pub(super) fn heart(section: &mut Section<'_>) -> Option<HeartConfig> {
+    let is_there = section.has("heart");
+    section.table("heart", |it| {
+        let process = it.required("process", |value| {
+            let name = text(value)?;
+            sinew_beat::Process::parse(&name)
+                .and_then(|it| it.subject())
+                .map_err(|_| "a name such as \"monitor.eu-1\" is wanted".to_owned())?;
+            Ok(name)
+        });
+        let least = at_least(Duration::from_secs(1), "1s: no heart beats more often");
+        let period = it.value("period", least).unwrap_or(Duration::from_secs(2));
+        process.filter(|_| is_there).map(|process| HeartConfig { process, period })
     })
 }

@@ -1,7 +1,8 @@
 //! What a file may say, and what is said of one that says it wrong.
-use std::{collections::BTreeSet, path::Path, time::SystemTime};
+use std::{collections::BTreeSet, path::Path, sync::LazyLock, time::SystemTime};
 
 use proptest::prelude::*;
+use tempfile::TempDir;
 
 use super::{Config, reader};
 use crate::exit::Status;
@@ -17,6 +18,21 @@ fn example() -> String {
     let page = page();
     let (_, rest) = page.split_once("```toml\n").unwrap();
     rest.split_once("```").unwrap().0.to_owned()
+}
+
+/// A folder with the files that the example names.
+static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = format!("whsec_{}\n", "c2VjcmV0".repeat(4));
+    std::fs::write(folder.path().join("hook.secret"), secret).unwrap();
+    std::fs::write(folder.path().join("hook.token"), "Bearer hush-7431\n").unwrap();
+    folder
+});
+
+fn parse_there(text: &str) -> Result<Config, String> {
+    let path = FOLDER.path().join("sinew.toml");
+    let told = Config::parse(text, &path).map_err(|failure| failure.message.unwrap());
+    told.map_err(|told| told.replace(&path.display().to_string(), "etc/sinew.toml"))
 }
 
 fn parse(text: &str) -> Result<Config, String> {
@@ -44,7 +60,17 @@ fn every_key_has_a_row_on_the_page_and_every_row_is_a_key() {
     let page = page();
     let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     let rows: BTreeSet<String> = rows.map(|(key, _)| key.to_owned()).collect();
-    let tables = ["alerts", "command", "flapping", "inhibition", "patience", "rule", "window"];
+    let tables = [
+        "alerts",
+        "command",
+        "flapping",
+        "heart",
+        "inhibition",
+        "patience",
+        "rule",
+        "webhook",
+        "window",
+    ];
     let keys: BTreeSet<_> =
         keys().into_iter().filter(|key| !tables.contains(&key.as_str())).collect();
     assert_eq!(keys, rows);
@@ -53,8 +79,9 @@ fn every_key_has_a_row_on_the_page_and_every_row_is_a_key() {
 #[test]
 fn the_example_of_the_page_is_read_and_shows_every_key_but_those_that_exclude_others() {
     let text = example();
-    let config = parse(&text).unwrap();
-    assert_eq!(config.commands.len(), 1);
+    let config = parse_there(&text).unwrap();
+    assert_eq!((config.commands.len(), config.webhooks.len()), (1, 1));
+    assert!(config.heart.is_some());
     assert_eq!(config.windows.len(), 2);
     let shown = |key: &str| {
         let last = key.rsplit('.').next().unwrap();
@@ -66,7 +93,7 @@ fn the_example_of_the_page_is_read_and_shows_every_key_but_those_that_exclude_ot
         })
     };
     let missing: Vec<_> = keys().into_iter().filter(|key| !shown(key)).collect();
-    assert_eq!(missing, ["open"]);
+    assert_eq!(missing, ["open", "webhook.url_file"]);
 }
 
 #[test]
@@ -173,6 +200,36 @@ fn what_is_of_a_wrong_kind_or_impossible_is_refused_in_one_line() {
 }
 
 #[test]
+fn a_webhook_names_files_for_what_is_secret_and_none_is_shown() {
+    let config = parse_there(&example()).unwrap();
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("hush") && !shown.contains("c2Vj"), "{shown}");
+    let url = "[[webhook]]\nurl = \"https://hooks.example/x\"\n";
+    let secret_url = "[[webhook]]\nurl_file = \"hook.token\"\n";
+    for (text, told) in [
+        ("[[webhook]]\n", "1: [webhook]: either `url`, or `url_file`"),
+        (&format!("{url}url_file = \"hook.token\""), "1: [webhook]: either `url`, or `url_file`"),
+        (secret_url, "2: webhook.url_file: an address is wanted"),
+        ("[[webhook]]\nurl = \"ftp://hush\"", "2: webhook.url: an address is wanted"),
+        ("[[webhook]]\nurl = \"https://ann:hush@h/\"", "2: webhook.url: a login in it is a secret"),
+        (
+            &format!("{url}secret_files = [\"hook.token\"]"),
+            "3: webhook.secret_files: it begins with `whsec_`",
+        ),
+        (&format!("{url}secret_files = [\"none\"]"), "3: webhook.secret_files: cannot read "),
+        (&format!("{url}secret = \"whsec_hush\""), "3: unknown key `webhook.secret`"),
+        (&format!("{url}attempts = 0"), "3: webhook.attempts: from 1 to 10000"),
+        ("[heart]\nperiod = \"2s\"", "1: heart.process: is missing"),
+        ("[heart]\nprocess = \"a b\"", "2: heart.process: a name such as"),
+        ("[heart]\nprocess = \"a\"\nperiod = \"500ms\"", "3: heart.period: at least 1s"),
+    ] {
+        let refused = parse_there(text).unwrap_err();
+        assert!(refused.starts_with(&format!("etc/sinew.toml:{told}")), "{refused}\n{told}");
+        assert!(!refused.contains("hush"), "{refused}");
+    }
+}
+
+#[test]
 fn a_value_is_never_repeated_as_it_may_be_a_secret() {
     for text in [
         "listen = \"hush-7431\"",
@@ -241,7 +298,7 @@ proptest! {
         let end = (begin + len).min(text.len());
         text.splice(begin..end, slip.chars());
         let text: String = text.into_iter().collect();
-        if let Err(told) = parse(&text) {
+        if let Err(told) = parse_there(&text) {
             prop_assert!(told.starts_with("etc/sinew.toml:") && !told.contains('\n'), "{}", told);
         }
     }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use sinew_beat::{
-    Clock, MonitorCounts, MonitorEvent, Process, ProcessStatus, Reason, State, Timestamp,
-    Transition, WatchTable,
+    Clock, Histogram, MonitorCounts, MonitorEvent, Process, ProcessStatus, Reason, State,
+    Timestamp, Transition, WatchTable,
 };
 use tokio::sync::watch;
 
@@ -154,6 +154,14 @@ impl Board {
 
     pub(super) fn transitions(&self) -> Vec<(Option<State>, State, u64)> {
         self.table.transitions()
+    }
+
+    pub(super) fn intervals(&self) -> Histogram {
+        self.table.intervals()
+    }
+
+    pub(super) fn lag(&self) -> Histogram {
+        self.table.lag()
     }
 
     pub(super) fn clock(&self) -> Clock {

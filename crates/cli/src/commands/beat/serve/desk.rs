@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    outputs::{OutputCounts, Outputs},
+    outputs::{self, OutputCounts, Outputs, Webhooks},
     republish::Republishing,
     silences::{Refused, Silence, Silences, Wanted},
 };
@@ -73,6 +73,7 @@ impl Desk {
         output: Output,
         known: &[ProcessStatus],
         publisher: Option<AnyPublisher>,
+        webhooks: Webhooks,
     ) -> Self {
         let wall = clock.wall(Timestamp::START);
         let mut alerts = Alerts::new(config.alerts.clone(), wall);
@@ -83,13 +84,14 @@ impl Desk {
             wall,
             windows: Vec::new(),
             silences: Silences::default(),
-            outputs: Outputs::start(&config.commands, clock),
+            outputs: Outputs::default(),
             republishing: None,
             refused: 0,
             silent_until: None,
         };
         inner.open_windows(&config.windows, now, &mut Vec::new());
         inner.republish(config.republish, publisher.as_ref(), clock);
+        inner.outputs.replace(config, webhooks, clock);
         Self { clock, output, publisher, inner: Mutex::new(inner), nudge: Notify::new() }
     }
 
@@ -121,16 +123,17 @@ impl Desk {
         });
     }
 
-    /// Whether what a file asks for can be done.
-    pub(super) fn accepts(&self, config: &Config) -> Result<(), Failure> {
+    /// Gets ready what a file asks for; an error where that cannot be done.
+    pub(super) async fn prepare(&self, config: &Config) -> Result<Webhooks, Failure> {
         if config.republish && self.publisher.is_none() {
             return Err(Failure::usage("republish: this backend cannot publish"));
         }
-        Ok(())
+        let missing = self.lock().outputs.missing(config);
+        outputs::start(missing, self.clock, self.output).await
     }
 
-    /// Goes on as a file says that was read anew.
-    pub(super) fn reconfigure(&self, config: &Config) {
+    /// Goes on as a file says that was read anew and [prepared](Self::prepare).
+    pub(super) fn reconfigure(&self, config: &Config, webhooks: Webhooks) {
         self.work(|inner, now, due| {
             // The new windows stand before the old ones fall: nothing slips through between.
             let old = std::mem::take(&mut inner.windows);
@@ -139,7 +142,7 @@ impl Desk {
             for (id, _) in old {
                 inner.alerts.unmute(id, now, due);
             }
-            inner.outputs.replace(&config.commands, self.clock);
+            inner.outputs.replace(config, webhooks, self.clock);
             inner.republish(config.republish, self.publisher.as_ref(), self.clock);
         });
         self.nudge.notify_one();

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use sinew_beat::{MonitorEvent, Watch};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::{board::Board, desk::Desk};
 use crate::{
@@ -19,12 +19,17 @@ pub(super) async fn hear(
     board: Arc<Board>,
     desk: Arc<Desk>,
     events: mpsc::Sender<MonitorEvent>,
+    mut stop: watch::Receiver<bool>,
 ) -> Result<u64, sinew_core::Error> {
     let mut unprinted = 0;
     let end = loop {
         let event = tokio::select! {
             event = watch.next() => event,
             () = desk.tend() => continue,
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => {
+                // Whoever watches us is told that we end on purpose.
+                break watch.stop().await.map(|()| unprinted);
+            }
         };
         match event {
             Some(Ok(event)) => {

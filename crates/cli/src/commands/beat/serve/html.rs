@@ -163,8 +163,13 @@ fn row(board: &Board, it: &ProcessStatus, shares: Shares, now: Timestamp) -> Str
     let last = it.last_seen.map_or_else(|| "never".to_owned(), |at| time(board, at, now));
     let due = it.deadline.map_or_else(|| "\u{2013}".to_owned(), |at| time(board, at, now));
     let flapping = if it.is_flapping { "" } else { " hidden" };
+    let conflict = it.conflict.as_ref().map(|(one, other)| {
+        format!("two instances: {} and {}", escaped(one.as_str()), escaped(other.as_str()))
+    });
+    let no_conflict = if conflict.is_some() { "" } else { " hidden" };
+    let conflict = conflict.unwrap_or_default();
     let mut row = format!(
-        "<tr class=\"{state}\"><th scope=\"row\"><a href=\"/api/processes/{url}\"><bdi>{shown}</bdi></a></th><td class=\"state\"><b>{state}</b> <i{flapping}>flapping</i></td><td data-label=\"for\">{since}</td><td data-label=\"seen\">{last}</td><td data-label=\"due\">{due}</td>",
+        "<tr class=\"{state}\"><th scope=\"row\"><a href=\"/api/processes/{url}\"><bdi>{shown}</bdi></a></th><td class=\"state\"><b>{state}</b> <i{flapping}>flapping</i> <i{no_conflict}>{conflict}</i></td><td data-label=\"for\">{since}</td><td data-label=\"seen\">{last}</td><td data-label=\"due\">{due}</td>",
         state = it.state,
         url = in_url(name),
         shown = escaped(&printable(name)),

@@ -10,6 +10,7 @@ mod html;
 mod metrics;
 mod operate;
 mod outputs;
+mod page_only;
 mod reload;
 mod republish;
 mod routes;
@@ -32,13 +33,14 @@ use std::{
 
 use clap::Args;
 use sinew_beat::{Process, Watch, WatchOptions};
-use sinew_core::{AnyBackend, AnyPublisher, Backend as _};
+use sinew_core::{AnyBackend, Backend as _};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
     task::JoinHandle,
 };
 
+pub(crate) use self::page_only::StatusPage;
 use self::{
     access::{Gate, Token},
     board::Board,
@@ -77,7 +79,7 @@ const NOTE: &str = "The page needs nothing from elsewhere. Beside it: /api/proce
 const UNPRINTED: usize = 4096;
 
 /// Where the page is when nobody says: `2328` spells `beat` on a phone's keys.
-const LISTEN: SocketAddr =
+pub(crate) const LISTEN: SocketAddr =
     SocketAddr::V4(std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 2328));
 
 /// Show who lives on a status page, with metrics, badges, JSON and alerts; print each change as `beat watch` does
@@ -146,8 +148,10 @@ impl Serve {
         let known: Vec<_> = table.processes();
         let known: Vec<_> =
             known.into_iter().filter(|it| clock.wall(it.since) < restored).collect();
-        let desk =
-            Arc::new(Desk::new(&file, clock, session.output, &known, publisher(&backend, &file)?));
+        let webhooks = outputs::start(file.webhooks.clone(), clock, session.output).await?;
+        let publisher = backend.publisher().ok();
+        let desk = Desk::new(&file, clock, session.output, &known, publisher, webhooks);
+        let desk = Arc::new(desk);
         let board = Arc::new(Board::new(table.clone(), file.max_processes));
         let keeper = snapshots.map(|path| {
             let desk = Arc::clone(&desk);
@@ -173,7 +177,7 @@ impl Serve {
         let server = server::serve(listener, router, Limits::default(), stop.subscribe());
         let mut server = Owned(tokio::spawn(server));
         let (events, mut printing) = mpsc::channel(UNPRINTED);
-        let hearing = hear(watch, Arc::clone(&board), Arc::clone(&desk), events);
+        let hearing = hear(watch, Arc::clone(&board), Arc::clone(&desk), events, stop.subscribe());
         let mut hearing = Owned(tokio::spawn(hearing));
         let _keeping = keeper.clone().map(|it| Owned(tokio::spawn(it.run())));
         let reloader = self.config.map(|path| Reloader {
@@ -194,17 +198,18 @@ impl Serve {
         }
 
         let printed = print(session, &mut printing, report, self.ending).await;
-        stop.send_replace(true);
-        let _ = (&mut server.0).await;
         if let Some(keeper) = keeper {
             keeper.save().await;
         }
+        stop.send_replace(true);
+        let _ = (&mut server.0).await;
+        let ended = (&mut hearing.0).await;
         desk.finish(DRAIN).await;
         session.drain(&backend).await;
         let (stop, told) = printed?;
         if stop == Stop::Ended && !self.ending.reached(told) {
             // The intake has ended: nothing new will ever be shown.
-            heard((&mut hearing.0).await, session.output)?;
+            heard(ended, session.output)?;
         }
         Ok(self.ending.status(stop, told))
     }
@@ -235,6 +240,12 @@ impl Serve {
         if let Some(stall_after) = file.stall_after {
             options = options.with_stall_after(stall_after);
         }
+        if file.republish {
+            backend.publisher()?;
+        }
+        if let Some(heart) = &file.heart {
+            options = options.with_heart(heart.build(backend.publisher()?)?);
+        }
         let expected = self.expect.iter().chain(&file.expected).cloned();
         options = expected.fold(options, WatchOptions::with_expected);
         if let Some(snapshot) = snapshot.and_then(|path| snapshots::load(path, session.output)) {
@@ -244,15 +255,6 @@ impl Serve {
         let subscriber = backend.subscriber()?;
         let starting = async { Ok(Watch::start(&subscriber, options).await?) };
         Ok((session.interrupt.unless(starting).await?, restored))
-    }
-}
-
-/// What can tell transitions on the bus, if the backend can; it has to if the file asks for it.
-fn publisher(backend: &AnyBackend, file: &Config) -> Result<Option<AnyPublisher>, Failure> {
-    match backend.publisher() {
-        Ok(publisher) => Ok(Some(publisher)),
-        Err(err) if file.republish => Err(err.into()),
-        Err(_) => Ok(None),
     }
 }
 

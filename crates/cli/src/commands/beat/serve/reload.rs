@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 use sinew_beat::WatchTable;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::{board::Board, desk::Desk, upkeep::Upkeep};
+use super::{board::Board, desk::Desk, outputs::Webhooks, upkeep::Upkeep};
 use crate::{commands::beat::config::Config, exit::Failure, output::Output};
 
 /// What a new file is applied to.
@@ -47,10 +47,13 @@ impl Reloader {
     async fn reload(&self) {
         let path = self.path.clone();
         let Ok(read) = spawn_blocking(move || Config::load(&path)).await else { return };
-        let read = read.and_then(|file| self.desk.accepts(&file).map(|()| file));
+        let read = match read {
+            Ok(file) => self.desk.prepare(&file).await.map(|webhooks| (file, webhooks)),
+            Err(failure) => Err(failure),
+        };
         self.upkeep.reload.note(read.is_ok());
         match read {
-            Ok(file) => self.apply(&file),
+            Ok((file, webhooks)) => self.apply(&file, webhooks),
             Err(failure) => {
                 let why = failure.message.unwrap_or_default();
                 self.output.remark(format_args!("{why}; all stays as it was"));
@@ -58,9 +61,9 @@ impl Reloader {
         }
     }
 
-    fn apply(&self, file: &Config) {
+    fn apply(&self, file: &Config, webhooks: Webhooks) {
         // What must not be told is known before the monitor finds more to tell.
-        self.desk.reconfigure(file);
+        self.desk.reconfigure(file, webhooks);
         self.board.hold(file.max_processes);
         // Where the watch has ended, so does the command.
         let _goes_on = self.table.reconfigure(file.monitor.clone());

@@ -106,6 +106,9 @@ pub(super) struct Row<'a> {
     deadline: Option<Time>,
     promise: Option<f64>,
     flapping: bool,
+    /// Two that beat under the one name at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    conflict: Option<[&'a str; 2]>,
     declared: bool,
     uptime_1h: Option<f64>,
     uptime_24h: Option<f64>,
@@ -125,6 +128,7 @@ impl<'a> Row<'a> {
             deadline: it.deadline.map(time),
             promise: it.promise.map(|it| it.as_secs_f64()),
             flapping: it.is_flapping,
+            conflict: it.conflict.as_ref().map(|(one, other)| [one.as_str(), other.as_str()]),
             declared: it.is_declared,
             uptime_1h: shares.hour.map(rounded),
             uptime_24h: shares.day.map(rounded),

@@ -41,7 +41,7 @@ const blank = () => {
   link.append(make("bdi"));
   th.append(link);
   const word = make("td", undefined, { class: "state" });
-  word.append(make("b"), " ", make("i", "flapping"));
+  word.append(make("b"), " ", make("i", "flapping"), " ", make("i"));
   tr.append(th, word);
   for (const label of ["for", "seen", "due"]) tr.append(make("td", undefined, { "data-label": label }));
   for (const label of ["up 1 h", "24 h", "7 d"]) {
@@ -57,7 +57,9 @@ const fill = (tr, row) => {
   name.firstChild.href = `/api/processes/${encodeURIComponent(row.process)}`;
   name.firstChild.firstChild.textContent = row.shown ?? row.process;
   word.firstChild.textContent = row.state;
-  word.lastChild.hidden = !row.flapping;
+  word.children[1].hidden = !row.flapping;
+  word.lastChild.hidden = !row.conflict;
+  word.lastChild.textContent = row.conflict ? `two instances: ${row.conflict.join(" and ")}` : "";
   stamp(since, row.since, "\u2013");
   stamp(last, row.last_seen, "never");
   stamp(due, row.deadline, "\u2013");

@@ -70,13 +70,19 @@ impl Page {
         let watch = Watch::start(&backend.subscriber().unwrap(), options).await.unwrap();
         let config = Config::parse("", Path::new("")).unwrap();
         let output = Output::new(false, Chatter::Quiet);
-        let desk = Arc::new(Desk::new(&config, watch.clock(), output, &[], None));
+        let desk = Arc::new(Desk::new(&config, watch.clock(), output, &[], None, Vec::new()));
         let board = Arc::new(Board::new(watch.table(), 20_000));
+        let stop = watch::Sender::new(false);
         let (events, _) = mpsc::channel(1);
-        let hearing = tokio::spawn(hear(watch, Arc::clone(&board), Arc::clone(&desk), events));
+        let hearing = tokio::spawn(hear(
+            watch,
+            Arc::clone(&board),
+            Arc::clone(&desk),
+            events,
+            stop.subscribe(),
+        ));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let stop = watch::Sender::new(false);
         let gate = Gate::new(address, token, false).unwrap();
         let upkeep = Arc::new(Upkeep::default());
         let (shown_board, shown_desk) = (Arc::clone(&board), Arc::clone(&desk));
