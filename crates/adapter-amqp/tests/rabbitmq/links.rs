@@ -183,10 +183,12 @@ fn end_a_runtime(port: &str, is_cut: bool) -> Outcome {
     let outer = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let inner = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let proxy = outer.block_on(Proxy::start(format!("127.0.0.1:{port}").parse()?))?;
+    // Each its own: an ack that dies with its runtime lets the message come again.
+    let name = &format!("runtime-that-ends.{}.{is_cut}", std::process::id());
     let linked: Outcome<(Amqp, Incoming<()>, Incoming<Delivery>)> = inner.block_on(async {
         let amqp = connect(proxy.address()).await?;
-        let mut intake = amqp.consume(queue("runtime-that-ends")?).await?;
-        amqp.send(message("runtime-that-ends", "x")?).await?;
+        let mut intake = amqp.consume(queue(name)?).await?;
+        amqp.send(message(name, "x")?).await?;
         delivery(&mut intake, "x").await?.ack().await?;
         if is_cut {
             proxy.cut();
