@@ -74,6 +74,7 @@ async fn a_watch_hears_itself_before_it_starts_and_others_hear_when_it_stops() -
     assert!((58..=62).contains(&counts.sent) && counts.failed == 0, "{counts:?}");
 
     watch.stop().await?;
+    assert!(!table.is_blind());
     let told = told(&mut other, 60 * SECOND).await?;
     assert_eq!(states(&told, "monitor"), [State::Starting, State::Up, State::Stopped]);
     assert_eq!(told.len(), 3, "{told:#?}");

@@ -53,6 +53,7 @@ fn main() {
         trial("a_restarted_server_raises_no_alarm", restarted_server),
         trial("a_watch_that_was_stopped_says_so_and_nobody_is_down", stopped_watch),
         trial("a_heart_that_is_killed_is_down_at_its_deadline", killed_heart),
+        trial("a_watch_that_may_not_publish_is_denied_at_its_start", denied_watch),
     ];
     let mut arguments = Arguments::from_args();
     // They wait most of the time.
@@ -233,6 +234,17 @@ async fn killed_heart() -> Result<()> {
     assert_eq!(down.since(seen), DOWN_AFTER);
     assert!(told.since(down) < TOLD_WITHIN, "{down:?} {told:?}");
     Ok(())
+}
+
+async fn denied_watch() -> Result<()> {
+    let users = r#"authorization { users: [ { user: me, password: secret, permissions: {
+        publish: { deny: "heartbeat.>" } } } ] }"#;
+    let server = NatsServerOptions::new().with_config(users).start().await?;
+    let url = server.url().replace("nats://", "nats://me:secret@");
+    match watch(&url, "monitor").await {
+        Err(err) if err.kind() == ErrorKind::Denied => Ok(()),
+        other => Err(failed(format!("not denied: {other:?}"))),
+    }
 }
 
 /// Since when `process` is so, and when that was told.

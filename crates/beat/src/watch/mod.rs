@@ -147,7 +147,7 @@ impl Watch {
     ///
     /// A dropped call has ended the watch; the stop may or may not have been said.
     pub async fn stop(mut self) -> Result<()> {
-        self.task.abort();
+        self.end_task();
         // No beat after the stop. It ends at its next await.
         let _ = (&mut self.task).await;
         match &self.table.shared.heart {
@@ -169,6 +169,12 @@ impl Watch {
     /// Safe: a dropped call has taken nothing.
     pub async fn next(&mut self) -> Option<Result<MonitorEvent>> {
         poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    /// It was meant to end: that is no blindness.
+    fn end_task(&self) {
+        self.table.lock().end.get_or_insert(None);
+        self.task.abort();
     }
 
     /// What is known of everyone, to look at from anywhere.
@@ -204,8 +210,7 @@ impl Stream for Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.table.lock().end.get_or_insert(None);
-        self.task.abort();
+        self.end_task();
     }
 }
 
