@@ -1,15 +1,15 @@
 //! Against the original: beatit from PyPI, over nats-py and a real nats-server. What is missing is skipped by name.
-use std::{env, fmt::Display, process::Stdio, time::Duration};
+use std::{env, fmt::Display, net::Ipv4Addr, process::Stdio, time::Duration};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use sinew_adapter_nats::NatsOptions;
+use sinew_adapter_nats::{JetStreamOptions, NatsOptions, async_nats::jetstream::stream};
 use sinew_beat::{
     Beat, Heart, HeartOptions, MonitorEvent, MonitorOptions, Patience, Pulse, State, Watch,
     WatchOptions,
 };
 use sinew_core::{Error, ErrorKind, Result};
 use sinew_testkit::harness::{
-    find_python,
+    Proxy, find_python,
     nats::{NatsServer, NatsServerOptions},
 };
 use tokio::{
@@ -34,6 +34,10 @@ fn main() {
             a_rust_heart_is_read_as_beatit_s_own_byte_for_byte,
         ),
         trial("a_server_that_dies_blinds_the_watch", a_server_that_dies_blinds_the_watch),
+        trial(
+            "what_a_stream_kept_meanwhile_wakes_nobody",
+            what_a_stream_kept_meanwhile_wakes_nobody,
+        ),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit()
 }
@@ -263,5 +267,37 @@ async fn a_server_that_dies_blinds_the_watch() -> Result<()> {
     states_until(&mut watch, "a", State::Down).await?;
     let down = watch.table().process("a").ok_or_else(|| failed("not known"))?;
     assert_eq!(down.since.since(sighted), Duration::from_secs(2));
+    Ok(())
+}
+
+async fn what_a_stream_kept_meanwhile_wakes_nobody() -> Result<()> {
+    let server = NatsServerOptions::new().with_jetstream().start().await?;
+    let config =
+        stream::Config { subjects: vec!["heartbeat.>".to_owned()], ..stream::Config::default() };
+    let near = JetStreamOptions::new("BEATS").with_create(config);
+    let near = near.connect(NatsOptions::new(server.url())).await?;
+    let proxy = Proxy::start((Ipv4Addr::LOCALHOST, server.port()).into()).await.map_err(failed)?;
+    let far = NatsOptions::new(format!("nats://{}", proxy.address()));
+    let far = JetStreamOptions::new("BEATS").connect(far).await?;
+    // What is said holds for no time at all.
+    let patience = Patience::default().with_grace(Duration::ZERO);
+    let monitor = MonitorOptions::default().with_patience(patience);
+    let mut watch = Watch::start(&far, WatchOptions::default().with_monitor(monitor)).await?;
+    let heart = Heart::new(near, "a")?;
+    heart.send(Beat::Beat { period: Duration::ZERO }).await?;
+    states_until(&mut watch, "a", State::Down).await?;
+    proxy.cut();
+    let blind = next(&mut watch).await?;
+    assert!(matches!(blind, MonitorEvent::Blind { .. }), "{blind:?}");
+    for _ in 0..3 {
+        heart.send(Beat::Start { warmup: Duration::ZERO }).await?;
+    }
+    proxy.heal();
+    let sighted = next(&mut watch).await?;
+    assert!(matches!(sighted, MonitorEvent::Sighted { .. }), "{sighted:?}");
+    // It comes behind what was kept.
+    heart.stop().await?;
+    assert_eq!(states_until(&mut watch, "a", State::Stopped).await?, [State::Stopped]);
+    assert_eq!(watch.table().counts().stale, 3);
     Ok(())
 }
