@@ -3,7 +3,7 @@ use std::{convert::Infallible, fmt::Write, sync::Arc, time::SystemTime};
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
-use sinew_beat::{ProcessStatus, State, Timestamp};
+use sinew_beat::{Histogram, ProcessStatus, State, Timestamp};
 
 use super::board::{Board, Picture};
 
@@ -18,7 +18,7 @@ struct Metric {
     line: fn(&mut String, &Board, &str, &ProcessStatus),
 }
 
-const METRICS: [Metric; 4] = [
+const METRICS: [Metric; 5] = [
     Metric {
         head: "# HELP beat_state The state of a process: 1 for the one that it is in.\n\
             # TYPE beat_state gauge\n",
@@ -52,6 +52,14 @@ const METRICS: [Metric; 4] = [
         line: |text, _, name, it| {
             let flaps = u8::from(it.is_flapping);
             let _ = writeln!(text, "beat_flapping{{process=\"{name}\"}} {flaps}");
+        },
+    },
+    Metric {
+        head: "# HELP beat_conflict Whether two instances beat under the name of a process at once.\n\
+            # TYPE beat_conflict gauge\n",
+        line: |text, _, name, it| {
+            let conflicts = u8::from(it.conflict.is_some());
+            let _ = writeln!(text, "beat_conflict{{process=\"{name}\"}} {conflicts}");
         },
     },
 ];
@@ -121,10 +129,52 @@ fn monitor(board: &Board, picture: &Picture, listeners: usize) -> String {
             counts.refused,
         ),
         ("beat_lost_total", "Messages lost on their way in.", "counter", counts.lost),
+        (
+            "beat_stale_total",
+            "Beats that were too old when they came to say anything of now.",
+            "counter",
+            counts.stale,
+        ),
+        (
+            "beat_missed_total",
+            "Beats that were published and did not come, by the numbers of those that did.",
+            "counter",
+            counts.missed,
+        ),
+        (
+            "beat_conflicts_total",
+            "How often two instances were there at once under one name.",
+            "counter",
+            counts.conflicts,
+        ),
     ] {
         let _ = writeln!(text, "# HELP {name} {what}\n# TYPE {name} {kind}\n{name} {value}");
     }
+    for (name, what, histogram) in [
+        (
+            "beat_interval_seconds",
+            "How far apart the beats of a process were, over all processes.",
+            board.intervals(),
+        ),
+        (
+            "beat_monitor_lag_seconds",
+            "How late the watch was with what was due, at least one value a second.",
+            board.lag(),
+        ),
+    ] {
+        buckets(&mut text, name, what, &histogram);
+    }
     text
+}
+
+fn buckets(text: &mut String, name: &str, what: &str, histogram: &Histogram) {
+    let _ = writeln!(text, "# HELP {name} {what}\n# TYPE {name} histogram");
+    for (bound, count) in histogram.buckets() {
+        let _ = writeln!(text, "{name}_bucket{{le=\"{}\"}} {count}", bound.as_secs_f64());
+    }
+    let (count, sum) = (histogram.count(), histogram.sum().as_secs_f64());
+    let _ = writeln!(text, "{name}_bucket{{le=\"+Inf\"}} {count}");
+    let _ = writeln!(text, "{name}_sum {sum}\n{name}_count {count}");
 }
 
 /// A label's value: a backslash, a quote and the end of a line are escaped.

@@ -351,13 +351,18 @@ async fn metrics_are_grouped_and_each_line_is_one() {
             groups.push(group);
         } else if !line.starts_with("# HELP ") {
             let (metric, value) = line.rsplit_once(' ').unwrap();
-            assert_eq!(metric.split('{').next(), Some(group), "{line}");
+            let name = metric.split('{').next().unwrap();
+            let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|it| name.strip_suffix(it));
+            assert!(name == group || of_histogram == Some(group), "{line}");
             assert!(value.parse::<f64>().is_ok(), "{line}");
         }
     }
     groups.sort_unstable();
     groups.dedup();
     assert_eq!(groups.len(), answer.body.matches("# TYPE ").count());
+    for name in ["beat_interval_seconds", "beat_monitor_lag_seconds"] {
+        assert_eq!(answer.body.matches(&format!("\n{name}_bucket{{")).count(), 13, "{name}");
+    }
     assert_eq!(answer.body.matches("\nbeat_state{").count(), 1201);
     assert_eq!(answer.body.matches("\nbeat_last_seen_seconds{").count(), 1200);
 }
