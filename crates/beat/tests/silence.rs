@@ -1,5 +1,5 @@
 //! A monitor over a link that freezes, in virtual time: nobody tells it at first, if at all, and what was said meanwhile
-//! comes through afterwards, in any order.
+//! comes through afterwards, in any order. Or it stands still itself.
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -13,7 +13,7 @@ type Millis = u64;
 
 /// The watch's own heart beats so often, and is heard like any other.
 const OWN: Millis = 1000;
-/// Until then freezes begin, and processes crash.
+/// Until then faults begin, and processes crash.
 const BUSY: Millis = 200_000;
 const END: Millis = 300_000;
 /// How long what was held up takes to come through.
@@ -22,12 +22,25 @@ const DRAIN: Millis = 400;
 const TOLD_WITHIN: Millis = 2 * (OWN + 500);
 
 #[derive(Clone, Debug)]
-struct Freeze {
+struct Fault {
     from: Millis,
     until: Millis,
-    /// When the backend says that the link is down, and that it is up again; what was said in between is lost.
-    noticed: Option<(Millis, Millis)>,
+    kind: Kind,
 }
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// The link is frozen, and nobody says so.
+    Frozen,
+    /// The link is frozen. The backend says at the one instant that it is down, and at the other one, after the freeze,
+    /// that it is up again; what was said in between is lost.
+    Noticed { down: Millis, up: Millis },
+    /// The monitor stands still, and its own heart with it.
+    Stopped,
+}
+
+/// As a watch has it whose own heart promises 2 s.
+const BLIND_AFTER: Millis = 2 * OWN + 1000;
 
 #[derive(Clone, Debug)]
 struct Sender {
@@ -49,14 +62,19 @@ impl Sender {
     }
 }
 
-fn freezes() -> impl Strategy<Value = Vec<Freeze>> {
-    let freeze = (0..15_000_u64, 1..25_000_u64, any::<bool>(), 1..20_000_u64, 0..3000_u64);
-    proptest::collection::vec(freeze, 0..4).prop_map(|freezes| {
-        let nth = (0..).zip(freezes);
-        nth.map(|(nth, (offset, lasts, tells, after, back))| {
+fn faults() -> impl Strategy<Value = Vec<Fault>> {
+    let fault = (0..3_u8, 0..15_000_u64, 1..25_000_u64, 1..20_000_u64, 0..3000_u64);
+    proptest::collection::vec(fault, 0..4).prop_map(|faults| {
+        let nth = (0..).zip(faults);
+        nth.map(|(nth, (kind, offset, lasts, after, back))| {
             let from = nth * 50_000 + offset;
-            let noticed = (tells && after < lasts).then_some((from + after, from + lasts + back));
-            Freeze { from, until: from + lasts, noticed }
+            let until = from + lasts;
+            let kind = match kind {
+                0 => Kind::Stopped,
+                1 if after < lasts => Kind::Noticed { down: from + after, up: until + back },
+                _ => Kind::Frozen,
+            };
+            Fault { from, until, kind }
         })
         .collect()
     })
@@ -71,22 +89,29 @@ fn senders() -> impl Strategy<Value = Vec<Sender>> {
 }
 
 enum Input {
+    /// It runs again, before it hears what waited.
+    Woken,
     Beat(Process, Millis),
     Down,
     Up,
 }
 
-/// When what was sent at `at` arrives, if it does.
-fn arrival(at: Millis, freezes: &[Freeze]) -> Option<Millis> {
-    for freeze in freezes {
-        let (from, until) = (freeze.from, freeze.until);
-        match freeze.noticed {
-            Some((_, up)) if (from..up).contains(&at) => return None,
-            None if (from..until).contains(&at) => return Some(until + at * 7919 % DRAIN),
+/// When what was sent at `at` is heard, if it is.
+fn arrival(at: Millis, faults: &[Fault]) -> Option<Millis> {
+    for &Fault { from, until, kind } in faults {
+        match kind {
+            Kind::Noticed { up, .. } if (from..up).contains(&at) => return None,
+            Kind::Frozen if (from..until).contains(&at) => return Some(until + at * 7919 % DRAIN),
+            Kind::Stopped if (from..until).contains(&at) => return Some(until),
             _ => {}
         }
     }
     Some(at)
+}
+
+fn is_stopped(at: Millis, faults: &[Fault]) -> bool {
+    let stops = |it: &Fault| matches!(it.kind, Kind::Stopped) && (it.from..it.until).contains(&at);
+    faults.iter().any(stops)
 }
 
 fn at(millis: Millis) -> Timestamp {
@@ -101,7 +126,7 @@ fn millis(at: Timestamp) -> Millis {
 /// What is told, and when.
 fn play(
     senders: &[Sender],
-    freezes: &[Freeze],
+    faults: &[Fault],
     options: MonitorOptions,
 ) -> Result<Vec<(Millis, MonitorEvent)>> {
     let own =
@@ -110,23 +135,36 @@ fn play(
     let named = (0..).zip(senders).map(|(nth, sender)| (format!("p{nth}"), sender));
     for (name, sender) in named.chain([("own".to_owned(), &own)]) {
         let process = Process::parse(&name)?;
-        let arrivals = sender.sends().into_iter().filter_map(|at| arrival(at, freezes));
+        let sends = sender.sends().into_iter();
+        let sends = sends.filter(|at| name != "own" || !is_stopped(*at, faults));
+        let arrivals = sends.filter_map(|at| arrival(at, faults));
         inputs.extend(arrivals.map(|at| (at, Input::Beat(process.clone(), sender.period))));
     }
-    for (down, up) in freezes.iter().filter_map(|freeze| freeze.noticed) {
-        inputs.extend([(down, Input::Down), (up, Input::Up)]);
+    for fault in faults {
+        match fault.kind {
+            Kind::Noticed { down, up } => inputs.extend([(down, Input::Down), (up, Input::Up)]),
+            Kind::Stopped => inputs.push((fault.until, Input::Woken)),
+            Kind::Frozen => {}
+        }
     }
-    inputs.sort_by_key(|(at, _)| *at);
+    inputs.sort_by_key(|(at, input)| (*at, !matches!(input, Input::Woken)));
 
     let mut monitor = Monitor::new(options);
     let (mut told, mut all) = (Vec::new(), Vec::new());
     let mut keep = |now, told: &mut Vec<_>| all.extend(told.drain(..).map(|it| (now, it)));
+    let mut turn = 0;
     for (now, input) in inputs {
-        while let Some(due) = monitor.next_deadline().filter(|due| *due < at(now)) {
+        let is_in_time = |due: &Timestamp| *due < at(now) && !is_stopped(millis(*due), faults);
+        while let Some(due) = monitor.next_deadline().filter(is_in_time) {
             monitor.advance(due, &mut told);
-            keep(millis(due), &mut told);
+            turn = turn.max(millis(due));
+            keep(turn, &mut told);
         }
         match input {
+            Input::Woken if now - turn >= BLIND_AFTER => {
+                monitor.stalled(Duration::from_millis(now - turn), at(now), &mut told);
+            }
+            Input::Woken => {}
             Input::Beat(process, period) => {
                 let period = Duration::from_millis(period);
                 monitor.beat(&process, Beat::Beat { period }, at(now), &mut told);
@@ -134,13 +172,14 @@ fn play(
             Input::Down => monitor.link_down(at(now), &mut told),
             Input::Up => monitor.link_up(at(now), &mut told),
         }
+        turn = now;
         keep(now, &mut told);
     }
     Ok(all)
 }
 
 fn wary() -> MonitorOptions {
-    MonitorOptions::default().with_blind_after(Some(Duration::from_millis(2 * OWN + 1000)))
+    MonitorOptions::default().with_blind_after(Some(Duration::from_millis(BLIND_AFTER)))
 }
 
 fn states<'a>(
@@ -159,15 +198,15 @@ proptest! {
     #[test]
     fn whoever_keeps_its_promise_is_not_even_late_and_whoever_ends_is_down_in_time(
         senders in senders(),
-        freezes in freezes(),
+        faults in faults(),
     ) {
-        let told = play(&senders, &freezes, wary()).unwrap();
-        let over = |it: &Freeze| it.noticed.map_or(it.until, |(_, up)| up);
+        let told = play(&senders, &faults, wary()).unwrap();
+        let over = |it: &Fault| if let Kind::Noticed { up, .. } = it.kind { up } else { it.until };
         // From then on all is as usual; the first thing heard may be the next beat.
-        let quiet = freezes.iter().map(over).max().map_or(0, |at| at + OWN);
+        let quiet = faults.iter().map(over).max().map_or(0, |at| at + OWN);
         for (nth, sender) in senders.iter().enumerate() {
             let name = format!("p{nth}");
-            let heard = sender.sends().into_iter().filter_map(|at| arrival(at, &freezes)).max();
+            let heard = sender.sends().into_iter().filter_map(|at| arrival(at, &faults)).max();
             let down = states(&told, &name).find(|(_, to, _)| *to == State::Down);
             match (sender.crashes, heard) {
                 (None, _) => {
@@ -200,17 +239,16 @@ proptest! {
     }
 }
 
-/// One sender, and a link that is frozen for ten seconds and says nothing.
-fn frozen() -> (Vec<Sender>, Vec<Freeze>) {
+/// One sender, and what befalls the link or the monitor for ten seconds.
+fn befallen(kind: Kind) -> (Vec<Sender>, Vec<Fault>) {
     let sender = Sender { period: 1000, gaps: vec![500], crashes: None };
-    let freeze = Freeze { from: 20_000, until: 30_000, noticed: None };
-    (vec![sender], vec![freeze])
+    (vec![sender], vec![Fault { from: 20_000, until: 30_000, kind }])
 }
 
 #[test]
 fn a_freeze_is_one_blindness() {
-    let (senders, freezes) = frozen();
-    let told = play(&senders, &freezes, wary()).unwrap();
+    let (senders, faults) = befallen(Kind::Frozen);
+    let told = play(&senders, &faults, wary()).unwrap();
     let sight: Vec<_> = told.iter().filter(|(_, it)| it.transition().is_none()).collect();
     let [(blind, MonitorEvent::Blind { cause, at, .. }), (sighted, MonitorEvent::Sighted { .. })] =
         sight[..]
@@ -225,8 +263,16 @@ fn a_freeze_is_one_blindness() {
 }
 
 #[test]
+fn a_monitor_that_stood_still_was_not_blind() {
+    let (senders, faults) = befallen(Kind::Stopped);
+    let told = play(&senders, &faults, wary()).unwrap();
+    let stalled: Vec<_> = told.iter().filter(|(_, it)| it.transition().is_none()).collect();
+    assert!(matches!(stalled[..], [(30_000, MonitorEvent::Stalled { .. })]), "{stalled:#?}");
+}
+
+#[test]
 fn without_anything_to_hear_a_freeze_looks_like_a_death() {
-    let (senders, freezes) = frozen();
-    let told = play(&senders, &freezes, MonitorOptions::default()).unwrap();
+    let (senders, faults) = befallen(Kind::Frozen);
+    let told = play(&senders, &faults, MonitorOptions::default()).unwrap();
     assert!(states(&told, "p0").any(|(_, to, _)| to == State::Down), "{told:#?}");
 }
