@@ -16,6 +16,7 @@ pub(crate) const TRIALS: &[(&str, Body)] = &[
     ("a_check_that_fails_is_told_as_degraded_and_its_recovery_too", a_check_decides),
     ("a_check_that_hangs_is_killed_and_told_as_degraded", a_check_that_hangs_is_killed),
     ("a_broker_that_goes_ends_no_command_and_hears_it_again", a_broker_that_goes),
+    ("two_instances_under_one_name_are_told_until_one_ends", two_instances),
     ("a_command_that_cannot_be_run_says_nothing_to_anybody", a_command_that_cannot_be_run),
 ];
 
@@ -139,6 +140,21 @@ fn a_broker_that_goes(runtime: &Runtime) -> Result<()> {
     running.until_remark("beats are sent again")?;
     running.finish()?.expect(0)?;
     sees(&mut watching, &["stopped"])
+}
+
+fn two_instances(runtime: &Runtime) -> Result<()> {
+    let (_server, url, mut watching) = watched(runtime, "1000")?;
+    let instance =
+        |name| start(&url, &["--every", "200ms", "--instance", name], "read line; exit 0");
+    let (one, other) = (instance("pod-1")?, instance("pod-2")?);
+    let both = |line: &str| line.contains("\"pod-1\"") && line.contains("\"pod-2\"");
+    let line = watching.until_line(&["\"monitor\":\"conflict\""])?;
+    assert!(both(&line), "{line}");
+    other.finish()?.expect(0)?;
+    let line = watching.until_line(&["\"monitor\":\"unique\""])?;
+    assert!(both(&line), "{line}");
+    one.finish()?.expect(0)?;
+    Ok(())
 }
 
 fn a_command_that_cannot_be_run(runtime: &Runtime) -> Result<()> {

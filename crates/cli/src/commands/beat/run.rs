@@ -8,7 +8,7 @@ use std::{
 
 use clap::Args;
 use sinew_beat::{
-    Health, Heart, HeartCounts, HeartOptions, MIN_INTERVAL, OnChange, Process, Progress,
+    Health, Heart, HeartCounts, HeartOptions, Instance, MIN_INTERVAL, OnChange, Process, Progress,
 };
 use sinew_core::AnyPublisher;
 use tokio::{
@@ -53,6 +53,10 @@ pub(crate) struct Run {
     /// Run this by `sh -c` as often: while it fails, or takes longer than that and is killed, beat as degraded
     #[arg(long, value_name = "CMD")]
     check: Option<String>,
+    /// Say with each beat, by a header, which instance of PROCESS this is: a pod's name, say. A monitor then notices two
+    /// under one name
+    #[arg(long, value_name = "NAME")]
+    instance: Option<Instance>,
     /// The command and its arguments
     #[arg(value_name = "CMD", last = true, required = true)]
     command: Vec<OsString>,
@@ -63,11 +67,14 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         self.process.subject()?;
-        let options = HeartOptions::default()
+        let mut options = HeartOptions::default()
             .with_period(self.every)
             .with_run_interval(self.every)
             .with_min_interval(MIN_INTERVAL.min(self.every))
             .with_on_change(OnChange::Send);
+        if let Some(instance) = self.instance {
+            options = options.with_instance(instance);
+        }
         let backend = session.connect(self.connection, None).await?;
         let heart = options.build(backend.publisher()?, self.process.as_str())?;
         let signals = session.interrupt.take_over()?;

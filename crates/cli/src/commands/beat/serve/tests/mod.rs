@@ -352,7 +352,8 @@ async fn metrics_are_grouped_and_each_line_is_one() {
         } else if !line.starts_with("# HELP ") {
             let (metric, value) = line.rsplit_once(' ').unwrap();
             let name = metric.split('{').next().unwrap();
-            let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|it| name.strip_suffix(it));
+            let of_histogram =
+                ["_bucket", "_sum", "_count"].iter().find_map(|it| name.strip_suffix(it));
             assert!(name == group || of_histogram == Some(group), "{line}");
             assert!(value.parse::<f64>().is_ok(), "{line}");
         }
