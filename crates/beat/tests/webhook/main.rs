@@ -258,9 +258,10 @@ async fn what_is_tried_again_holds_back_those_behind_it() {
 #[tokio::test]
 async fn what_will_not_pass_is_given_up_at_once_and_the_next_one_is_sent() {
     for (code, kind) in [
-        (301, ErrorKind::Protocol),
-        (308, ErrorKind::Protocol),
-        (400, ErrorKind::Protocol),
+        (301, ErrorKind::InvalidOptions),
+        (308, ErrorKind::InvalidOptions),
+        (400, ErrorKind::InvalidPayload),
+        (405, ErrorKind::InvalidOptions),
         (401, ErrorKind::Denied),
         (403, ErrorKind::Denied),
         (404, ErrorKind::NotFound),
@@ -439,6 +440,8 @@ async fn whom_nobody_can_reach_is_tried_as_often_as_asked() {
         let sent = send_one(options.with_attempts(2)).await.unwrap();
         assert_eq!(counted(sent), counts(0, 1, 1));
         assert_eq!(kinds(&failures), [ErrorKind::Unreachable; 2]);
+        let text = failures.lock().unwrap()[0].text.clone();
+        assert_eq!(text.contains("nothing listens"), text.contains("127.0.0.1"), "{text}");
         assert!(failures.lock().unwrap().iter().all(|it| it.sent == Sent::No));
     }
 }

@@ -26,9 +26,9 @@ async fn a_wrong_certificate_is_told_and_not_asked_for_again() {
     let trusted = ca_file("right-name", &authority.pem()).unwrap();
     let alien = ca_file("alien", &Authority::new().unwrap().pem()).unwrap();
     for (host, file, why) in [
-        ("127.0.0.1", Some(&alien), "BadSignature"),
-        ("127.0.0.1", None, "UnknownIssuer"),
-        ("localhost", Some(&trusted), "localhost"),
+        ("127.0.0.1", Some(&alien), "authority that is not trusted"),
+        ("127.0.0.1", None, "authority that is not trusted"),
+        ("localhost", Some(&trusted), "another host name"),
     ] {
         let (mut options, failures) = hasty(format!("https://{host}:{port}/hook"));
         if let Some(file) = file {
@@ -50,5 +50,5 @@ async fn tls_where_there_is_none_is_given_up() {
     let broken = Receiver::start(|_| status(204)).await.unwrap();
     let (options, failures) = hasty(format!("https://{}/", broken.address));
     assert_eq!(counted(send_one(options).await.unwrap()), counts(0, 0, 1));
-    assert!(only(&failures).unwrap().text.contains("TLS"));
+    assert!(only(&failures).unwrap().text.contains("speaks no TLS"));
 }

@@ -15,7 +15,7 @@ use hyper::{
 };
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
-use rustls::{AlertDescription, ClientConfig};
+use rustls::{AlertDescription, CertificateError, ClientConfig};
 use sinew_core::{Error, ErrorKind, Sent};
 use tokio::{select, time::timeout};
 use tower_service::Service as _;
@@ -117,11 +117,14 @@ impl Poster {
         let kind = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrorKind::Denied,
             StatusCode::NOT_FOUND | StatusCode::GONE => ErrorKind::NotFound,
-            StatusCode::REQUEST_TIMEOUT => ErrorKind::Timeout,
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => ErrorKind::InvalidPayload,
             StatusCode::PAYLOAD_TOO_LARGE => ErrorKind::TooLarge,
+            StatusCode::REQUEST_TIMEOUT => ErrorKind::Timeout,
             StatusCode::TOO_MANY_REQUESTS => ErrorKind::Overloaded,
             status if status.is_server_error() => ErrorKind::Overloaded,
-            _ => ErrorKind::Protocol,
+            status if status.is_informational() => ErrorKind::Protocol,
+            // What is there is no place to post to.
+            _ => ErrorKind::InvalidOptions,
         };
         let advice = match status {
             status if status.is_redirection() => "; redirects are not followed, give the new URL",
@@ -133,9 +136,15 @@ impl Poster {
 
     /// There was no connection.
     fn unreachable(&self, err: Box<dyn StdError + Send + Sync>) -> Error {
-        let detail = "no connection; does it listen there?";
-        let error = self.tls_refusal(&*err);
-        error.unwrap_or_else(|| self.failed(ErrorKind::Unreachable, detail)).with_source(err)
+        let error = self.tls_refusal(&*err).unwrap_or_else(|| {
+            let is_refused = |io: &io::Error| io.kind() == io::ErrorKind::ConnectionRefused;
+            let detail = match cause(&*err) {
+                Some(io) if is_refused(io) => "nothing listens there",
+                _ => "no connection; is the host's name right, and does it answer?",
+            };
+            self.failed(ErrorKind::Unreachable, detail)
+        });
+        error.with_source(err)
     }
 
     /// There was one, and it ended without an answer.
@@ -152,13 +161,17 @@ impl Poster {
 
     /// What TLS had against it. The peer would fail the same handshake again.
     fn tls_refusal(&self, err: &(dyn StdError + 'static)) -> Option<Error> {
-        let (kind, detail) = match tls_fault(err)? {
+        let (kind, detail) = match cause(err)? {
+            rustls::Error::InvalidCertificate(why) => (ErrorKind::Unreachable, distrust(why)),
+            rustls::Error::InvalidMessage(_) => {
+                (ErrorKind::Unreachable, "it speaks no TLS there; check the port, or use `http://`")
+            }
             rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
                 (ErrorKind::Denied, "it asks for a client certificate, and there is none to give")
             }
             _ => (
                 ErrorKind::Unreachable,
-                "the TLS handshake failed; check the port, its certificate and host name, and the CA",
+                "the TLS handshake failed; check the port and the TLS there",
             ),
         };
         Some(self.failed(kind, detail).with_transient(false))
@@ -175,16 +188,35 @@ impl From<Error> for Failed {
     }
 }
 
-/// What TLS had against it, however deep it is wrapped.
-fn tls_fault<'a>(err: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    if let Some(fault) = err.downcast_ref() {
-        return Some(fault);
+/// Why a certificate is none for us.
+fn distrust(why: &CertificateError) -> &'static str {
+    match why {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "its certificate is of an authority that is not trusted; check the CA file"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is for another host name"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "its certificate has expired"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet; is our clock right?"
+        }
+        _ => "its certificate is not accepted",
     }
-    let inner: &(dyn StdError + 'static) = match err.downcast_ref::<io::Error>() {
-        Some(io) => io.get_ref()?,
-        None => err.source()?,
-    };
-    tls_fault(inner)
+}
+
+/// The first cause of this type, however deep it is wrapped.
+fn cause<'a, E: StdError + 'static>(err: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    if let Some(found) = err.downcast_ref() {
+        return Some(found);
+    }
+    // What an I/O error wraps is not its source, but has its source.
+    match err.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => cause(inner),
+        None => cause(err.source()?),
+    }
 }
 
 /// Seconds, or a date.

@@ -120,6 +120,8 @@ fn invalid(detail: &'static str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn parse(url: &str) -> Result<Target> {
@@ -205,5 +207,24 @@ mod tests {
         let target = Target::parse("https://h/", &token).unwrap();
         assert_eq!(target.headers[AUTHORIZATION], "Bearer hunter2");
         assert!(!format!("{:?}", target.headers).contains("hunter2"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_and_no_login_is_shown(
+            url in "(https?://)?(\\PC{0,8}:hunter2@)?[a-z0-9.:\\[\\]@%é-]{0,12}[/?#]?\\PC{0,8}",
+        ) {
+            match parse(&url) {
+                Ok(target) => {
+                    prop_assert!(!target.origin.contains("hunter2") && !target.origin.contains('@'));
+                    prop_assert_eq!(target.uri.authority().map(Authority::as_str), Some(&*target.host));
+                    prop_assert!(target.path.path().starts_with('/'));
+                }
+                Err(refused) => {
+                    let shown = format!("{refused}{refused:?}");
+                    prop_assert!(!shown.contains("hunter2"));
+                }
+            }
+        }
     }
 }
