@@ -36,6 +36,8 @@ struct Last {
     sequence: u64,
 }
 
+const _: () = assert!(size_of::<Last>() == 16, "it is there for every process");
+
 /// A process that spoke by several instances.
 #[derive(Debug)]
 struct Suspect {
