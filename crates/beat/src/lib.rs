@@ -23,7 +23,7 @@ mod wire;
 
 pub use alerts::{
     Alert, AlertCounts, AlertKey, AlertKind, AlertOptions, Alerts, Condition, InhibitionRule, Mute,
-    MuteCause, MuteId, Notification, Weekday,
+    MuteCause, MuteId, Notification, ToldIncident, Weekday,
 };
 pub use blocking::{BlockingHeart, BlockingRun};
 pub use heart::{Heart, HeartCounts, HeartOptions};

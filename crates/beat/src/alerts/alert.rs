@@ -36,6 +36,11 @@ impl AlertKey {
         Self(format!("{name}/{condition}/{}", began - began % step).into())
     }
 
+    /// One that was made before.
+    pub(super) fn known(text: &str) -> Self {
+        Self(text.into())
+    }
+
     /// The key as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -8,6 +8,7 @@ mod mute;
 mod operate;
 mod options;
 mod reload;
+mod restart;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,13 +23,14 @@ pub use self::{
     inhibit::InhibitionRule,
     mute::{Mute, MuteId, Weekday},
     options::AlertOptions,
+    restart::ToldIncident,
 };
 use self::{
     incident::{Group, Groups, Id, Incident, Seen},
     inhibit::Inhibitions,
     mute::Mutes,
 };
-use crate::{MonitorEvent, Process, ProcessStatus, State, Timestamp, Transition};
+use crate::{MonitorEvent, Process, State, Timestamp, Transition};
 
 /// Turns what a monitor tells into what people want to be told.
 ///
@@ -168,31 +170,6 @@ impl Alerts {
         let ends = [self.mutes_end, self.inhibitions.next_end()].map(|end| end.filter(|_| holds));
         let again = self.renotify.first().map(|(at, _)| *at);
         ends.into_iter().chain([self.groups.next(), again]).flatten().min()
-    }
-
-    /// Takes a process in trouble as told: one that a [`Monitor`](crate::Monitor) knew from before its restart, and that
-    /// an earlier machine told of. Its end is told, and that it goes on; so is what gets worse. No effect on a process
-    /// whose state is not told, or that there is an incident of already.
-    pub fn assume_told(&mut self, status: &ProcessStatus, now: Timestamp) {
-        self.now = self.now.max(now);
-        let id = Id::State(status.process.clone());
-        let Some(condition) = self.options.condition(status.state) else { return };
-        if self.incidents.contains_key(&id) {
-            return;
-        }
-        let state = Some(status.state);
-        let seen = Seen { state, ..Seen::plain(Some(condition), status.since) };
-        self.open_incident(&id, condition, seen);
-        let Some(incident) = self.incidents.get_mut(&id) else { return };
-        incident.told = Some(condition);
-        if status.state == State::Down {
-            self.inhibitions.start(&status.process, &incident.address);
-        }
-        if let Some(interval) = self.options.renotify {
-            let at = self.now.after(interval);
-            incident.renotify_at = Some(at);
-            self.renotify.insert((at, id));
-        }
     }
 
     /// What holds back what is to be told of `process` now, if anything does.

@@ -6,8 +6,8 @@ impl Alerts {
     /// Goes on with other options, as after a file was read anew.
     ///
     /// What was told stays told, under the key that it has. Of a state that is no longer told, the incident is told to
-    /// be over: whoever has it open closes it. A state that is newly told is told from the next transition on, as
-    /// nobody knows here who is in it. What waits for its group waits no longer than it would have, nor than the new
+    /// be over: whoever has it open closes it. A state that is newly told is told from the next transition on, and of
+    /// those who are in it already by [`Alerts::catch_up`]. What waits for its group waits no longer than it would have, nor than the new
     /// delay. Where rules of inhibition differ, the grace of sources that are back is over.
     pub fn reconfigure(
         &mut self,

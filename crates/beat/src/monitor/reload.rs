@@ -40,4 +40,23 @@ impl Monitor {
             self.arm(id);
         }
     }
+    /// Takes back [`Monitor::declare`]: the process called `name` may be forgotten from now on, and is at once when it was
+    /// never heard of. Whether it was declared.
+    pub fn undeclare(
+        &mut self,
+        name: &str,
+        now: Timestamp,
+        told: &mut impl Extend<MonitorEvent>,
+    ) -> bool {
+        self.advance(now, told);
+        let Some(id) = self.roster.id(name) else { return false };
+        let Some(entry) = self.roster.get_mut(id).filter(|it| it.is_declared) else { return false };
+        entry.is_declared = false;
+        if entry.last_seen.is_none() {
+            self.forget(id, self.now, told);
+        } else {
+            self.arm(id);
+        }
+        true
+    }
 }

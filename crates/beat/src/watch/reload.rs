@@ -12,4 +12,10 @@ impl WatchTable {
             true
         })
     }
+    /// Takes back [`WatchTable::declare`], as [`Monitor::undeclare`](crate::Monitor::undeclare) has it. Whether it was
+    /// declared and the watch goes on.
+    #[must_use = "nobody may be called so"]
+    pub fn undeclare(&self, name: &str) -> bool {
+        self.operate(|monitor, now, told| monitor.undeclare(name, now, told))
+    }
 }

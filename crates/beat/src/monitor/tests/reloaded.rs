@@ -151,3 +151,23 @@ fn a_blind_monitor_takes_other_options_and_judges_by_them_once_it_sees() {
     monitor.advance(at(611), &mut told);
     assert_eq!(state(&monitor, "a"), State::Down);
 }
+
+#[test]
+fn who_is_declared_no_more_is_forgotten_at_once_or_like_others() {
+    let options = MonitorOptions::default().with_reap_after(Some(seconds(100)));
+    let mut monitor = Monitor::new(options);
+    let mut told = Vec::new();
+    for name in ["seen", "unseen", "still"] {
+        monitor.declare(&Process::parse(name).unwrap(), at(0), &mut told);
+    }
+    beat(&mut monitor, "seen", 10, 0, &mut told);
+    assert!(!monitor.undeclare("nobody", at(1), &mut told));
+    assert!(monitor.undeclare("unseen", at(1), &mut told));
+    assert!(monitor.process("unseen").is_none());
+    // It is down by now: its time to be forgotten runs all the same.
+    assert!(monitor.undeclare("seen", at(50), &mut told));
+    assert!(!monitor.undeclare("seen", at(50), &mut told));
+    monitor.advance(at(500), &mut told);
+    assert!(monitor.process("seen").is_none());
+    assert_eq!(state(&monitor, "still"), State::Down);
+}
