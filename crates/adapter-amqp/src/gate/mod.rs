@@ -70,6 +70,12 @@ impl Frames {
             self.left -= count as u64;
             return (count, None);
         }
+        // As it nearly always comes: whole.
+        if let (0, Some(head)) = (self.have, bytes.first_chunk()) {
+            (self.head, self.have) = (*head, PLAIN);
+            self.have = self.wanted();
+            return (self.have, Some(self.whole()));
+        }
         for (before, byte) in bytes.iter().enumerate() {
             if let Some(slot) = self.head.get_mut(self.have) {
                 *slot = *byte;
@@ -121,15 +127,21 @@ impl Gate {
             return self.poll_sift(cx, to, first);
         }
         // The client has two, of a buffer that wraps around.
-        let mut ahead = self.frames;
-        let (first, goes_on) = until_end(&mut ahead, first);
-        let second = slices.next().filter(|_| goes_on).unwrap_or_default();
-        let (second, _) = until_end(&mut ahead, second);
+        let (mut ahead, mut ends) = (self.frames, None);
+        let first = until_end(&mut ahead, &mut ends, first);
+        let second = slices.next().filter(|_| ends.is_none()).unwrap_or_default();
+        let second = until_end(&mut ahead, &mut ends, second);
         let both = [IoSlice::new(first), IoSlice::new(second)];
         let written = ready!(Pin::new(to).poll_write_vectored(cx, &both))?;
-        let behind = written.saturating_sub(first.len());
-        self.follow(first.get(..written).unwrap_or(first));
-        self.follow(second.get(..behind).unwrap_or(second));
+        if written == first.len() + second.len() {
+            self.frames = ahead;
+            self.is_shut = false;
+            self.ended.extend(ends);
+        } else {
+            let behind = written.saturating_sub(first.len());
+            self.follow(first.get(..written).unwrap_or(first));
+            self.follow(second.get(..behind).unwrap_or(second));
+        }
         Poll::Ready(Ok(written))
     }
 
@@ -199,18 +211,20 @@ impl Gate {
     }
 }
 
-/// As much of `bytes` as goes to the end of a frame that ends a channel, or all; and whether what comes next goes on.
-fn until_end<'a>(frames: &mut Frames, bytes: &'a [u8]) -> (&'a [u8], bool) {
-    let (mut at, mut is_end) = (0, false);
+/// As much of `bytes` as goes to the end of a frame that ends a channel, or all of them; and that channel.
+fn until_end<'a>(frames: &mut Frames, ends: &mut Option<u16>, bytes: &'a [u8]) -> &'a [u8] {
+    let mut at = 0;
     while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
         let (count, head) = frames.step(rest);
         at += count;
-        is_end |= head.is_some_and(|head| matches!(head.says, Says::End(_)));
-        if is_end && frames.left == 0 {
-            return (bytes.get(..at).unwrap_or(bytes), false);
+        if let Some(Head { says: Says::End(channel), .. }) = head {
+            *ends = Some(channel);
+        }
+        if ends.is_some() && frames.left == 0 {
+            return bytes.get(..at).unwrap_or(bytes);
         }
     }
-    (bytes, !is_end)
+    bytes
 }
 
 #[cfg(test)]
