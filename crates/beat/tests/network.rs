@@ -14,7 +14,7 @@ use sinew_core::{
 };
 use tokio::{
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    time::{Instant, sleep_until},
+    time::{Instant, timeout_at},
 };
 
 use self::world::{
@@ -160,15 +160,9 @@ impl<'a> Stage<'a> {
     /// Reads what the watch tells, until then.
     async fn until(&mut self, at: Duration) -> Result<()> {
         let end = self.began + at;
-        loop {
-            tokio::select! {
-                biased;
-                event = self.watch.next() => match event.transpose()? {
-                    Some(event) => self.note(&event)?,
-                    None => return Err(Error::new(ErrorKind::Closed, "watch")),
-                },
-                () = sleep_until(end) => break,
-            }
+        while let Ok(event) = timeout_at(end, self.watch.next()).await {
+            let event = event.transpose()?;
+            self.note(&event.ok_or_else(|| Error::new(ErrorKind::Closed, "watch"))?)?;
         }
         self.assert_in_time();
         Ok(())
