@@ -1,12 +1,19 @@
 //! Handing messages over: from many threads at once, by calls that are dropped, and with nobody who asks what came of it.
-use std::time::Duration;
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt as _, future::join_all};
+use sinew_adapter_amqp::Amqp;
 use sinew_core::{
     Consume as _, ErrorKind, Pattern, Publish as _, PublishExt as _, Request as _, Scope, Sent,
     Subscribe as _, Subscription,
 };
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use crate::support::{Outcome, Shared, check, connect, event, message, queue, refused, soon};
 
@@ -37,6 +44,37 @@ pub(crate) async fn many_threads(shared: Shared) -> Outcome {
         check(wrong? == 0, "each learns its own fate")?;
     }
     Ok(())
+}
+
+/// Publishes where it is woken, which may be anywhere.
+struct Publishes {
+    amqp: Amqp,
+    told: watch::Sender<Option<bool>>,
+}
+
+impl Wake for Publishes {
+    fn wake(self: Arc<Self>) {
+        let next = message("woken", "next").map(|next| self.amqp.publish(next).now_or_never());
+        self.told.send_replace(Some(matches!(next, Ok(Some(Ok(_))))));
+    }
+}
+
+pub(crate) async fn woken(shared: Shared) -> Outcome {
+    let amqp = connect(shared.address().await?).await?;
+    amqp.send(message("woken", "first")?).await?;
+    let (told, mut answer) = watch::channel(None);
+    let waker = Waker::from(Arc::new(Publishes { amqp: amqp.clone(), told }));
+    // Answered before it was asked about, it wakes nobody.
+    let mut asked = Poll::Ready(());
+    while asked.is_ready() {
+        let mut pending = amqp.publish(message("woken", "one")?).await?;
+        asked = Pin::new(&mut pending).poll(&mut Context::from_waker(&waker)).map(drop);
+        if asked.is_pending() {
+            soon("to be woken", answer.wait_for(Option::is_some)).await??;
+        }
+    }
+    let could = *answer.borrow();
+    check(could == Some(true), format!("{could:?}"))
 }
 
 pub(crate) async fn unheard_failures(shared: Shared) -> Outcome {

@@ -6,6 +6,7 @@ use sinew_testkit::harness::find_rabbitmq_server;
 use support::{Outcome, Shared};
 use tokio::{runtime::Builder, time::timeout};
 
+mod clogged;
 mod consuming;
 mod handed;
 mod handing;
@@ -137,6 +138,15 @@ fn main() -> ExitCode {
             "many_threads_on_one_lane_each_learn_their_own_fate",
             handing::many_threads(shared()),
         ),
+        trial(
+            "channels_that_never_confirm_are_given_up_by_what_they_keep_together",
+            clogged::channels(shared()),
+        ),
+        trial(
+            "questions_that_are_never_confirmed_are_given_up_with_their_channel",
+            clogged::desks(shared()),
+        ),
+        trial("who_is_woken_by_an_answer_may_publish_at_once", handing::woken(shared())),
         trial(
             "a_failure_that_nobody_asked_about_is_told_by_a_flush",
             handing::unheard_failures(shared()),
