@@ -205,6 +205,11 @@ fn a_file_is_read_anew(runtime: &Runtime) -> Result<()> {
         assert!(Instant::now() < end, "the new command is not run");
     }
     assert_eq!(told.told()?, Vec::<String>::new());
+
+    // Nobody is expected any more.
+    told.write("")?;
+    page.running.signal(Signal::HUP)?;
+    page.running.until_line(&["\"monitor\":\"forgotten\"", "\"name\":\"b\""])?;
     page.running.signal(Signal::TERM)?;
     page.running.finish()?.expect(0)?;
     Ok(())
@@ -224,18 +229,24 @@ fn a_restart_is_quiet(runtime: &Runtime) -> Result<()> {
     let (status, made) = send(&page, "POST", "/api/silences", silence)?;
     assert!(status == 201 && made.contains("\"kept\":true"), "{made}");
     assert_eq!(send(&page, "POST", "/api/processes/rare/pause", "{}")?.0, 204);
+    raw(&url, &publication("us.quiet", "beat/0.1"))?;
+    page.running.until_line(&["\"process\":\"us.quiet\"", "\"to\":\"down\""])?;
     page.running.signal(Signal::TERM)?;
     page.running.finish()?.expect(0)?;
 
     let page = place.page(&url)?;
     // What is from before is known at once, and not told again.
     let known = page.get("/api/processes")?.1;
-    assert!(known.contains("\"total\":3") && known.contains("\"down\":1"), "{known}");
+    assert!(known.contains("\"total\":4") && known.contains("\"down\":2"), "{known}");
     assert!(page.get("/api/processes/rare")?.1.contains("\"state\":\"paused\""));
     assert!(page.get("/api/silences")?.1.contains("\"comment\":\"kept\""));
     raw(&url, &publication("gone", "beat/60"))?;
     let key = first[0].trim_start_matches("firing ");
     assert_eq!(place.until_told(2)?, [first[0].clone(), format!("resolved {key}")]);
+    // Nobody was told of who went down in silence, before the restart.
+    let id = silence_id(&page)?;
+    assert_eq!(send(&page, "DELETE", &format!("/api/silences/{id}"), "")?.0, 204);
+    assert!(place.until_told(3)?[2].starts_with("firing us.quiet/down/"));
     page.running.signal(Signal::TERM)?;
     let ran = page.running.finish()?.expect(0)?;
     assert!(!ran.text().contains("\"to\":\"down\"") && !ran.text().contains("steady"), "{ran:?}");
@@ -245,16 +256,24 @@ fn a_restart_is_quiet(runtime: &Runtime) -> Result<()> {
     let snapshot = place.path("beat.snapshot");
     let whole = fs::read(&snapshot)?;
     fs::write(&snapshot, &whole[..whole.len() / 2])?;
-    fs::write(place.path("beat.snapshot.silences"), "{")?;
+    fs::write(place.path("beat.snapshot.alerts"), "{")?;
     let mut page = place.page(&url)?;
     let said = page.running.until_remark("serving http://")?;
     assert!(said.contains("its checksum is another; starting without it"), "{said}");
-    assert!(said.contains("nothing is silent"), "{said}");
+    assert!(said.contains("no silence is kept"), "{said}");
     assert_eq!(fs::read(place.path("beat.snapshot.bad"))?.len(), whole.len() / 2);
     assert!(page.get("/api/processes")?.1.contains("\"total\":0"));
     page.running.signal(Signal::TERM)?;
     page.running.finish()?.expect(0)?;
     Ok(())
+}
+
+/// The id of the only silence.
+fn silence_id(page: &Page) -> Result<u64> {
+    let all = page.get("/api/silences")?.1;
+    let (_, body) = all.split_once("\r\n\r\n").ok_or("no body")?;
+    let all: serde_json::Value = serde_json::from_str(body)?;
+    Ok(all["silences"][0]["id"].as_u64().ok_or("no id")?)
 }
 
 fn a_file_is_checked(_: &Runtime) -> Result<()> {

@@ -1,5 +1,6 @@
 //! The desk: what the monitor tells becomes alerts here, and goes where the file says.
 use std::{
+    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -14,6 +15,7 @@ use tokio::{
 };
 
 use super::{
+    kept::Kept,
     outputs::{self, OutputCounts, Outputs, Webhooks},
     republish::Republishing,
     silences::{Refused, Silence, Silences, Wanted},
@@ -66,19 +68,17 @@ pub(super) struct DeskCounts {
 }
 
 impl Desk {
-    /// A desk over what `config` says, where `known` is what a monitor knew from before its restart: told already.
+    /// A desk over what `config` says.
     pub(super) fn new(
         config: &Config,
         clock: Clock,
         output: Output,
-        known: &[ProcessStatus],
         publisher: Option<AnyPublisher>,
         webhooks: Webhooks,
     ) -> Self {
         let wall = clock.wall(Timestamp::START);
-        let mut alerts = Alerts::new(config.alerts.clone(), wall);
+        let alerts = Alerts::new(config.alerts.clone(), wall);
         let now = clock.now();
-        known.iter().for_each(|status| alerts.assume_told(status, now));
         let mut inner = Inner {
             alerts,
             wall,
@@ -132,8 +132,9 @@ impl Desk {
         outputs::start(missing, self.clock, self.output).await
     }
 
-    /// Goes on as a file says that was read anew and [prepared](Self::prepare).
-    pub(super) fn reconfigure(&self, config: &Config, webhooks: Webhooks) {
+    /// Goes on as a file says that was read anew and [prepared](Self::prepare). Who of `known` is in a state that is
+    /// told only now is told.
+    pub(super) fn reconfigure(&self, config: &Config, webhooks: Webhooks, known: &[ProcessStatus]) {
         self.work(|inner, now, due| {
             // The new windows stand before the old ones fall: nothing slips through between.
             let old = std::mem::take(&mut inner.windows);
@@ -142,6 +143,7 @@ impl Desk {
             for (id, _) in old {
                 inner.alerts.unmute(id, now, due);
             }
+            known.iter().for_each(|status| inner.alerts.catch_up(status, now, due));
             inner.outputs.replace(config, webhooks, self.clock);
             inner.republish(config.republish, self.publisher.as_ref(), self.clock);
         });
@@ -166,15 +168,29 @@ impl Desk {
         })
     }
 
-    /// Makes those of an earlier run again, as far as they are not over.
-    pub(super) fn restore(&self, silences: Vec<Silence>) {
+    /// Goes on where an earlier run ended: its silences hold, what people were told goes on, and who of `known` is in
+    /// trouble that nobody was told of is told now.
+    pub(super) fn resume(&self, kept: &Kept, known: &[ProcessStatus]) {
+        let status: HashMap<_, _> = known.iter().map(|it| (&it.process, it)).collect();
         self.work(|inner, now, due| {
-            let Inner { alerts, silences: kept, .. } = inner;
-            for silence in silences {
+            let Inner { alerts, silences, .. } = inner;
+            for silence in &kept.silences {
                 // One that cannot be made again is over.
-                let _over = kept.restore(silence, |mute| alerts.mute(mute, now, due));
+                let _over = silences.restore(silence.clone(), |mute| alerts.mute(mute, now, due));
             }
+            for told in kept.told() {
+                let status = status.get(&told.process).copied();
+                alerts.resume(told, status, now, due);
+            }
+            known.iter().for_each(|status| alerts.catch_up(status, now, due));
         });
+        self.nudge.notify_one();
+    }
+
+    /// What a restart is to keep.
+    pub(super) fn kept(&self) -> Kept {
+        let inner = self.lock();
+        Kept::new(inner.silences.current(SystemTime::now()), inner.alerts.told())
     }
 
     /// The silences in force, in the order in which they were made.

@@ -7,6 +7,7 @@ mod desk;
 mod events;
 mod hearing;
 mod html;
+mod kept;
 mod metrics;
 mod operate;
 mod outputs;
@@ -28,11 +29,10 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
-    time::SystemTime,
 };
 
 use clap::Args;
-use sinew_beat::{Process, Watch, WatchOptions};
+use sinew_beat::{Process, Snapshot, Watch, WatchOptions};
 use sinew_core::{AnyBackend, Backend as _};
 use tokio::{
     net::TcpListener,
@@ -142,20 +142,27 @@ impl Serve {
         let backend = session.connect(connection, self.ending.within).await?;
         let upkeep = Arc::new(Upkeep::default());
         let snapshots = self.snapshot.clone().or_else(|| file.snapshot_file.clone());
-        let (watch, restored) = self.watch(session, &backend, &file, snapshots.as_deref()).await?;
+        let snapshot = snapshots.as_deref().and_then(|path| snapshots::load(path, session.output));
+        let is_known = snapshot.is_some();
+        let watch = self.watch(session, &backend, &file, snapshot).await?;
 
         let (table, clock) = (watch.table(), watch.clock());
-        let known: Vec<_> = table.processes();
-        let known: Vec<_> =
-            known.into_iter().filter(|it| clock.wall(it.since) < restored).collect();
         let webhooks = outputs::start(file.webhooks.clone(), clock, session.output).await?;
         let publisher = backend.publisher().ok();
-        let desk = Desk::new(&file, clock, session.output, &known, publisher, webhooks);
+        let desk = Desk::new(&file, clock, session.output, publisher, webhooks);
         let desk = Arc::new(desk);
         let board = Arc::new(Board::new(table.clone(), file.max_processes));
+        reload::expect(&table, self.expect.iter().chain(&file.expected));
+        if let Some(path) = &snapshots {
+            let mut kept = snapshots::load_kept(path, session.output);
+            if !is_known {
+                kept.forget_told();
+            }
+            desk.resume(&kept, &table.processes());
+        }
         let keeper = snapshots.map(|path| {
             let desk = Arc::clone(&desk);
-            Keeper::start(
+            Keeper::new(
                 path,
                 file.snapshot_every,
                 table.clone(),
@@ -183,6 +190,7 @@ impl Serve {
         let reloader = self.config.map(|path| Reloader {
             path,
             file,
+            expect: self.expect,
             table,
             board,
             desk: Arc::clone(&desk),
@@ -224,15 +232,14 @@ impl Serve {
         Gate::new(listen, token.as_deref().map(Token::read).transpose()?, open)
     }
 
-    /// Starts to watch, from where an earlier run ended if that is known. What is from before the moment that it gives
-    /// was known then.
+    /// Starts to watch, from where an earlier run ended if that is known.
     async fn watch(
         &self,
         session: &Session,
         backend: &AnyBackend,
         file: &Config,
-        snapshot: Option<&Path>,
-    ) -> Result<(Watch, SystemTime), Failure> {
+        snapshot: Option<Snapshot>,
+    ) -> Result<Watch, Failure> {
         let mut options = WatchOptions::default().with_monitor(file.monitor.clone());
         if let Some(pattern) = self.pattern.clone().or_else(|| file.processes.clone()) {
             options = options.with_processes(pattern);
@@ -248,13 +255,12 @@ impl Serve {
         }
         let expected = self.expect.iter().chain(&file.expected).cloned();
         options = expected.fold(options, WatchOptions::with_expected);
-        if let Some(snapshot) = snapshot.and_then(|path| snapshots::load(path, session.output)) {
+        if let Some(snapshot) = snapshot {
             options = options.with_snapshot(snapshot);
         }
-        let restored = SystemTime::now();
         let subscriber = backend.subscriber()?;
         let starting = async { Ok(Watch::start(&subscriber, options).await?) };
-        Ok((session.interrupt.unless(starting).await?, restored))
+        session.interrupt.unless(starting).await
     }
 }
 

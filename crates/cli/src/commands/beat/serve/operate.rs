@@ -95,7 +95,7 @@ pub(super) async fn process(
 /// Whether a restart keeps the silences as they are now.
 async fn keep(app: &App) -> bool {
     match &app.shown.keeper {
-        Some(keeper) => keeper.save_silences().await,
+        Some(keeper) => keeper.save_alerts().await.is_ok(),
         None => false,
     }
 }

@@ -36,7 +36,7 @@ impl StatusPage {
         let config = Config::parse("", Path::new(""))?;
         let (listener, address) = bind(listen).await?;
         let board = Arc::new(Board::new(watch.table(), config.max_processes));
-        let desk = Desk::new(&config, watch.clock(), output, &[], None, Vec::new());
+        let desk = Desk::new(&config, watch.clock(), output, None, Vec::new());
         let desk = Arc::new(desk);
         let stop = watch::Sender::new(false);
         let shown = Shown {

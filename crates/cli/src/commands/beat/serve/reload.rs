@@ -1,7 +1,7 @@
 //! SIGHUP: the file is read anew. A bad one changes nothing.
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
-use sinew_beat::WatchTable;
+use sinew_beat::{Process, WatchTable};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{board::Board, desk::Desk, outputs::Webhooks, upkeep::Upkeep};
@@ -12,11 +12,25 @@ pub(super) struct Reloader {
     pub(super) path: PathBuf,
     /// The file of the start, and of it what only a restart changes.
     pub(super) file: Config,
+    /// Whom the command line expects.
+    pub(super) expect: Vec<Process>,
     pub(super) table: WatchTable,
     pub(super) board: Arc<Board>,
     pub(super) desk: Arc<Desk>,
     pub(super) upkeep: Arc<Upkeep>,
     pub(super) output: Output,
+}
+
+/// Expects these, and nobody else: not who was expected by an earlier file, or run.
+pub(super) fn expect<'a>(table: &WatchTable, expected: impl Iterator<Item = &'a Process>) {
+    let expected: HashSet<_> = expected.collect();
+    for it in table.processes() {
+        if it.is_declared && !expected.contains(&it.process) {
+            // Somebody else was quicker, or the watch has ended.
+            let _declared = table.undeclare(it.process.as_str());
+        }
+    }
+    expected.into_iter().for_each(|process| table.declare(process));
 }
 
 impl Reloader {
@@ -63,16 +77,12 @@ impl Reloader {
 
     fn apply(&self, file: &Config, webhooks: Webhooks) {
         // What must not be told is known before the monitor finds more to tell.
-        self.desk.reconfigure(file, webhooks);
+        self.desk.reconfigure(file, webhooks, &self.table.processes());
         self.board.hold(file.max_processes);
         // Where the watch has ended, so does the command.
         let _goes_on = self.table.reconfigure(file.monitor.clone());
-        file.expected.iter().for_each(|process| self.table.declare(process));
-
-        let mut fixed = self.file.fixed(file);
-        if self.file.expected.iter().any(|it| !file.expected.contains(it)) {
-            fixed.push("expected (without who was)");
-        }
+        expect(&self.table, self.expect.iter().chain(&file.expected));
+        let fixed = self.file.fixed(file);
         let path = self.path.display();
         match fixed.as_slice() {
             [] => self.output.remark(format_args!("{path} was read anew")),

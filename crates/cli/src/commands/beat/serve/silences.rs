@@ -1,9 +1,6 @@
-//! Silences: what operators do not want to be told for a while, who they are, and why; kept over a restart.
+//! Silences: what operators do not want to be told for a while, who they are, and why.
 use std::{
     collections::BTreeMap,
-    fs::File,
-    io::{self, Read as _, Write as _},
-    path::{Path, PathBuf},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -11,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use sinew_beat::{Mute, MuteId};
 use sinew_core::{ErrorKind, Pattern};
 
+use super::kept;
 use crate::{
     commands::beat::config::MOST_SILENCES,
     output::printable,
-    time::{parse_positive, parse_time, rfc3339},
+    time::{parse_positive, parse_time},
 };
 
 /// Nobody needs a longer one, and one that never ends is forgotten.
@@ -22,11 +20,6 @@ const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
 /// How long the name of who made it may be, and the reason.
 const LONGEST_TEXT: usize = 1024;
-
-/// A larger file is some other file.
-const LARGEST: u64 = 4 * 1024 * 1024;
-
-const VERSION: u32 = 1;
 
 /// What somebody wants to be silent.
 #[derive(Debug, Deserialize)]
@@ -49,7 +42,7 @@ pub(super) struct Silence {
     /// Milliseconds since 1970 of when it was made, or more: no later silence has it, of a later run neither.
     pub(super) id: u64,
     pub(super) processes: String,
-    #[serde(with = "moment")]
+    #[serde(with = "kept::moment")]
     pub(super) until: SystemTime,
     pub(super) author: String,
     pub(super) comment: String,
@@ -69,12 +62,6 @@ pub(super) enum Refused {
 pub(super) struct Silences {
     all: BTreeMap<u64, (MuteId, Silence)>,
     last: u64,
-}
-
-#[derive(Deserialize, Serialize)]
-struct Kept {
-    version: u32,
-    silences: Vec<Silence>,
 }
 
 impl Silences {
@@ -166,72 +153,9 @@ impl Silence {
     }
 }
 
-/// Where the silences are kept of a monitor whose snapshot is at `snapshot`.
-pub(super) fn beside(snapshot: &Path) -> PathBuf {
-    let mut name = snapshot.as_os_str().to_owned();
-    name.push(".silences");
-    name.into()
-}
-
-/// Writes them: to a file beside it first, which then takes its place, so that a whole one is there at any moment.
-pub(super) fn save(path: &Path, silences: Vec<Silence>) -> io::Result<()> {
-    let text = serde_json::to_vec(&Kept { version: VERSION, silences })?;
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    let mut file = File::create(&new)?;
-    file.write_all(&text)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)
-}
-
-/// Reads what [`save`] wrote; none where there is no file. What is no such file is an error of
-/// [`io::ErrorKind::InvalidData`].
-pub(super) fn load(path: &Path) -> io::Result<Vec<Silence>> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(err) => return Err(err),
-    };
-    let mut text = Vec::new();
-    file.take(LARGEST + 1).read_to_end(&mut text)?;
-    let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
-    let kept: Kept = serde_json::from_slice(&text)
-        .map_err(|_| invalid("it is cut short, or no file of silences"))?;
-    if kept.version != VERSION {
-        return Err(invalid("another version wrote it"));
-    }
-    let shown = |it: Silence| Silence {
-        author: printable(&it.author),
-        comment: printable(&it.comment),
-        ..it
-    };
-    Ok(kept.silences.into_iter().map(shown).collect())
-}
-
 fn millis(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(0)
-}
-
-/// A moment as RFC 3339.
-mod moment {
-    use super::*;
-    use serde::{Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(
-        time: &SystemTime,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&rfc3339(*time))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<SystemTime, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        parse_time(&text).ok_or_else(|| D::Error::custom("no moment"))
-    }
 }
 
 #[cfg(test)]
@@ -278,25 +202,5 @@ mod tests {
         assert!(matches!(make(&mut silences, at(1)), Err(Refused::TooMany)));
         assert!(make(&mut silences, at(2 * 3_600_000)).is_ok());
         assert_eq!(silences.current(at(2 * 3_600_000)).len(), 1);
-    }
-
-    #[test]
-    fn what_was_kept_is_read_and_a_torn_file_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = beside(&folder.path().join("beat.snapshot"));
-        assert_eq!(load(&path).unwrap(), []);
-        let mut silences = Silences::default();
-        let all =
-            vec![make(&mut silences, at(5000)).unwrap(), make(&mut silences, at(6000)).unwrap()];
-        save(&path, all.clone()).unwrap();
-        assert_eq!(load(&path).unwrap(), all);
-        let whole = std::fs::read(&path).unwrap();
-        for end in 0..whole.len() {
-            std::fs::write(&path, &whole[..end]).unwrap();
-            assert_eq!(load(&path).unwrap_err().kind(), io::ErrorKind::InvalidData, "{end}");
-        }
-        let other = String::from_utf8(whole).unwrap().replace("\"version\":1", "\"version\":2");
-        std::fs::write(&path, other).unwrap();
-        assert!(load(&path).unwrap_err().to_string().contains("another version"));
     }
 }

@@ -1,4 +1,4 @@
-//! What outlives a restart: what the monitor knows, and the silences.
+//! What outlives a restart: what the monitor knows, the silences, and what people were told.
 use std::{
     io,
     path::{Path, PathBuf},
@@ -14,24 +14,28 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use super::{desk::Desk, silences, upkeep::Upkeep};
+use super::{
+    desk::Desk,
+    kept::{self, Kept},
+    upkeep::Upkeep,
+};
 use crate::{
     exit::{Failure, plain},
     output::Output,
 };
 
-/// Writes both, one at a time.
+/// Writes both files, one at a time.
 #[derive(Clone, Debug)]
 pub(super) struct Keeper {
     snapshot: PathBuf,
-    silences: PathBuf,
+    alerts: PathBuf,
     every: Duration,
     table: WatchTable,
     desk: Arc<Desk>,
     upkeep: Arc<Upkeep>,
     output: Output,
-    /// Held while a file is written: two at once would write the same file beside it.
-    writing: Arc<Mutex<()>>,
+    /// What was written last beside the snapshot. Held while a file is written: two at once would write the same file.
+    written: Arc<Mutex<Option<Kept>>>,
 }
 
 /// What an earlier run knew; none, with a word on why, when it cannot be had. Nobody is called down for that: who is
@@ -59,9 +63,18 @@ fn aside(path: &Path) -> String {
     }
 }
 
+/// The silences of an earlier run, and what people were told; nothing, with a word on why, when it cannot be had.
+pub(super) fn load_kept(snapshot: &Path, output: Output) -> Kept {
+    let path = kept::beside(snapshot);
+    Kept::load(&path).unwrap_or_else(|err| {
+        let (moved, path, why) = (aside(&path), path.display(), plain(&err));
+        output.remark(format_args!("cannot read {path}: {why}; no silence is kept{moved}"));
+        Kept::default()
+    })
+}
+
 impl Keeper {
-    /// A keeper of files at `snapshot` and beside it. The silences of an earlier run are made again.
-    pub(super) fn start(
+    pub(super) fn new(
         snapshot: PathBuf,
         every: Duration,
         table: WatchTable,
@@ -69,20 +82,11 @@ impl Keeper {
         upkeep: Arc<Upkeep>,
         output: Output,
     ) -> Self {
-        let silences = silences::beside(&snapshot);
-        match silences::load(&silences) {
-            Ok(all) => desk.restore(all),
-            Err(err) => {
-                let (path, why) = (silences.display(), plain(&err));
-                let moved = aside(&silences);
-                output.remark(format_args!("cannot read {path}: {why}; nothing is silent{moved}"));
-            }
-        }
-        let writing = Arc::default();
-        Self { snapshot, silences, every, table, desk, upkeep, output, writing }
+        let (alerts, written) = (kept::beside(&snapshot), Arc::default());
+        Self { snapshot, alerts, every, table, desk, upkeep, output, written }
     }
 
-    /// Writes the snapshot again and again, for ever.
+    /// Writes both again and again, for ever.
     pub(super) async fn run(self) {
         let mut turns = interval(self.every);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -92,36 +96,37 @@ impl Keeper {
         }
     }
 
-    /// Writes the snapshot. A failure is told once, until it goes well again.
+    /// Writes both. A failure is told once, until it goes well again.
     pub(super) async fn save(&self) {
-        let _writing = self.writing.lock().await;
+        // What was told first: one that is down, and told meanwhile, is told again rather than never.
+        let alerts = self.save_alerts().await;
+        let _writing = self.written.lock().await;
         let (table, path) = (self.table.clone(), self.snapshot.clone());
         let Ok(saved) = spawn_blocking(move || table.snapshot().save(path)).await else { return };
-        let is_news = self.upkeep.snapshot.note(saved.is_ok());
-        match saved {
-            Err(err) if is_news => {
-                let why = Failure::from(err).message.unwrap_or_default();
-                self.output.remark(format_args!("{why}; trying again"));
-            }
-            _ => {}
+        let is_news = self.upkeep.snapshot.note(saved.is_ok() && alerts.is_ok());
+        let why = match (saved, alerts) {
+            (Err(err), _) => Failure::from(err).message.unwrap_or_default(),
+            (_, Err(err)) => format!("cannot write {}: {}", self.alerts.display(), plain(&err)),
+            (Ok(()), Ok(())) => return,
+        };
+        if is_news {
+            self.output.remark(format_args!("{why}; trying again"));
         }
     }
 
-    /// Writes the silences; whether that went well. It is told if not.
-    pub(super) async fn save_silences(&self) -> bool {
-        let _writing = self.writing.lock().await;
-        // Taken while nobody else writes, so that the newest are written last.
-        let (all, path) = (self.desk.silences(), self.silences.clone());
-        let writing = spawn_blocking(move || silences::save(&path, all)).await;
-        match writing.map_err(io::Error::other).flatten() {
-            Ok(()) => true,
-            Err(err) => {
-                let (path, why) = (self.silences.display(), plain(&err));
-                self.output
-                    .remark(format_args!("cannot write {path}: {why}; a restart forgets silences"));
-                false
-            }
+    /// Writes the silences and what people were told, where that has changed.
+    pub(super) async fn save_alerts(&self) -> io::Result<()> {
+        let mut written = self.written.lock().await;
+        // Taken while nobody else writes, so that the newest is written last.
+        let kept = self.desk.kept();
+        if written.as_ref() == Some(&kept) {
+            return Ok(());
         }
+        *written = None;
+        let path = self.alerts.clone();
+        let writing = spawn_blocking(move || kept.save(&path).map(|()| kept)).await;
+        *written = Some(writing.map_err(io::Error::other).flatten()?);
+        Ok(())
     }
 }
 

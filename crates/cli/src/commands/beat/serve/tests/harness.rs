@@ -70,7 +70,7 @@ impl Page {
         let watch = Watch::start(&backend.subscriber().unwrap(), options).await.unwrap();
         let config = Config::parse("", Path::new("")).unwrap();
         let output = Output::new(false, Chatter::Quiet);
-        let desk = Arc::new(Desk::new(&config, watch.clock(), output, &[], None, Vec::new()));
+        let desk = Arc::new(Desk::new(&config, watch.clock(), output, None, Vec::new()));
         let board = Arc::new(Board::new(watch.table(), 20_000));
         let stop = watch::Sender::new(false);
         let (events, _) = mpsc::channel(1);
