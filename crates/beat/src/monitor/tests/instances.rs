@@ -137,9 +137,9 @@ fn one_that_is_known_anew_is_another_one() {
     told.from("a", "x", 1, beat(5), 0.0);
     told.monitor.advance(at(100.0), &mut told.events);
     assert_eq!(told.monitor.len(), 0);
-    // It has the number that `a` had.
-    told.from("b", "y", 1, beat(5), 100.0);
-    told.from("b", "y", 2, beat(5), 101.0);
+    // It has the number that `a` had, and its first beat is not the fourth of that.
+    told.from("b", "x", 4, beat(5), 100.0);
+    told.from("b", "x", 5, beat(5), 101.0);
     assert_eq!((told.conflicts(), told.monitor.counts().missed), (Vec::new(), 0));
 }
 
