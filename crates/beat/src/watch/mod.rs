@@ -75,7 +75,7 @@ impl Watch {
     ///
     /// # Cancel safety
     ///
-    /// A dropped call leaves nothing running.
+    /// A dropped call leaves nothing running; with a heart it may have said `start`.
     ///
     /// # Panics
     ///
