@@ -3,15 +3,43 @@ use std::time::Duration;
 
 const BUCKETS: usize = 12;
 
-/// The upper bounds of a histogram's buckets, rising, in milliseconds.
+/// The upper bounds of a histogram's buckets, rising, in nanoseconds.
 pub(crate) type Bounds = [u64; BUCKETS];
 
+const MILLI: u64 = 1_000_000;
+const SECOND: u64 = 1000 * MILLI;
+
 /// Between beats: from a tenth of a second to an hour.
-pub(crate) const INTERVALS: Bounds =
-    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 300_000, 900_000, 3_600_000];
+pub(crate) const INTERVALS: Bounds = [
+    100 * MILLI,
+    250 * MILLI,
+    500 * MILLI,
+    SECOND,
+    2500 * MILLI,
+    5 * SECOND,
+    10 * SECOND,
+    30 * SECOND,
+    60 * SECOND,
+    300 * SECOND,
+    900 * SECOND,
+    3600 * SECOND,
+];
 
 /// By which a watch is late: from a millisecond to a minute.
-pub(crate) const LAGS: Bounds = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 10_000, 60_000];
+pub(crate) const LAGS: Bounds = [
+    MILLI,
+    2 * MILLI,
+    5 * MILLI,
+    10 * MILLI,
+    25 * MILLI,
+    50 * MILLI,
+    100 * MILLI,
+    250 * MILLI,
+    500 * MILLI,
+    SECOND,
+    10 * SECOND,
+    60 * SECOND,
+];
 
 /// Times counted by range, as Prometheus has it.
 #[derive(Clone, Copy, Debug)]
@@ -20,21 +48,24 @@ pub struct Histogram {
     /// Those within each bound and above the one before; what is above all is in none.
     within: [u64; BUCKETS],
     count: u64,
-    sum: Duration,
+    /// In nanoseconds.
+    sum: u128,
 }
 
 impl Histogram {
     pub(crate) const fn new(bounds: &'static Bounds) -> Self {
-        Self { bounds, within: [0; BUCKETS], count: 0, sum: Duration::ZERO }
+        Self { bounds, within: [0; BUCKETS], count: 0, sum: 0 }
     }
 
     pub(crate) fn note(&mut self, time: Duration) {
-        let index = self.bounds.partition_point(|bound| Duration::from_millis(*bound) < time);
+        // Looked at once for each beat, so in numbers.
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let index = self.bounds.partition_point(|bound| *bound < nanos);
         if let Some(within) = self.within.get_mut(index) {
             *within += 1;
         }
         self.count += 1;
-        self.sum = self.sum.saturating_add(time);
+        self.sum += u128::from(nanos);
     }
 
     /// The bounds, rising, each with how many times were at most that long.
@@ -43,7 +74,7 @@ impl Histogram {
         let mut below = 0;
         self.bounds.iter().zip(&self.within).map(move |(bound, within)| {
             below += within;
-            (Duration::from_millis(*bound), below)
+            (Duration::from_nanos(*bound), below)
         })
     }
 
@@ -55,8 +86,10 @@ impl Histogram {
 
     /// All of them together.
     #[must_use]
-    pub const fn sum(&self) -> Duration {
-        self.sum
+    pub fn sum(&self) -> Duration {
+        let second = u128::from(SECOND);
+        let nanos = u32::try_from(self.sum % second).unwrap_or_default();
+        Duration::new(u64::try_from(self.sum / second).unwrap_or(u64::MAX), nanos)
     }
 }
 
