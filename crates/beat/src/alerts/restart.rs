@@ -1,5 +1,5 @@
 //! A monitor that ends, and another one that goes on: what people were told, and what they were not.
-use std::time::SystemTime;
+use std::{collections::HashMap, time::SystemTime};
 
 use super::{
     Alert, AlertKey, Alerts, Condition, Notification,
@@ -64,17 +64,50 @@ impl Alerts {
         })
     }
 
-    /// Goes on with an incident of an earlier run, of whose process `status` is known now, if anything. What differs from
-    /// what was told is told, its end too, unless something holds it back: make the silences again first. No effect
-    /// where there is an incident of the process already.
+    /// Goes on where an earlier run ended, with what it [told](Self::told), and all that is known of processes now.
+    ///
+    /// What differs from what was told is told, its end too: of a process that is not known any more, it is over. Who is in
+    /// trouble that nobody was told of is told as [`catch_up`](Self::catch_up) does. Make the silences again first. No
+    /// effect where there is an incident of a process already.
     pub fn resume(
         &mut self,
-        told: ToldIncident,
-        status: Option<&ProcessStatus>,
+        told: impl IntoIterator<Item = ToldIncident>,
+        known: &[ProcessStatus],
         now: Timestamp,
         out: &mut impl Extend<Notification>,
     ) {
         self.advance(now, out);
+        let status: HashMap<_, _> = known.iter().map(|it| (it.process.as_str(), it)).collect();
+        let mut batch = Vec::new();
+        for it in told {
+            let status = status.get(it.process.as_str()).copied();
+            self.resume_one(it, status, &mut batch);
+        }
+        known.iter().for_each(|status| self.catch_up_one(status, &mut batch));
+        self.send(batch, out);
+    }
+
+    /// Takes in those in trouble that nobody was told of, as nobody was there to tell it, or as their state is told only
+    /// since the options are others. They are told now, all at once, but for what something holds back. No effect on a
+    /// process whose state is not told, or that there is an incident of already.
+    pub fn catch_up<'a>(
+        &mut self,
+        known: impl IntoIterator<Item = &'a ProcessStatus>,
+        now: Timestamp,
+        out: &mut impl Extend<Notification>,
+    ) {
+        self.advance(now, out);
+        let mut batch = Vec::new();
+        known.into_iter().for_each(|status| self.catch_up_one(status, &mut batch));
+        self.send(batch, out);
+    }
+
+    fn resume_one(
+        &mut self,
+        told: ToldIncident,
+        status: Option<&ProcessStatus>,
+        batch: &mut Vec<Alert>,
+    ) {
         let ToldIncident { process, state, key, since } = told;
         let id = Id::State(process);
         if self.incidents.contains_key(&id) {
@@ -104,30 +137,17 @@ impl Alerts {
         };
         self.incidents.insert(id.clone(), incident);
         self.go_on(&id);
-        let mut batch: Vec<Alert> = Vec::new();
-        self.examine(&id, &mut batch);
-        self.send(batch, out);
+        self.examine(&id, batch);
     }
 
-    /// Takes in a process in trouble that nobody was told of, as nobody was there to tell it, or its state is told only
-    /// since the options are others. It is told now, unless something holds it back. No effect on a process whose state
-    /// is not told, or that there is an incident of already.
-    pub fn catch_up(
-        &mut self,
-        status: &ProcessStatus,
-        now: Timestamp,
-        out: &mut impl Extend<Notification>,
-    ) {
-        self.advance(now, out);
+    fn catch_up_one(&mut self, status: &ProcessStatus, batch: &mut Vec<Alert>) {
         let condition = self.options.condition(status.state);
         let known = self.incidents.get(&Id::State(status.process.clone()));
         if condition.is_none() || known.is_some_and(|it| !it.is_over()) {
             return;
         }
         let seen = Seen { state: Some(status.state), ..Seen::plain(condition, status.since) };
-        let mut batch = Vec::new();
-        self.change(&status.process, seen, &mut batch);
-        self.send(batch, out);
+        self.change(&status.process, seen, batch);
     }
 
     /// An incident that was told before goes on: it holds back others, and is told again.
@@ -197,20 +217,20 @@ mod tests {
     fn what_was_told_is_told_no_more_and_its_end_is_under_the_same_key() {
         let mut alerts = Alerts::new(AlertOptions::default(), wall(0));
         let mut sent = Vec::new();
-        alerts.resume(kept(), Some(&down()), at(200), &mut sent);
-        alerts.catch_up(&down(), at(200), &mut sent);
+        alerts.resume([kept()], &[down()], at(200), &mut sent);
+        alerts.catch_up([&down()], at(200), &mut sent);
         assert_eq!(lines(&mut sent), NONE);
         assert_eq!(alerts.told().collect::<Vec<_>>(), [kept()]);
-        alerts.resume(kept(), Some(&up()), at(201), &mut sent);
+        alerts.resume([kept()], &[up()], at(201), &mut sent);
         assert_eq!(lines(&mut sent), NONE, "there is an incident of it already");
     }
 
     #[test]
     fn what_ended_while_nobody_was_there_is_told_to_have_ended() {
-        for status in [Some(up()), None] {
+        for known in [vec![up()], Vec::new()] {
             let mut alerts = Alerts::new(AlertOptions::default(), wall(0));
             let mut sent = Vec::new();
-            alerts.resume(kept(), status.as_ref(), at(200), &mut sent);
+            alerts.resume([kept()], &known, at(200), &mut sent);
             assert_eq!(lines(&mut sent), ["resolved a/late/60"]);
             assert_eq!((alerts.open(), alerts.told().count()), (0, 0));
         }
@@ -220,7 +240,7 @@ mod tests {
     fn who_is_late_has_not_recovered() {
         let mut alerts = Alerts::new(AlertOptions::default(), wall(0));
         let mut sent = Vec::new();
-        alerts.resume(kept(), Some(&status(15)), at(200), &mut sent);
+        alerts.resume([kept()], &[status(15)], at(200), &mut sent);
         assert_eq!((lines(&mut sent), alerts.told().count()), (Vec::new(), 1));
     }
 
@@ -230,12 +250,29 @@ mod tests {
         let mut sent = Vec::new();
         let silence = Mute::silence(Pattern::parse("a").unwrap(), wall(300));
         alerts.mute(silence, at(200), &mut sent).unwrap();
-        alerts.catch_up(&down(), at(200), &mut sent);
+        alerts.catch_up([&down()], at(200), &mut sent);
         assert_eq!((lines(&mut sent), alerts.told().count()), (Vec::new(), 0));
         alerts.advance(at(300), &mut sent);
         assert_eq!(lines(&mut sent), ["firing a/down/0"]);
-        alerts.catch_up(&up(), at(301), &mut sent);
+        alerts.catch_up([&up()], at(301), &mut sent);
         assert_eq!(lines(&mut sent), NONE, "who is up is no trouble, and is told by a transition");
+    }
+
+    #[test]
+    fn all_that_nobody_told_is_one_notification() {
+        let mut monitor = Monitor::new(MonitorOptions::default());
+        let mut told = Vec::new();
+        for n in 0..150 {
+            let process = Process::parse(&format!("p{n}")).unwrap();
+            monitor.declare(&process, at(0), &mut told);
+        }
+        monitor.advance(at(60), &mut told);
+        let known: Vec<_> = monitor.processes().collect();
+        let mut alerts = Alerts::new(AlertOptions::default(), wall(0));
+        let mut sent = Vec::new();
+        alerts.resume([kept()], &known, at(60), &mut sent);
+        assert_eq!(sent.len(), 1);
+        assert_eq!((sent[0].alerts.len(), sent[0].more), (100, 51));
     }
 
     #[test]
@@ -243,7 +280,7 @@ mod tests {
         let options = AlertOptions::default().with_renotify(Duration::from_secs(60));
         let mut alerts = Alerts::new(options, wall(0));
         let mut sent = Vec::new();
-        alerts.resume(kept(), Some(&down()), at(200), &mut sent);
+        alerts.resume([kept()], &[down()], at(200), &mut sent);
         alerts.advance(at(260), &mut sent);
         assert_eq!(lines(&mut sent), ["renotify a/late/60"]);
     }

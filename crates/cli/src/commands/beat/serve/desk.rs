@@ -1,6 +1,5 @@
 //! The desk: what the monitor tells becomes alerts here, and goes where the file says.
 use std::{
-    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -138,12 +137,12 @@ impl Desk {
         self.work(|inner, now, due| {
             // The new windows stand before the old ones fall: nothing slips through between.
             let old = std::mem::take(&mut inner.windows);
-            inner.alerts.reconfigure(config.alerts.clone(), now, due);
             inner.open_windows(&config.windows, now, due);
+            inner.alerts.reconfigure(config.alerts.clone(), now, due);
             for (id, _) in old {
                 inner.alerts.unmute(id, now, due);
             }
-            known.iter().for_each(|status| inner.alerts.catch_up(status, now, due));
+            inner.alerts.catch_up(known, now, due);
             inner.outputs.replace(config, webhooks, self.clock);
             inner.republish(config.republish, self.publisher.as_ref(), self.clock);
         });
@@ -171,18 +170,13 @@ impl Desk {
     /// Goes on where an earlier run ended: its silences hold, what people were told goes on, and who of `known` is in
     /// trouble that nobody was told of is told now.
     pub(super) fn resume(&self, kept: &Kept, known: &[ProcessStatus]) {
-        let status: HashMap<_, _> = known.iter().map(|it| (&it.process, it)).collect();
         self.work(|inner, now, due| {
             let Inner { alerts, silences, .. } = inner;
             for silence in &kept.silences {
                 // One that cannot be made again is over.
                 let _over = silences.restore(silence.clone(), |mute| alerts.mute(mute, now, due));
             }
-            for told in kept.told() {
-                let status = status.get(&told.process).copied();
-                alerts.resume(told, status, now, due);
-            }
-            known.iter().for_each(|status| alerts.catch_up(status, now, due));
+            alerts.resume(kept.told(), known, now, due);
         });
         self.nudge.notify_one();
     }

@@ -46,7 +46,7 @@ use self::{
     board::Board,
     desk::Desk,
     hearing::{hear, heard, print},
-    reload::Reloader,
+    reload::{Hangups, Reloader},
     routes::Shown,
     server::Limits,
     snapshots::Keeper,
@@ -137,6 +137,7 @@ impl Serve {
             session.output.remark("the file can be used");
             return Ok(Status::Done);
         }
+        let hangups = self.config.is_some().then(Hangups::listen).transpose()?;
         let (listener, address) = bind(listen).await?;
         let connection = std::mem::take(&mut self.connection);
         let backend = session.connect(connection, self.ending.within).await?;
@@ -187,17 +188,20 @@ impl Serve {
         let hearing = hear(watch, Arc::clone(&board), Arc::clone(&desk), events, stop.subscribe());
         let mut hearing = Owned(tokio::spawn(hearing));
         let _keeping = keeper.clone().map(|it| Owned(tokio::spawn(it.run())));
-        let reloader = self.config.map(|path| Reloader {
-            path,
-            file,
-            expect: self.expect,
-            table,
-            board,
-            desk: Arc::clone(&desk),
-            upkeep,
-            output: session.output,
+        let reloader = self.config.zip(hangups).map(|(path, hangups)| {
+            let reloader = Reloader {
+                path,
+                file,
+                expect: self.expect,
+                table,
+                board,
+                desk: Arc::clone(&desk),
+                upkeep,
+                output: session.output,
+            };
+            reloader.run(hangups)
         });
-        let _reloading = reloader.map(Reloader::start).transpose()?.map(Owned);
+        let _reloading = reloader.map(|it| Owned(tokio::spawn(it)));
         session
             .output
             .remark(format_args!("serving http://{address}/ ({})", backend.capabilities().backend));

@@ -2,10 +2,14 @@
 use std::{collections::HashSet, path::PathBuf, sync::Arc};
 
 use sinew_beat::{Process, WatchTable};
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 
 use super::{board::Board, desk::Desk, outputs::Webhooks, upkeep::Upkeep};
-use crate::{commands::beat::config::Config, exit::Failure, output::Output};
+use crate::{
+    commands::beat::config::Config,
+    exit::{Failure, Status},
+    output::Output,
+};
 
 /// What a new file is applied to.
 pub(super) struct Reloader {
@@ -21,6 +25,42 @@ pub(super) struct Reloader {
     pub(super) output: Output,
 }
 
+/// An ear for SIGHUP. It is there from the start on: a signal that nobody hears would end us.
+#[cfg(unix)]
+pub(super) struct Hangups(tokio::signal::unix::Signal);
+
+#[cfg(unix)]
+impl Hangups {
+    pub(super) fn listen() -> Result<Self, Failure> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        let failed = |err| Failure::new(Status::Fault, "cannot listen to signals").with_source(err);
+        signal(SignalKind::hangup()).map(Self).map_err(failed)
+    }
+
+    async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// There is no such signal here.
+#[cfg(not(unix))]
+pub(super) struct Hangups;
+
+#[cfg(not(unix))]
+impl Hangups {
+    #[expect(clippy::unnecessary_wraps, reason = "its twin can fail")]
+    pub(super) fn listen() -> Result<Self, Failure> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        std::future::pending().await
+    }
+}
+
 /// Expects these, and nobody else: not who was expected by an earlier file, or run.
 pub(super) fn expect<'a>(table: &WatchTable, expected: impl Iterator<Item = &'a Process>) {
     let expected: HashSet<_> = expected.collect();
@@ -34,30 +74,14 @@ pub(super) fn expect<'a>(table: &WatchTable, expected: impl Iterator<Item = &'a 
 }
 
 impl Reloader {
-    /// Listens to SIGHUP from now on.
-    #[cfg(unix)]
-    pub(super) fn start(self) -> Result<JoinHandle<()>, Failure> {
-        use tokio::signal::unix::{SignalKind, signal};
-
-        use crate::exit::Status;
-        let mut hangups = signal(SignalKind::hangup()).map_err(|err| {
-            Failure::new(Status::Fault, "cannot listen to signals").with_source(err)
-        })?;
-        Ok(tokio::spawn(async move {
-            while hangups.recv().await.is_some() {
-                self.reload().await;
-            }
-        }))
+    /// Reads the file anew with each signal, for ever.
+    pub(super) async fn run(self, mut hangups: Hangups) {
+        loop {
+            hangups.next().await;
+            self.reload().await;
+        }
     }
 
-    /// There is no such signal here.
-    #[cfg(not(unix))]
-    #[expect(clippy::unnecessary_wraps, reason = "its twin can fail")]
-    pub(super) fn start(self) -> Result<JoinHandle<()>, Failure> {
-        Ok(tokio::spawn(async {}))
-    }
-
-    #[cfg_attr(not(unix), expect(dead_code, reason = "nothing asks for it there"))]
     async fn reload(&self) {
         let path = self.path.clone();
         let Ok(read) = spawn_blocking(move || Config::load(&path)).await else { return };

@@ -60,6 +60,16 @@ impl Page {
         token: Option<Token>,
         limits: Limits,
     ) -> Self {
+        Self::start_config(expected, token, limits, "").await
+    }
+
+    /// As a file says.
+    pub(super) async fn start_config(
+        expected: &[&str],
+        token: Option<Token>,
+        limits: Limits,
+        config: &str,
+    ) -> Self {
         static PAGES: AtomicUsize = AtomicUsize::new(0);
         let own = format!("memory:page-{}", PAGES.fetch_add(1, Ordering::Relaxed));
         let backend = sinew_connect::connect(&own).await.unwrap();
@@ -68,7 +78,7 @@ impl Page {
             .with_monitor(MonitorOptions::default().with_max_processes(20_000));
         let options = expected.fold(options, WatchOptions::with_expected);
         let watch = Watch::start(&backend.subscriber().unwrap(), options).await.unwrap();
-        let config = Config::parse("", Path::new("")).unwrap();
+        let config = Config::parse(config, Path::new("sinew.toml")).unwrap();
         let output = Output::new(false, Chatter::Quiet);
         let desk = Arc::new(Desk::new(&config, watch.clock(), output, None, Vec::new()));
         let board = Arc::new(Board::new(watch.table(), 20_000));

@@ -1,8 +1,14 @@
 //! What operators change over HTTP, and who may not.
-use serde_json::Value;
+use std::path::Path;
 
-use super::harness::{Listener, Page};
-use crate::commands::beat::serve::{access::Token, server::Limits};
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::harness::{DEADLINE, Listener, Page};
+use crate::commands::beat::{
+    config::Config,
+    serve::{access::Token, server::Limits},
+};
 
 const SILENCE: &str =
     r#"{"processes":"eu.>","for":"2h","author":"ann","comment":"moves <b>house</b>"}"#;
@@ -132,4 +138,62 @@ async fn a_process_is_paused_and_resumed_by_its_name_whatever_that_is() {
     for path in ["/api/processes/nobody/pause", "/api/processes/b", "/api/processes/b/stop"] {
         assert_eq!(page.post(path, "").await.status, 404, "{path}");
     }
+}
+
+async fn page_of(config: &str) -> Page {
+    Page::start_config(&[], None, Limits::default(), config).await
+}
+
+/// Waits until `/metrics` has this line.
+async fn until_metric(page: &Page, line: &str) {
+    let there =
+        async { while !page.get("/metrics").await.body.contains(&format!("\n{line}\n")) {} };
+    timeout(DEADLINE, there).await.unwrap_or_else(|_| panic!("never {line}"));
+}
+
+#[tokio::test]
+async fn what_cannot_wait_for_a_command_is_refused_and_counted() {
+    // It never ends by itself.
+    let command = "[[command]]\nrun = [\"tail\", \"-f\", \"/dev/null\"]\nqueue = 1\n";
+    let page = page_of(&format!("{command}[alerts]\nstates = [\"degraded\"]")).await;
+    for process in ["a", "b", "c", "d"] {
+        page.beat(process, "degraded/60").await;
+    }
+    until_metric(&page, "beat_alerts_notifications_total 4").await;
+    // One runs, or is about to, and one waits.
+    let counts = page.desk.counts();
+    let refused = counts.outputs[0].results.iter().find(|it| it.0 == "refused").unwrap().1;
+    assert!((2..=3).contains(&refused), "{counts:?}");
+}
+
+#[tokio::test]
+async fn an_output_that_is_as_it_was_goes_on_and_another_begins_anew() {
+    let file = |program: &str| {
+        format!("[[command]]\nrun = [\"{program}\"]\n[alerts]\nstates = [\"degraded\"]\n")
+    };
+    let page = page_of(&file("true")).await;
+    page.beat("a", "degraded/60").await;
+    let succeeded = "beat_alerts_outputs_total{output=\"command-1\",result=\"succeeded\"}";
+    until_metric(&page, &format!("{succeeded} 1")).await;
+    for (program, count) in [("true", 1), ("false", 0)] {
+        let config = Config::parse(&file(program), Path::new("sinew.toml")).unwrap();
+        let webhooks = page.desk.prepare(&config).await.unwrap();
+        page.desk.reconfigure(&config, webhooks, &[]);
+        assert_eq!(page.desk.counts().outputs[0].results[0], ("succeeded", count), "{program}");
+    }
+    page.beat("b", "degraded/60").await;
+    let failed = "beat_alerts_outputs_total{output=\"command-1\",result=\"failed\"} 1";
+    until_metric(&page, failed).await;
+}
+
+#[tokio::test]
+async fn who_is_in_a_state_that_is_told_only_now_is_told_now() {
+    let page = page_of("").await;
+    page.beat("a", "degraded/60").await;
+    let text = "[alerts]\nstates = [\"degraded\"]";
+    let config = Config::parse(text, Path::new("sinew.toml")).unwrap();
+    let known = [page.board.process("a").unwrap()];
+    page.desk.reconfigure(&config, Vec::new(), &known);
+    page.desk.reconfigure(&config, Vec::new(), &known);
+    assert_eq!(page.desk.counts().alerts.notifications, 1);
 }
