@@ -1,13 +1,13 @@
 //! Against the original: beatit from PyPI, over nats-py and a real nats-server. What is missing is skipped by name.
-use std::{env, fmt::Display, net::Ipv4Addr, process::Stdio, time::Duration};
+use std::{env, fmt::Display, net::Ipv4Addr, process::Stdio, thread, time::Duration};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use sinew_adapter_nats::{JetStreamOptions, NatsOptions, async_nats::jetstream::stream};
 use sinew_beat::{
-    Beat, Heart, HeartOptions, MonitorEvent, MonitorOptions, Patience, Pulse, State, Watch,
-    WatchOptions,
+    Beat, BlockingHeart, Heart, HeartOptions, MonitorEvent, MonitorOptions, Patience, Pulse, State,
+    Watch, WatchOptions,
 };
-use sinew_core::{Error, ErrorKind, Result};
+use sinew_core::{Error, ErrorKind, Publish as _, Result};
 use sinew_testkit::harness::{
     Proxy, find_python,
     nats::{NatsServer, NatsServerOptions},
@@ -16,6 +16,7 @@ use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
     runtime::Builder,
+    sync::oneshot,
     time::timeout,
 };
 
@@ -32,6 +33,10 @@ fn main() {
         trial(
             "a_rust_heart_is_read_as_beatit_s_own_byte_for_byte",
             a_rust_heart_is_read_as_beatit_s_own_byte_for_byte,
+        ),
+        trial(
+            "the_sessions_of_beatit_s_readme_are_the_same_in_both_languages",
+            the_sessions_of_beatit_s_readme_are_the_same_in_both_languages,
         ),
         trial("a_server_that_dies_blinds_the_watch", a_server_that_dies_blinds_the_watch),
         trial(
@@ -235,6 +240,49 @@ async fn a_rust_heart_is_read_as_beatit_s_own_byte_for_byte() -> Result<()> {
         assert_eq!(degraded, [Pulse::Sent, Pulse::Suppressed]);
         assert_eq!([heart.stop().await?, heart.stop().await?], [Pulse::Sent; 2]);
         Ok(())
+    })
+    .await?;
+
+    assert_eq!(original.len(), sent);
+    assert_eq!(ours, original);
+    Ok(())
+}
+
+async fn the_sessions_of_beatit_s_readme_are_the_same_in_both_languages() -> Result<()> {
+    let server = NatsServerOptions::new().start().await?;
+    let process = "my.process.identifier";
+    // Two sessions of four beats, and the start of the third.
+    let sent = 9;
+    let original = recorded(&server, sent, || async {
+        Python::start(&["readme", &server.url()])?.finish().await.map(drop)
+    })
+    .await?;
+
+    let ours = recorded(&server, sent, || async {
+        let nats = NatsOptions::new(server.url()).connect().await?;
+        let publisher = nats.clone();
+        let blocking = move || -> Result<Vec<Pulse>> {
+            let heart = BlockingHeart::new(publisher, process)?;
+            let mut said = vec![heart.start()?, heart.beat()?, heart.beat()?];
+            said.extend([heart.degraded()?, heart.degraded()?, heart.stop()?]);
+            Ok(said)
+        };
+        // A thread of no runtime, as the code is that such a heart is for.
+        let (tell, told) = oneshot::channel();
+        thread::spawn(move || tell.send(blocking()));
+        let said = told.await.map_err(failed)??;
+        let [sent, suppressed] = [Pulse::Sent, Pulse::Suppressed];
+        assert_eq!(said, [sent, sent, suppressed, sent, suppressed, sent]);
+
+        let heart = Heart::new(nats.clone(), process)?;
+        heart.start().await?;
+        assert_eq!([heart.beat().await?, heart.beat().await?], [sent, suppressed]);
+        assert_eq!([heart.degraded().await?, heart.degraded().await?], [sent, suppressed]);
+        heart.stop().await?;
+
+        let options = HeartOptions::default().with_warmup(Duration::from_secs(30));
+        options.build(nats.clone(), process)?.start().await?;
+        nats.flush().await
     })
     .await?;
 
