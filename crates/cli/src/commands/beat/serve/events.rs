@@ -20,10 +20,9 @@ use tokio::{
 
 use super::{
     board::{Board, Picture},
-    desk::Desk,
+    desk::{Desk, silences::Silence},
     html::NEWS,
     routes::Shown,
-    silences::Silence,
     view::{ChangeLine, Row, View},
 };
 use crate::{json::Time, output::escaped};

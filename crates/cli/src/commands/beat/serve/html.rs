@@ -5,8 +5,8 @@ use sinew_beat::{ProcessStatus, State, Timestamp};
 
 use super::{
     board::{Board, Change, News, Picture},
+    desk::silences::Silence,
     routes::Shown,
-    silences::Silence,
     uptime::Shares,
     view::{Query, View, rounded},
 };

@@ -1,22 +1,17 @@
 //! `sinew beat serve`: the monitor with a status page, and with what it tells people.
 mod access;
-mod alert_metrics;
 mod badge;
 mod board;
 mod desk;
 mod events;
 mod hearing;
 mod html;
-mod kept;
 mod metrics;
 mod operate;
-mod outputs;
 mod page_only;
 mod reload;
-mod republish;
 mod routes;
 mod server;
-mod silences;
 mod snapshots;
 mod upkeep;
 mod uptime;
@@ -44,7 +39,7 @@ pub(crate) use self::page_only::StatusPage;
 use self::{
     access::{Gate, Token},
     board::Board,
-    desk::Desk,
+    desk::{Desk, outputs},
     hearing::{hear, heard, print},
     reload::{Hangups, Reloader},
     routes::Shown,

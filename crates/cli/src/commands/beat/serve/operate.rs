@@ -11,8 +11,8 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::{
+    desk::silences::{Refused, Silence, Wanted},
     routes::{App, json, told},
-    silences::{Refused, Silence, Wanted},
 };
 
 /// How long what is sent may be, in bytes, and how long it may take.

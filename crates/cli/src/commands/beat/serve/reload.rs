@@ -4,12 +4,12 @@ use std::{collections::HashSet, path::PathBuf, sync::Arc};
 use sinew_beat::{Process, WatchTable};
 use tokio::task::spawn_blocking;
 
-use super::{board::Board, desk::Desk, outputs::Webhooks, upkeep::Upkeep};
-use crate::{
-    commands::beat::config::Config,
-    exit::{Failure, Status},
-    output::Output,
+use super::{
+    board::Board,
+    desk::{Desk, outputs::Webhooks},
+    upkeep::Upkeep,
 };
+use crate::{commands::beat::config::Config, exit::Failure, output::Output};
 
 /// What a new file is applied to.
 pub(super) struct Reloader {
@@ -34,7 +34,9 @@ impl Hangups {
     pub(super) fn listen() -> Result<Self, Failure> {
         use tokio::signal::unix::{SignalKind, signal};
 
-        let failed = |err| Failure::new(Status::Fault, "cannot listen to signals").with_source(err);
+        let failed = |err| {
+            Failure::new(crate::exit::Status::Fault, "cannot listen to signals").with_source(err)
+        };
         signal(SignalKind::hangup()).map(Self).map_err(failed)
     }
 

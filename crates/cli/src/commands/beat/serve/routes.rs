@@ -20,9 +20,9 @@ use tokio::sync::{Semaphore, watch};
 
 use super::{
     access::{Gate, Refusal},
-    alert_metrics, badge,
+    badge,
     board::Board,
-    desk::Desk,
+    desk::{self, Desk},
     events::{self, Summary},
     html, metrics, operate,
     snapshots::Keeper,
@@ -244,7 +244,7 @@ async fn picture(State(app): State<App>, Path(file): Path<String>) -> Response {
 
 async fn scrape(State(app): State<App>) -> Response {
     let picture = app.shown.board.picture().await;
-    let alerts = alert_metrics::text(&app.shown.desk, &app.shown.upkeep);
+    let alerts = desk::metrics::text(&app.shown.desk, &app.shown.upkeep);
     let listeners = LISTENERS.saturating_sub(app.listeners.available_permits());
     typed(metrics::TYPE, metrics::body(app.shown.board, picture, listeners, &alerts))
 }

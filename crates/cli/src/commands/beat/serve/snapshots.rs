@@ -15,8 +15,10 @@ use tokio::{
 };
 
 use super::{
-    desk::Desk,
-    kept::{self, Kept},
+    desk::{
+        Desk,
+        kept::{self, Kept},
+    },
     upkeep::Upkeep,
 };
 use crate::{

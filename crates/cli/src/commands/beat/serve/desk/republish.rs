@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The task that tells them.
 #[derive(Debug)]
-pub(super) struct Republishing {
+pub(crate) struct Republishing {
     queue: mpsc::Sender<Transition>,
     counts: Arc<Counts>,
     task: JoinHandle<()>,
@@ -33,7 +33,7 @@ struct Counts {
 }
 
 impl Republishing {
-    pub(super) fn start(publisher: AnyPublisher, clock: Clock) -> Self {
+    pub(crate) fn start(publisher: AnyPublisher, clock: Clock) -> Self {
         let (queue, mut waiting) = mpsc::channel(QUEUE);
         let counts = Arc::new(Counts::default());
         let counted = Arc::clone(&counts);
@@ -49,14 +49,14 @@ impl Republishing {
         Self { queue, counts, task }
     }
 
-    pub(super) fn tell(&self, transition: &Transition) {
+    pub(crate) fn tell(&self, transition: &Transition) {
         if self.queue.try_send(transition.clone()).is_err() {
             self.counts.dropped.fetch_add(1, Relaxed);
         }
     }
 
     /// What became of them.
-    pub(super) fn counts(&self) -> [(&'static str, u64); 3] {
+    pub(crate) fn counts(&self) -> [(&'static str, u64); 3] {
         let Counts { told, failed, dropped } = &*self.counts;
         [("told", told), ("failed", failed), ("dropped", dropped)]
             .map(|(name, count)| (name, count.load(Relaxed)))

@@ -15,24 +15,24 @@ const LEAVE: Duration = Duration::from_secs(30);
 
 /// The outputs of one file.
 #[derive(Debug, Default)]
-pub(super) struct Outputs {
+pub(crate) struct Outputs {
     commands: Vec<(CommandConfig, CommandOutput)>,
     webhooks: Webhooks,
     /// Those of an earlier file, which finish what waits for them.
     leaving: JoinSet<()>,
 }
 
-pub(super) type Webhooks = Vec<(WebhookConfig, WebhookOutput)>;
+pub(crate) type Webhooks = Vec<(WebhookConfig, WebhookOutput)>;
 
 /// What became of what was handed to one output.
 #[derive(Debug)]
-pub(super) struct OutputCounts {
-    pub(super) name: String,
-    pub(super) results: Vec<(&'static str, u64)>,
+pub(crate) struct OutputCounts {
+    pub(crate) name: String,
+    pub(crate) results: Vec<(&'static str, u64)>,
 }
 
 /// Starts those of `wanted`, which connects to nothing yet.
-pub(super) async fn start(
+pub(crate) async fn start(
     wanted: Vec<WebhookConfig>,
     clock: Clock,
     output: Output,
@@ -53,13 +53,13 @@ pub(super) async fn start(
 
 impl Outputs {
     /// Those of `config` that are to be started before [`replace`](Self::replace).
-    pub(super) fn missing(&self, config: &Config) -> Vec<WebhookConfig> {
+    pub(crate) fn missing(&self, config: &Config) -> Vec<WebhookConfig> {
         let is_there = |it: &&WebhookConfig| self.webhooks.iter().any(|(known, _)| known == *it);
         config.webhooks.iter().filter(|it| !is_there(it)).cloned().collect()
     }
 
     /// Those of a new file, of which `started` are. One that is as it was goes on with what waits for it.
-    pub(super) fn replace(&mut self, config: &Config, started: Webhooks, clock: Clock) {
+    pub(crate) fn replace(&mut self, config: &Config, started: Webhooks, clock: Clock) {
         while self.leaving.try_join_next().is_some() {}
         let mut old = std::mem::take(&mut self.commands);
         for config in &config.commands {
@@ -84,13 +84,13 @@ impl Outputs {
     }
 
     /// Hands it to each; how many refused it.
-    pub(super) fn send(&self, notification: &Notification) -> u64 {
+    pub(crate) fn send(&self, notification: &Notification) -> u64 {
         let commands = self.commands.iter().map(|(_, it)| it.send(notification.clone()));
         let webhooks = self.webhooks.iter().map(|(_, it)| it.send(notification.clone()));
         commands.chain(webhooks).map(|it| u64::from(it.is_err())).sum()
     }
 
-    pub(super) fn counts(&self) -> Vec<OutputCounts> {
+    pub(crate) fn counts(&self) -> Vec<OutputCounts> {
         let commands = (1..).zip(&self.commands).map(|(number, (_, it))| {
             let counts = it.counts();
             OutputCounts {
@@ -119,7 +119,7 @@ impl Outputs {
     }
 
     /// Lets what waits be told, all at once, for no longer than `limit`; what is not told then is lost.
-    pub(super) async fn finish(mut self, limit: Duration) {
+    pub(crate) async fn finish(mut self, limit: Duration) {
         for (_, output) in self.commands.drain(..) {
             self.leaving.spawn(async move {
                 let _counts = output.finish(limit).await;

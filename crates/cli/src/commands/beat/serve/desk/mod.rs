@@ -1,4 +1,10 @@
 //! The desk: what the monitor tells becomes alerts here, and goes where the file says.
+pub(super) mod kept;
+pub(super) mod metrics;
+pub(super) mod outputs;
+mod republish;
+pub(super) mod silences;
+
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -13,9 +19,9 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{
+use self::{
     kept::Kept,
-    outputs::{self, OutputCounts, Outputs, Webhooks},
+    outputs::{OutputCounts, Outputs, Webhooks},
     republish::Republishing,
     silences::{Refused, Silence, Silences, Wanted},
 };

@@ -24,7 +24,7 @@ const LONGEST_TEXT: usize = 1024;
 /// What somebody wants to be silent.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     /// Whose alerts: a pattern of names.
     processes: String,
     /// For how long: `2h`. Either this or `until`.
@@ -38,19 +38,19 @@ pub(super) struct Wanted {
 
 /// One silence.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub(super) struct Silence {
+pub(crate) struct Silence {
     /// Milliseconds since 1970 of when it was made, or more: no later silence has it, of a later run neither.
-    pub(super) id: u64,
-    pub(super) processes: String,
+    pub(crate) id: u64,
+    pub(crate) processes: String,
     #[serde(with = "kept::moment")]
-    pub(super) until: SystemTime,
-    pub(super) author: String,
-    pub(super) comment: String,
+    pub(crate) until: SystemTime,
+    pub(crate) author: String,
+    pub(crate) comment: String,
 }
 
 /// Why a silence is not made.
 #[derive(Debug)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     /// It makes no sense.
     Invalid(String),
     /// There are too many.
@@ -59,14 +59,14 @@ pub(super) enum Refused {
 
 /// All silences, by their ids.
 #[derive(Debug, Default)]
-pub(super) struct Silences {
+pub(crate) struct Silences {
     all: BTreeMap<u64, (MuteId, Silence)>,
     last: u64,
 }
 
 impl Silences {
     /// Makes one, as `mute` has it.
-    pub(super) fn make(
+    pub(crate) fn make(
         &mut self,
         wanted: Wanted,
         now: SystemTime,
@@ -79,7 +79,7 @@ impl Silences {
     }
 
     /// Makes one that was made before.
-    pub(super) fn restore(
+    pub(crate) fn restore(
         &mut self,
         silence: Silence,
         mute: impl FnOnce(Mute) -> sinew_core::Result<MuteId>,
@@ -97,11 +97,11 @@ impl Silences {
     }
 
     /// Takes one out.
-    pub(super) fn take(&mut self, id: u64) -> Option<MuteId> {
+    pub(crate) fn take(&mut self, id: u64) -> Option<MuteId> {
         self.all.remove(&id).map(|(mute, _)| mute)
     }
 
-    pub(super) fn current(&self, now: SystemTime) -> Vec<Silence> {
+    pub(crate) fn current(&self, now: SystemTime) -> Vec<Silence> {
         let all = self.all.values().map(|(_, silence)| silence);
         all.filter(|it| now < it.until).cloned().collect()
     }

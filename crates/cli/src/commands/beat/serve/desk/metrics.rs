@@ -4,10 +4,8 @@ use std::{
     time::SystemTime,
 };
 
-use super::{
-    desk::{Desk, DeskCounts},
-    upkeep::{LastTime, Upkeep},
-};
+use super::{Desk, DeskCounts};
+use crate::commands::beat::serve::upkeep::{LastTime, Upkeep};
 
 /// One metric and its lines: labels, and a value.
 fn family<V: Display>(
@@ -26,7 +24,7 @@ fn family<V: Display>(
     }
 }
 
-pub(super) fn text(desk: &Desk, upkeep: &Upkeep) -> String {
+pub(crate) fn text(desk: &Desk, upkeep: &Upkeep) -> String {
     let DeskCounts { alerts, open, silences, outputs, republished } = desk.counts();
     let mut text = String::new();
     let plain = |value: u64| [(String::new(), value)];

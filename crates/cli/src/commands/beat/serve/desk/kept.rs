@@ -19,9 +19,9 @@ const VERSION: u32 = 1;
 
 /// What is kept.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     version: u32,
-    pub(super) silences: Vec<Silence>,
+    pub(crate) silences: Vec<Silence>,
     told: Vec<Told>,
 }
 
@@ -41,7 +41,7 @@ impl Default for Kept {
 }
 
 impl Kept {
-    pub(super) fn new(silences: Vec<Silence>, told: impl Iterator<Item = ToldIncident>) -> Self {
+    pub(crate) fn new(silences: Vec<Silence>, told: impl Iterator<Item = ToldIncident>) -> Self {
         let told = told.map(|it| Told {
             process: it.process.as_str().to_owned(),
             state: it.state.as_str().to_owned(),
@@ -52,7 +52,7 @@ impl Kept {
     }
 
     /// What people were told; what makes no sense of it was never told.
-    pub(super) fn told(&self) -> impl Iterator<Item = ToldIncident> {
+    pub(crate) fn told(&self) -> impl Iterator<Item = ToldIncident> {
         self.told.iter().filter_map(|it| {
             let process = Process::parse(&it.process).ok()?;
             let state = State::ALL.iter().find(|state| state.as_str() == it.state)?;
@@ -61,12 +61,12 @@ impl Kept {
     }
 
     /// Forgets what people were told, as where nobody knows what became of it: nothing is told to be over that may not be.
-    pub(super) fn forget_told(&mut self) {
+    pub(crate) fn forget_told(&mut self) {
         self.told.clear();
     }
 
     /// Writes it: to a file beside it first, which then takes its place, so that a whole one is there at any moment.
-    pub(super) fn save(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn save(&self, path: &Path) -> io::Result<()> {
         let text = serde_json::to_vec(self)?;
         let mut new = path.as_os_str().to_owned();
         new.push(".new");
@@ -79,7 +79,7 @@ impl Kept {
 
     /// Reads what [`save`](Self::save) wrote; nothing where there is no file. What is no such file is an error of
     /// [`io::ErrorKind::InvalidData`].
-    pub(super) fn load(path: &Path) -> io::Result<Self> {
+    pub(crate) fn load(path: &Path) -> io::Result<Self> {
         let file = match File::open(path) {
             Ok(file) => file,
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
@@ -103,14 +103,14 @@ impl Kept {
 }
 
 /// Where it is kept of a monitor whose snapshot is at `snapshot`.
-pub(super) fn beside(snapshot: &Path) -> PathBuf {
+pub(crate) fn beside(snapshot: &Path) -> PathBuf {
     let mut name = snapshot.as_os_str().to_owned();
     name.push(".alerts");
     name.into()
 }
 
 /// A moment as RFC 3339.
-pub(super) mod moment {
+pub(crate) mod moment {
     use std::time::SystemTime;
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
