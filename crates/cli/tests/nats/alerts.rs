@@ -119,6 +119,18 @@ fn until_metric(page: &Page, line: &str) -> Result<()> {
     Ok(())
 }
 
+/// Waits until the page shows this state of a process.
+fn until_state(page: &Page, process: &str, state: &str) -> Result<()> {
+    let end = Instant::now() + DEADLINE;
+    let path = format!("/api/processes/{process}");
+    while !page.get(&path)?.1.contains(&format!("\"state\":\"{state}\"")) {
+        if Instant::now() > end {
+            return Err(format!("never {state}: {}", page.get(&path)?.1).into());
+        }
+    }
+    Ok(())
+}
+
 fn a_command_is_run(runtime: &Runtime) -> Result<()> {
     let server = runtime.block_on(NatsServerOptions::new().start())?;
     let url = server.url();
@@ -198,7 +210,7 @@ fn a_file_is_read_anew(runtime: &Runtime) -> Result<()> {
     until_metric(&page, "beat_config_reload_success 1")?;
     assert!(page.get("/metrics")?.1.contains("\nbeat_config_reload_seconds "));
     page.running.until_line(&["\"process\":\"b\"", "\"to\":\"expected\""])?;
-    page.running.until_line(&["\"process\":\"a\"", "\"to\":\"down\""])?;
+    until_state(&page, "a", "down")?;
     let told = Place { folder: place.folder };
     let end = Instant::now() + DEADLINE;
     while !read(&told.path("told-2"))?.starts_with("firing\ta/down/") {
