@@ -27,7 +27,8 @@ fn start(runtime: &Runtime) -> Result<(NatsServer, String)> {
     Ok((server, url))
 }
 
-fn beatit(url: &str, process: &str, calls: &[&str]) -> Result<Running> {
+/// A heart of beatit's that makes these calls.
+pub(crate) fn beatit(url: &str, process: &str, calls: &[&str]) -> Result<Running> {
     let mut python = Command::new(find_python()?);
     python.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nats/original.py"));
     Running::start({

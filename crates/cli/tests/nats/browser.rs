@@ -1,12 +1,14 @@
 //! A headless Chromium, driven by its DevTools protocol over a WebSocket.
 use std::{
-    env,
+    env, fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    path::Path,
     process::Command,
     time::Instant,
 };
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use sinew_core::{Error, ErrorKind};
 use tempfile::TempDir;
@@ -67,6 +69,21 @@ impl Browser {
                 return Err(format!("{expression} never had {wanted:?}: {found}").into());
             }
         }
+    }
+
+    /// Is a screen of this size from now on: a phone's, or one on a desk.
+    pub(crate) fn resize(&mut self, width: u32, height: u32, is_phone: bool) -> Result<()> {
+        let screen = json!({
+            "width": width, "height": height, "deviceScaleFactor": 2, "mobile": is_phone,
+        });
+        self.ask("Emulation.setDeviceMetricsOverride", &screen).map(drop)
+    }
+
+    /// What is on the screen, as a PNG file.
+    pub(crate) fn photograph(&mut self, path: &Path) -> Result<()> {
+        let answer = self.ask("Page.captureScreenshot", &json!({ "format": "png" }))?;
+        let picture = answer["data"].as_str().ok_or("no picture")?;
+        Ok(fs::write(path, BASE64_STANDARD.decode(picture)?)?)
     }
 
     fn ask(&mut self, method: &str, params: &Value) -> Result<Value> {

@@ -13,6 +13,7 @@ mod queues;
 mod runs;
 mod security;
 mod serves;
+mod together;
 
 #[path = "../common/broker.rs"]
 mod broker;
@@ -33,6 +34,7 @@ fn main() {
         beats::TRIALS,
         runs::TRIALS,
         serves::TRIALS,
+        together::TRIALS,
         alerts::TRIALS,
         faults::TRIALS,
         security::TRIALS,
