@@ -7,6 +7,7 @@
 mod alerts;
 mod beats;
 mod browser;
+mod day;
 mod faults;
 mod messages;
 mod queues;
@@ -36,6 +37,7 @@ fn main() {
         serves::TRIALS,
         together::TRIALS,
         alerts::TRIALS,
+        day::TRIALS,
         faults::TRIALS,
         security::TRIALS,
     ]
