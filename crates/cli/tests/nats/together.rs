@@ -55,7 +55,11 @@ fn photograph(browser: &mut Browser, name: &str) -> Result<()> {
         let file = format!("page-{name}-{screen}.png");
         browser.photograph(&Path::new(env!("CARGO_TARGET_TMPDIR")).join(file))?;
         let beyond = "(it => it.scrollWidth - it.clientWidth)(document.documentElement)";
-        assert_eq!(browser.evaluate(beyond)?, "0", "pixels beyond the edge of the {screen}'s screen");
+        assert_eq!(
+            browser.evaluate(beyond)?,
+            "0",
+            "pixels beyond the edge of the {screen}'s screen"
+        );
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ mod table;
 mod watch;
 
 use clap::Subcommand;
+use sinew_beat::Process;
 
 pub(crate) use self::{
     look::{painted, style, tally},
@@ -59,6 +60,13 @@ impl BeatCommand {
             Self::Check(it) => it.run(session).await,
         }
     }
+}
+
+/// One process that should be there. Who could say no beat under its name is expected in vain, as a pattern is.
+fn parse_expected(text: &str) -> sinew_core::Result<Process> {
+    let process = Process::parse(text)?;
+    process.subject()?;
+    Ok(process)
 }
 
 #[cfg(test)]

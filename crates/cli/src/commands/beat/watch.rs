@@ -40,7 +40,7 @@ pub(crate) struct Watch {
     pattern: Option<String>,
     /// A process that should be there: down when not heard of within a minute; exit status 1 unless it is alive in
     /// the end. May be given more than once
-    #[arg(long, value_name = "PROCESS")]
+    #[arg(long, value_name = "PROCESS", value_parser = super::parse_expected)]
     expect: Vec<Process>,
     #[command(flatten)]
     ending: Ending,

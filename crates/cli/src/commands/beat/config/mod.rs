@@ -132,7 +132,7 @@ impl Config {
 }
 
 fn process(value: &DeValue<'_>) -> Result<Process, String> {
-    Process::parse(&text(value)?).map_err(|err| said(&err))
+    super::parse_expected(&text(value)?).map_err(|err| said(&err))
 }
 
 impl Config {

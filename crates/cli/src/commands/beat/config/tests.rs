@@ -139,6 +139,7 @@ fn what_is_of_a_wrong_kind_or_impossible_is_refused_in_one_line() {
         ("open = true\naccess_token_file = \"t\"", "1: either `access_token_file` or `open`"),
         ("processes = \"a..b\"", "1: processes: "),
         ("expected = [\"a\",\n\"\"]", "1: expected: empty"),
+        ("expected = [\"eu.*\"]", "1: expected: a token holds `*`"),
         ("max_processes = 0", "1: max_processes: from 1 to 10000000"),
         ("max_processes = -5", "1: max_processes: from 1 to 10000000"),
         ("stall_after = \"1s\"", "1: stall_after: at least 2s"),

@@ -85,7 +85,7 @@ pub(crate) struct Serve {
     #[arg(value_name = "PATTERN")]
     pattern: Option<String>,
     /// A process that should be there: down when not heard of within a minute. May be given more than once
-    #[arg(long, value_name = "PROCESS")]
+    #[arg(long, value_name = "PROCESS", value_parser = super::parse_expected)]
     expect: Vec<Process>,
     /// Where to serve the page: an IP address and a port, 0 for any that is free [default: 127.0.0.1:2328]
     #[arg(long, value_name = "ADDR", value_parser = parse_address)]
@@ -132,12 +132,13 @@ impl Serve {
             session.output.remark("the file can be used");
             return Ok(Status::Done);
         }
+        let snapshots = self.snapshot.clone().or_else(|| file.snapshot_file.clone());
+        snapshots.as_deref().map(snapshots::check).transpose()?;
         let hangups = self.config.is_some().then(Hangups::listen).transpose()?;
         let (listener, address) = bind(listen).await?;
         let connection = std::mem::take(&mut self.connection);
         let backend = session.connect(connection, self.ending.within).await?;
         let upkeep = Arc::new(Upkeep::default());
-        let snapshots = self.snapshot.clone().or_else(|| file.snapshot_file.clone());
         let snapshot = snapshots.as_deref().and_then(|path| snapshots::load(path, session.output));
         let is_known = snapshot.is_some();
         let watch = self.watch(session, &backend, &file, snapshot).await?;

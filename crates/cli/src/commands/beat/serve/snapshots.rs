@@ -40,6 +40,17 @@ pub(super) struct Keeper {
     written: Arc<Mutex<Option<Kept>>>,
 }
 
+/// Refuses at the start what no file can be written to, ever: a folder, or a place in one that is not there.
+pub(super) fn check(path: &Path) -> Result<(), Failure> {
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let why = match path.is_dir() {
+        true => "it is a folder; name a file in it".to_owned(),
+        false if !folder.is_dir() => format!("there is no folder {}", folder.display()),
+        false => return Ok(()),
+    };
+    Err(Failure::usage(format!("cannot keep a snapshot at {}: {why}", path.display())))
+}
+
 /// What an earlier run knew; none, with a word on why, when it cannot be had. Nobody is called down for that: who is
 /// not heard of yet is not known.
 pub(super) fn load(path: &Path, output: Output) -> Option<Snapshot> {
