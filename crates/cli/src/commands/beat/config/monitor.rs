@@ -23,7 +23,7 @@ pub(super) fn read(section: &mut Section<'_>) -> (MonitorOptions, usize) {
         let begin = it.value("begin", number(1_u8, 101)).unwrap_or(50);
         let end = it.value("end", number(1_u8, 100)).unwrap_or(25);
         if end > begin {
-            it.flaw("`end` is at most `begin`: a process that flaps would end to at once");
+            it.flaw("`end` is at most `begin`: flapping would end as it begins");
         }
         (begin, end)
     });

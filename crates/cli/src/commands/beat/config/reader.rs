@@ -106,6 +106,9 @@ impl Reader<'_> {
             let elsewhere = known.iter().find(|it| it.rsplit('.').next() == Some(key));
             let hint = match (near, elsewhere.and_then(|it| it.split_once('.'))) {
                 (Some((_, near)), _) => format!("; did you mean `{near}`?"),
+                (None, _) if section.is_empty() && key == "url" => {
+                    "; the broker is named by --url or SINEW_URL".to_owned()
+                }
                 (None, Some((section, _))) => format!("; it belongs into [{section}]"),
                 (None, None) => String::new(),
             };

@@ -120,6 +120,10 @@ fn an_unknown_key_is_named_with_its_line_and_what_may_have_been_meant() {
             "etc/sinew.toml:1: unknown key `rules`; did you mean `rule`?",
         ),
         ("grace = \"1s\"", "etc/sinew.toml:1: unknown key `grace`; it belongs into [patience]"),
+        (
+            "url = \"nats://broker\"",
+            "etc/sinew.toml:1: unknown key `url`; the broker is named by --url or SINEW_URL",
+        ),
         ("colour = \"red\"", "etc/sinew.toml:1: unknown key `colour`"),
         (
             "[[rule]]\nproceses = \"a.>\"",

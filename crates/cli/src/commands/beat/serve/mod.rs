@@ -128,12 +128,12 @@ impl Serve {
         };
         let listen = self.listen.or(file.listen).unwrap_or(LISTEN);
         let gate = self.gate(listen, &file)?;
+        let snapshots = self.snapshot.clone().or_else(|| file.snapshot_file.clone());
+        snapshots.as_deref().map(snapshots::check).transpose()?;
         if self.check_config {
             session.output.remark("the file can be used");
             return Ok(Status::Done);
         }
-        let snapshots = self.snapshot.clone().or_else(|| file.snapshot_file.clone());
-        snapshots.as_deref().map(snapshots::check).transpose()?;
         let hangups = self.config.is_some().then(Hangups::listen).transpose()?;
         let (listener, address) = bind(listen).await?;
         let connection = std::mem::take(&mut self.connection);

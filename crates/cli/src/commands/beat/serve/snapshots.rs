@@ -42,11 +42,12 @@ pub(super) struct Keeper {
 
 /// Refuses at the start what no file can be written to, ever: a folder, or a place in one that is not there.
 pub(super) fn check(path: &Path) -> Result<(), Failure> {
-    let folder = path.parent().filter(|it| !it.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let why = match path.is_dir() {
-        true => "it is a folder; name a file in it".to_owned(),
-        false if !folder.is_dir() => format!("there is no folder {}", folder.display()),
-        false => return Ok(()),
+    // That of a bare name is here, and is said to be nothing.
+    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let why = match folder {
+        _ if path.is_dir() => "it is a folder; name a file in it".to_owned(),
+        Some(folder) if !folder.is_dir() => format!("there is no folder {}", folder.display()),
+        _ => return Ok(()),
     };
     Err(Failure::usage(format!("cannot keep a snapshot at {}: {why}", path.display())))
 }
