@@ -84,8 +84,8 @@ impl Lane {
         let deadline = Instant::now() + self.shared.answer_timeout;
         let size = outbound.payload.len();
         let known = Known { routed, answer: Some(answer), deadline, size, number: 0, place };
-        self.shared.turn(|table| table.launch(outbound, known))?;
-        Ok(Outcome(outcome))
+        let launched = self.shared.turn(|table| table.launch(outbound, known));
+        launched.map(|()| Outcome(outcome)).map_err(|unlaunched| unlaunched.cause)
     }
 
     /// Ends when all that was handed over before is answered, which takes as long as an answer may at most.

@@ -188,13 +188,15 @@ impl Questions {
 
     /// Hands a question to the client, and gives what became of those before it.
     fn ask(&self, outbound: Box<Outbound>, asked: Asked) -> Result<Vec<Answered>, Cause> {
-        let mut open = self.lock();
         // Its clerk may be gone with it, and says less.
         if !self.wire.is_open() {
             return Err(Cause::down());
         }
-        open.flights.launch(outbound, asked)?;
-        Ok(std::iter::from_fn(|| self.answered(&mut open)).collect())
+        let mut open = self.lock();
+        let launched = open.flights.launch(outbound, asked);
+        let answered = launched.map(|()| std::iter::from_fn(|| self.answered(&mut open)).collect());
+        drop(open);
+        answered.map_err(|unlaunched| unlaunched.cause)
     }
 
     fn poll_answered(&self, cx: &mut Context<'_>) -> Poll<Answered> {

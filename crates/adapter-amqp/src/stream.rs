@@ -78,7 +78,9 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_close(cx)
+        let Self { inner, gate, .. } = self.get_mut();
+        poll_ready!(gate.poll_held(cx, inner))?;
+        Pin::new(inner).poll_close(cx)
     }
 }
 

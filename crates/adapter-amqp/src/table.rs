@@ -13,7 +13,7 @@ use crate::{
     fall::Fall,
     publish::{Place, Unread},
     returns::{Returned, Returns},
-    wire::{Confirmed, Flights, Outbound, Wire},
+    wire::{Confirmed, Flights, Outbound, Unlaunched, Wire},
 };
 
 /// Whether the broker has taken a message, or why not.
@@ -154,7 +154,7 @@ impl Table {
         &mut self,
         outbound: Box<Outbound>,
         mut known: Known,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), Box<Unlaunched<Known>>> {
         let deadline = known.deadline;
         known.number = self.next;
         self.flights.launch(outbound, known)?;

@@ -132,6 +132,20 @@ impl Wake for Bell {
     }
 }
 
+/// A message that was not taken, and why not. Not to be dropped under the lock: it may wake others.
+#[derive(Debug)]
+pub(crate) struct Unlaunched<T> {
+    pub(crate) cause: Cause,
+    _outbound: Box<Outbound>,
+    _known: T,
+}
+
+impl<T> Unlaunched<T> {
+    fn new(cause: Cause, outbound: Box<Outbound>, known: T) -> Box<Self> {
+        Box::new(Self { cause, _outbound: outbound, _known: known })
+    }
+}
+
 impl<T> Flights<T> {
     pub(crate) fn new(wire: Arc<Wire>) -> Self {
         let bell = Arc::<Bell>::default();
@@ -162,12 +176,16 @@ impl<T> Flights<T> {
     }
 
     /// Takes a message in line. The next look at what has [`landed`](Self::landed) hands it over, after those before it.
-    pub(crate) fn launch(&mut self, outbound: Box<Outbound>, known: T) -> Result<(), Cause> {
+    pub(crate) fn launch(
+        &mut self,
+        outbound: Box<Outbound>,
+        known: T,
+    ) -> Result<(), Box<Unlaunched<T>>> {
         if self.is_over {
-            return Err(Cause::gone());
+            return Err(Unlaunched::new(Cause::gone(), outbound, known));
         }
         if !self.wire.is_open() {
-            return Err(Cause::down());
+            return Err(Unlaunched::new(Cause::down(), outbound, known));
         }
         let leg = Leg::Out { call: self.wire.publish(outbound), wire: Arc::clone(&self.wire) };
         self.flying.push(Flight { leg, known: Some(known) });
