@@ -101,11 +101,13 @@ pub(crate) async fn given_recovering(shared: Shared) -> Outcome {
         )
     };
     for stays_away in [true, false] {
+        // Each round its own: an ack that the cut takes along lets the message come again.
+        let name = &format!("given-recovering.{stays_away}");
         let proxy = Proxy::start(at).await?;
         let amqp = given(proxy.address(), recovering).await?;
-        let mut intake = amqp.consume(queue("given-recovering")?).await?;
+        let mut intake = amqp.consume(queue(name)?).await?;
         // Some time passes: what is told of the first connection must not be taken for the second one.
-        amqp.send(message("given-recovering", "x")?).await?;
+        amqp.send(message(name, "x")?).await?;
         let first = delivery(&mut intake, "x").await?;
         first.settle(Verdict::RequeueAfter(Duration::from_millis(500))).await?;
         delivery(&mut intake, "x").await?.ack().await?;
