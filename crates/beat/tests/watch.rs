@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Stream, stream};
+use futures_util::{FutureExt as _, Stream, stream};
 use sinew_beat::{
     MonitorEvent, MonitorOptions, Process, ProcessStatus, Snapshot, State, Timestamp, Watch,
     WatchOptions,
@@ -232,6 +232,22 @@ async fn a_watch_that_stood_still_moves_every_deadline_and_says_so() -> Result<(
     let [up, MonitorEvent::Stalled { gap, .. }] = &events[..] else { panic!("{events:?}") };
     assert_eq!(up.transition().map(|it| it.to), Some(State::Up));
     assert!((seconds(60)..=seconds(61)).contains(gap), "{gap:?}");
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_operates_before_the_task_sees_that_it_stood_still_judges_nobody() -> Result<()> {
+    let (backend, script) = scripted();
+    let mut watch = Watch::start(&backend, WatchOptions::default()).await?;
+    say(&script, "a", "beat/5");
+    pass(seconds(4)).await;
+    say(&script, "a", "beat/5");
+    // Polled once, it moves the clock, and lets no task run.
+    assert!(tokio::time::advance(seconds(60)).now_or_never().is_none());
+    assert!(watch.table().reconfigure(MonitorOptions::default()));
+    assert_eq!(watch.table().process("a").map(|it| it.state), Some(State::Up));
+    let events = told(&mut watch).await;
+    assert_eq!((events.len(), states(&events)), (2, vec![State::Up]), "{events:?}");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use tokio::{
     time::{Sleep, timeout},
 };
 
-use super::WatchTable;
+use super::{By, WatchTable};
 use crate::{Health, Heart, Process, Progress, Timestamp, monitor::Heard, stats};
 
 /// How often the task sees to it that it runs.
@@ -54,14 +54,9 @@ pub(super) async fn hear_oneself(
 }
 
 /// Feeds the monitor until the intake ends, and beats meanwhile, if there is a heart: for as long as this task turns.
-pub(super) async fn run(
-    table: Fed,
-    incoming: Incoming<Message>,
-    timer: Sleep,
-    stall_after: Duration,
-) {
+pub(super) async fn run(table: Fed, incoming: Incoming<Message>, timer: Sleep) {
     let progress = Progress::new();
-    let feeding = feed(&table, incoming, timer, stall_after, &progress);
+    let feeding = feed(&table, incoming, timer, &progress);
     match &table.shared.heart {
         Some(heart) => heart.beat_on_until(&progress, || Health::Up, feeding).await,
         None => feeding.await,
@@ -72,18 +67,16 @@ async fn feed(
     table: &WatchTable,
     mut incoming: Incoming<Message>,
     timer: Sleep,
-    stall_after: Duration,
     progress: &Progress,
 ) {
     let clock = table.clock();
-    let mut next = table.update(|monitor, now, told| monitor.advance(now, told));
+    let mut next = table.update(By::Task, |monitor, now, told| monitor.advance(now, told));
     let mut timer = std::pin::pin!(timer);
-    let mut turn = clock.now();
     loop {
         // An intake that always has something would never let others run, nor the task be aborted.
         consume_budget().await;
         progress.tick();
-        let tick = turn.after(TICK);
+        let tick = clock.now().after(TICK);
         let due_at = next.map_or(tick, |at| at.min(tick));
         let due = clock.instant(due_at);
         if timer.deadline() != due {
@@ -96,18 +89,12 @@ async fn feed(
             () = timer.as_mut() => None,
         };
         table.note_lag(due_at);
-        // First of all: nobody is judged for what waits unheard.
-        let gap = clock.now().since(turn);
-        if gap >= stall_after {
-            table.update(|monitor, now, told| monitor.stalled(gap, now, told));
-        }
-        turn = clock.now();
         // Whatever comes in lets the time pass, too, so a flood of beats delays no deadline.
         next = match event {
             Some(Some(Ok(event))) => table.take(event),
             Some(Some(Err(err))) => return table.end(Some(err)),
             Some(None) => return table.end(None),
-            None => table.update(|monitor, now, told| monitor.advance(now, told)),
+            None => table.update(By::Task, |monitor, now, told| monitor.advance(now, told)),
         };
     }
 }
@@ -118,7 +105,7 @@ impl WatchTable {
         if let Event::Item(message) = event {
             return self.hear(&message);
         }
-        self.update(|monitor, now, told| match event {
+        self.update(By::Task, |monitor, now, told| match event {
             Event::Lost(lost) => monitor.lose(lost, now, told),
             Event::Down => monitor.link_down(now, told),
             Event::Up { .. } => monitor.link_up(now, told),
@@ -133,7 +120,8 @@ impl WatchTable {
             None => Duration::ZERO,
         };
         let mut heard = Heard::default();
-        let next = self.update(|monitor, now, told| heard = monitor.note(message, age, now, told));
+        let next = self
+            .update(By::Task, |monitor, now, told| heard = monitor.note(message, age, now, told));
         stats::heard(heard);
         next
     }

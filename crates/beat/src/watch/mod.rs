@@ -9,6 +9,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use futures_core::Stream;
@@ -56,9 +57,20 @@ struct Inner {
     ages: Ages,
     /// How late the watch's task was with what was due.
     lag: Histogram,
+    /// When the watch's task was last seen to run, and for how long it may not be; for ever, until it does.
+    turn: Timestamp,
+    stall_after: Duration,
     reader: Option<Waker>,
     /// Set once the intake has ended; the error in it until it was told.
     end: Option<Option<Error>>,
+}
+
+/// Who lets the monitor work.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum By {
+    /// The watch's task, which hears what comes in.
+    Task,
+    Operator,
 }
 
 impl Watch {
@@ -120,6 +132,8 @@ impl Watch {
                 outbox: Outbox::new(options.unread),
                 ages: Ages::default(),
                 lag: Histogram::new(&LAGS),
+                turn: clock.now(),
+                stall_after: Duration::MAX,
                 reader: None,
                 end: None,
             }),
@@ -130,8 +144,12 @@ impl Watch {
         if let Some(heart) = &heart {
             feed::hear_oneself(heart, &table, &mut incoming).await?;
         }
-        let timer = sleep_until(table.clock().instant(table.clock().now()));
-        let work = feed::run(Fed(table.clone()), incoming, timer, options.stall_after());
+        let now = clock.now();
+        {
+            let mut inner = table.lock();
+            (inner.turn, inner.stall_after) = (now, options.stall_after());
+        }
+        let work = feed::run(Fed(table.clone()), incoming, sleep_until(clock.instant(now)));
         Ok(Self { table, task: runtime.spawn(work) })
     }
 
@@ -315,21 +333,34 @@ impl WatchTable {
             return false;
         }
         let mut done = false;
-        self.update(|monitor, now, told| done = ask(monitor, now, told));
+        self.update(By::Operator, |monitor, now, told| done = ask(monitor, now, told));
         self.shared.nudge.notify_one();
         done
     }
 
     /// Lets the monitor work, counts what it tells, and wakes the reader if there is something to read. Returns when
     /// the monitor wants to be called next.
+    ///
+    /// If the task stood still until now, the monitor learns that first, whoever calls: nobody is judged for what
+    /// waits unheard.
     fn update(
         &self,
+        by: By,
         work: impl FnOnce(&mut Monitor, Timestamp, &mut stats::Counted<'_, Outbox>),
     ) -> Option<Timestamp> {
         let now = self.shared.clock.now();
         let mut inner = self.lock();
-        let Inner { monitor, outbox, reader, .. } = &mut *inner;
+        let Inner { monitor, outbox, reader, turn, stall_after, .. } = &mut *inner;
         let mut told = stats::Counted::new(outbox);
+        let gap = now.since(*turn);
+        let has_stalled = gap >= *stall_after;
+        if has_stalled {
+            monitor.stalled(gap, now, &mut told);
+        }
+        // An operator is no proof that the task runs.
+        if has_stalled || by == By::Task {
+            *turn = now;
+        }
         work(monitor, now, &mut told);
         let waker = if told.any() { reader.take() } else { None };
         let next = monitor.next_deadline();
@@ -345,7 +376,7 @@ impl WatchTable {
         if self.lock().end.is_some() {
             return;
         }
-        self.update(|monitor, now, told| monitor.link_down(now, told));
+        self.update(By::Task, |monitor, now, told| monitor.link_down(now, told));
         let mut inner = self.lock();
         inner.end = Some(err);
         let waker = inner.reader.take();
