@@ -206,8 +206,14 @@ impl Alerts {
         self.change(&it.process, seen, batch);
     }
 
-    /// Takes in the state of a process, and what that does to those behind it.
     fn change(&mut self, process: &Process, seen: Seen, batch: &mut Vec<Alert>) {
+        if let Some(id) = self.take_in(process, seen) {
+            self.touch(id, batch);
+        }
+    }
+
+    /// Takes in the state of a process, and what that does to those behind it. The incident, if there is one.
+    fn take_in(&mut self, process: &Process, seen: Seen) -> Option<Id> {
         let id = Id::State(process.clone());
         let is_down = |it: &Seen| it.condition == Some(Condition::State(State::Down));
         let was_down = self.incidents.get(&id).is_some_and(|it| is_down(&it.seen));
@@ -215,23 +221,33 @@ impl Alerts {
             let until = self.now.after(self.options.inhibition_grace);
             self.inhibitions.end(process, &address(&id, &self.monitor), until);
         }
-        self.observe(id.clone(), seen, batch);
+        if !self.note(&id, seen) {
+            return None;
+        }
         if is_down(&seen)
             && let Some(incident) = self.incidents.get(&id)
         {
             self.inhibitions.start(process, &incident.address);
         }
+        Some(id)
     }
 
     fn observe(&mut self, id: Id, seen: Seen, batch: &mut Vec<Alert>) {
-        let known = self.incidents.get_mut(&id);
+        if self.note(&id, seen) {
+            self.touch(id, batch);
+        }
+    }
+
+    /// Whether it is of an incident.
+    fn note(&mut self, id: &Id, seen: Seen) -> bool {
+        let known = self.incidents.get_mut(id);
         match (known, seen.condition) {
             // What was over and never told waits for its group still: what begins now is another incident.
             (Some(incident), _) if !incident.is_over() => incident.seen = seen,
-            (_, Some(condition)) => self.open_incident(&id, condition, seen),
-            (_, None) => return,
+            (_, Some(condition)) => self.open_incident(id, condition, seen),
+            (_, None) => return false,
         }
-        self.touch(id, batch);
+        true
     }
 
     fn open_incident(&mut self, id: &Id, condition: Condition, seen: Seen) {

@@ -2,7 +2,7 @@
 use std::{collections::HashMap, time::SystemTime};
 
 use super::{
-    Alert, AlertKey, Alerts, Condition, Notification,
+    AlertKey, Alerts, Condition, Notification,
     incident::{Id, Incident, Seen},
 };
 use crate::{Process, ProcessStatus, State, Timestamp};
@@ -78,12 +78,16 @@ impl Alerts {
     ) {
         self.advance(now, out);
         let status: HashMap<_, _> = known.iter().map(|it| (it.process.as_str(), it)).collect();
-        let mut batch = Vec::new();
+        let mut resumed = Vec::new();
         for it in told {
             let status = status.get(it.process.as_str()).copied();
-            self.resume_one(it, status, &mut batch);
+            resumed.extend(self.resume_one(it, status));
         }
-        known.iter().for_each(|status| self.catch_up_one(status, &mut batch));
+        let caught_up = self.take_in_all(known);
+        // Only now is it known who holds back whom.
+        let mut batch = Vec::new();
+        resumed.iter().for_each(|id| self.examine(id, &mut batch));
+        caught_up.into_iter().for_each(|id| self.touch(id, &mut batch));
         self.send(batch, out);
     }
 
@@ -97,21 +101,18 @@ impl Alerts {
         out: &mut impl Extend<Notification>,
     ) {
         self.advance(now, out);
+        let caught_up = self.take_in_all(known);
         let mut batch = Vec::new();
-        known.into_iter().for_each(|status| self.catch_up_one(status, &mut batch));
+        caught_up.into_iter().for_each(|id| self.touch(id, &mut batch));
         self.send(batch, out);
     }
 
-    fn resume_one(
-        &mut self,
-        told: ToldIncident,
-        status: Option<&ProcessStatus>,
-        batch: &mut Vec<Alert>,
-    ) {
+    /// The incident that goes on, unless there is one already.
+    fn resume_one(&mut self, told: ToldIncident, status: Option<&ProcessStatus>) -> Option<Id> {
         let ToldIncident { process, state, key, since } = told;
         let id = Id::State(process);
         if self.incidents.contains_key(&id) {
-            return;
+            return None;
         }
         let was = Condition::State(state);
         let seen = match status {
@@ -137,17 +138,22 @@ impl Alerts {
         };
         self.incidents.insert(id.clone(), incident);
         self.go_on(&id);
-        self.examine(&id, batch);
+        Some(id)
     }
 
-    fn catch_up_one(&mut self, status: &ProcessStatus, batch: &mut Vec<Alert>) {
-        let condition = self.options.condition(status.state);
-        let known = self.incidents.get(&Id::State(status.process.clone()));
-        if condition.is_none() || known.is_some_and(|it| !it.is_over()) {
-            return;
+    /// The incidents of those in trouble that there were none of.
+    fn take_in_all<'a>(&mut self, known: impl IntoIterator<Item = &'a ProcessStatus>) -> Vec<Id> {
+        let mut ids = Vec::new();
+        for status in known {
+            let condition = self.options.condition(status.state);
+            let incident = self.incidents.get(&Id::State(status.process.clone()));
+            if condition.is_some() && incident.is_none_or(Incident::is_over) {
+                let seen =
+                    Seen { state: Some(status.state), ..Seen::plain(condition, status.since) };
+                ids.extend(self.take_in(&status.process, seen));
+            }
         }
-        let seen = Seen { state: Some(status.state), ..Seen::plain(condition, status.since) };
-        self.change(&status.process, seen, batch);
+        ids
     }
 
     /// An incident that was told before goes on: it holds back others, and is told again.
@@ -173,7 +179,7 @@ mod tests {
     use sinew_core::Pattern;
 
     use super::*;
-    use crate::{AlertOptions, Beat, Monitor, MonitorOptions, Mute};
+    use crate::{AlertOptions, Beat, InhibitionRule, Monitor, MonitorOptions, Mute};
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_start(Duration::from_secs(seconds))
@@ -256,6 +262,22 @@ mod tests {
         assert_eq!(lines(&mut sent), ["firing a/down/0"]);
         alerts.catch_up([&up()], at(301), &mut sent);
         assert_eq!(lines(&mut sent), NONE, "who is up is no trouble, and is told by a transition");
+    }
+
+    #[test]
+    fn who_is_held_back_at_a_start_is_so_in_whatever_order_it_is_known() {
+        let rule = InhibitionRule::new(Pattern::parse("gw").unwrap(), "eu.>").unwrap();
+        let named = |name| ProcessStatus { process: Process::parse(name).unwrap(), ..down() };
+        for names in [["eu.a", "gw"], ["gw", "eu.a"]] {
+            let known = names.map(named);
+            let alerts =
+                || Alerts::new(AlertOptions::default().with_inhibition(rule.clone()), wall(0));
+            let mut sent = Vec::new();
+            alerts().resume([], &known, at(200), &mut sent);
+            assert_eq!(lines(&mut sent), ["firing gw/down/0"]);
+            alerts().catch_up(&known, at(200), &mut sent);
+            assert_eq!(lines(&mut sent), ["firing gw/down/0"]);
+        }
     }
 
     #[test]
