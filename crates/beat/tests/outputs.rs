@@ -120,8 +120,11 @@ async fn what_waits_is_bounded_and_what_is_too_much_is_refused() {
     // One waits; another may run already.
     assert!(refused.len() >= 3);
     assert!(refused.iter().all(|error| error.kind() == ErrorKind::Overloaded));
+    let taken = 5 - refused.len() as u64;
+    assert_eq!(output.counts().waiting, taken);
     let counts = output.finish(Duration::ZERO).await;
     assert_eq!((counts.refused, counts.succeeded), (refused.len() as u64, 0));
+    assert_eq!(counts.waiting, taken);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::{
     fmt::Write as _,
     future::pending,
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -66,6 +66,8 @@ pub struct CommandCounts {
     pub timed_out: u64,
     /// Notifications that were refused, as too many waited.
     pub refused: u64,
+    /// Notifications that wait, or whose program runs; once it is finished, those that were lost.
+    pub waiting: u64,
 }
 
 /// Runs a program for each notification, one after the other.
@@ -103,6 +105,7 @@ impl CommandOutput {
             while let Some(notification) = waiting.recv().await {
                 let end = run(&options, &clock, &notification).await;
                 let mut counts = counted.lock().unwrap_or_else(PoisonError::into_inner);
+                counts.waiting = counts.waiting.saturating_sub(1);
                 match end {
                     End::Succeeded => counts.succeeded += 1,
                     End::Failed => counts.failed += 1,
@@ -121,15 +124,18 @@ impl CommandOutput {
     /// [`CommandOptions::with_queue`] allows, [`ErrorKind::Closed`](sinew_core::ErrorKind::Closed) when the task has
     /// ended, with its runtime say. The notification is lost then, and counted.
     pub fn send(&self, notification: Notification) -> Result<()> {
+        self.lock().waiting += 1;
         self.worker.send(notification, "alert command").inspect_err(|_| {
-            self.counts.lock().unwrap_or_else(PoisonError::into_inner).refused += 1;
+            let mut counts = self.lock();
+            counts.waiting = counts.waiting.saturating_sub(1);
+            counts.refused += 1;
         })
     }
 
     /// What it has counted.
     #[must_use]
     pub fn counts(&self) -> CommandCounts {
-        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.lock()
     }
 
     /// Lets what waits be run, for no longer than `limit`; what runs then is killed. Gives what it has counted.
@@ -140,6 +146,10 @@ impl CommandOutput {
     pub async fn finish(mut self, limit: Duration) -> CommandCounts {
         self.worker.finish(limit).await;
         self.counts()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CommandCounts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) const TRIALS: &[(&str, Body)] = &[
     ("a_silence_holds_back_what_is_told_then_when_it_ends", a_silence_holds_back),
     ("a_file_is_read_anew_and_a_bad_one_changes_nothing", a_file_is_read_anew),
     ("a_restart_tells_nothing_twice_and_calls_nobody_down", a_restart_is_quiet),
+    ("a_restart_tells_what_no_output_had_delivered", a_restart_tells_the_undelivered),
     ("a_file_is_checked_without_a_broker", a_file_is_checked),
     ("a_webhook_is_called_until_it_takes_what_it_is_told", a_webhook_is_called),
     ("a_monitor_is_watched_by_another_one", a_monitor_is_watched),
@@ -372,6 +373,34 @@ fn a_webhook_is_called(runtime: &Runtime) -> Result<()> {
     page.running.signal(Signal::TERM)?;
     let ran = page.running.finish()?.expect(0)?;
     assert!(!ran.stderr.contains("hush") && !ran.stderr.contains("/hook"), "{ran:?}");
+    Ok(())
+}
+
+fn a_restart_tells_the_undelivered(runtime: &Runtime) -> Result<()> {
+    let server = runtime.block_on(NatsServerOptions::new().start())?;
+    let url = server.url();
+    // Nobody listens there until the monitor is started anew.
+    let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    let place = Place { folder: tempfile::tempdir()? };
+    place.write(&format!(
+        "snapshot_file = \"beat.snapshot\"\n{}[[webhook]]\nurl = \"http://{address}/hook\"\n",
+        Place::HASTY
+    ))?;
+    let mut page = place.page(&url)?;
+    raw(&url, &publication("billing", "beat/0.1"))?;
+    page.running.until_remark("trying again")?;
+    page.running.signal(Signal::TERM)?;
+    let ran = page.running.finish()?.expect(0)?;
+    assert!(ran.stderr.contains("1 notifications were not delivered"), "{ran:?}");
+
+    let received = receive(std::net::TcpListener::bind(address)?, &["204 No Content"]);
+    let page = place.page(&url)?;
+    let (_, body) = received.recv_timeout(DEADLINE)?;
+    let told: serde_json::Value = serde_json::from_str(&body)?;
+    assert_eq!(told["alerts"][0]["process"], "billing");
+    assert_eq!(told["alerts"][0]["kind"], "firing");
+    page.running.signal(Signal::TERM)?;
+    page.running.finish()?.expect(0)?;
     Ok(())
 }
 

@@ -206,13 +206,20 @@ impl Serve {
         }
 
         let printed = print(session, &mut printing, report, self.ending).await;
-        if let Some(keeper) = keeper {
+        if let Some(keeper) = &keeper {
             keeper.save().await;
         }
         stop.send_replace(true);
         let _ = (&mut server.0).await;
         let ended = (&mut hearing.0).await;
-        desk.finish(DRAIN).await;
+        let undelivered = desk.finish(DRAIN).await;
+        if undelivered > 0 {
+            session.output.remark(format_args!("{undelivered} notifications were not delivered"));
+        }
+        if let Some(keeper) = &keeper {
+            // What was delivered meanwhile need not be told again.
+            keeper.save().await;
+        }
         session.drain(&backend).await;
         let (stop, told) = printed?;
         if stop == Stop::Ended && !self.ending.reached(told) {

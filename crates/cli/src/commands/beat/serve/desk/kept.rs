@@ -36,13 +36,13 @@ struct Told {
 
 impl Default for Kept {
     fn default() -> Self {
-        Self::new(Vec::new(), std::iter::empty())
+        Self::new(Vec::new(), &[])
     }
 }
 
 impl Kept {
-    pub(crate) fn new(silences: Vec<Silence>, told: impl Iterator<Item = ToldIncident>) -> Self {
-        let told = told.map(|it| Told {
+    pub(crate) fn new(silences: Vec<Silence>, told: &[ToldIncident]) -> Self {
+        let told = told.iter().map(|it| Told {
             process: it.process.as_str().to_owned(),
             state: it.state.as_str().to_owned(),
             key: it.key.as_str().to_owned(),
@@ -149,7 +149,7 @@ mod tests {
             author: "ann".to_owned(),
             comment: "why".to_owned(),
         };
-        Kept::new(vec![silence], std::iter::once(told))
+        Kept::new(vec![silence], &[told])
     }
 
     #[test]

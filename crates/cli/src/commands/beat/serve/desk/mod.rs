@@ -12,6 +12,7 @@ use std::{
 
 use sinew_beat::{
     AlertCounts, Alerts, Clock, MonitorEvent, Mute, MuteId, Notification, ProcessStatus, Timestamp,
+    ToldIncident,
 };
 use sinew_core::AnyPublisher;
 use tokio::{
@@ -56,6 +57,11 @@ struct Inner {
     windows: Vec<(MuteId, Mute)>,
     silences: Silences,
     outputs: Outputs,
+    /// What people were told when no output held anything back last. Queues die with us: what is kept is this, so that
+    /// the next run tells again what was not delivered. Twice is better than never, and alerts carry a key.
+    settled: Vec<ToldIncident>,
+    /// What outputs that are finished, or are being finished, have not delivered.
+    undelivered: u64,
     republishing: Option<Republishing>,
     /// Notifications refused since that was said, and when that may be said again.
     refused: u64,
@@ -90,6 +96,8 @@ impl Desk {
             windows: Vec::new(),
             silences: Silences::default(),
             outputs: Outputs::default(),
+            settled: Vec::new(),
+            undelivered: 0,
             republishing: None,
             refused: 0,
             silent_until: None,
@@ -177,7 +185,8 @@ impl Desk {
     /// trouble that nobody was told of is told now.
     pub(super) fn resume(&self, kept: &Kept, known: &[ProcessStatus]) {
         self.work(|inner, now, due| {
-            let Inner { alerts, silences, .. } = inner;
+            let Inner { alerts, silences, settled, .. } = inner;
+            *settled = kept.told().collect();
             for silence in &kept.silences {
                 // One that cannot be made again is over.
                 let _over = silences.restore(silence.clone(), |mute| alerts.mute(mute, now, due));
@@ -189,8 +198,11 @@ impl Desk {
 
     /// What a restart is to keep.
     pub(super) fn kept(&self) -> Kept {
-        let inner = self.lock();
-        Kept::new(inner.silences.current(SystemTime::now()), inner.alerts.told())
+        let mut inner = self.lock();
+        if inner.is_settled() {
+            inner.settled = inner.alerts.told().collect();
+        }
+        Kept::new(inner.silences.current(SystemTime::now()), &inner.settled)
     }
 
     /// The silences in force, in the order in which they were made.
@@ -209,10 +221,16 @@ impl Desk {
         }
     }
 
-    /// Lets what waits be told, for no longer than `limit`.
-    pub(super) async fn finish(&self, limit: Duration) {
-        let outputs = std::mem::take(&mut self.lock().outputs);
-        outputs.finish(limit).await;
+    /// Lets what waits be told, for no longer than `limit`. How many notifications were not delivered.
+    pub(super) async fn finish(&self, limit: Duration) -> u64 {
+        let outputs = {
+            let mut inner = self.lock();
+            inner.undelivered = inner.outputs.waiting();
+            std::mem::take(&mut inner.outputs)
+        };
+        let lost = outputs.finish(limit).await;
+        self.lock().undelivered = lost;
+        lost
     }
 
     /// Works, and sends what is due then.
@@ -253,6 +271,11 @@ impl Inner {
             }
             None => self.republishing = None,
         }
+    }
+
+    /// Whether all that was told was delivered, or given up.
+    fn is_settled(&mut self) -> bool {
+        self.undelivered == 0 && self.outputs.waiting() == 0
     }
 
     /// Whether the wall's clock was set, and what it would have said at the start then.

@@ -13,13 +13,18 @@ use crate::{
 /// How long an output that a new file has no more may take with what waits for it.
 const LEAVE: Duration = Duration::from_secs(30);
 
+/// How much longer than its limit an output may take to say what it lost.
+const SLACK: Duration = Duration::from_millis(100);
+
 /// The outputs of one file.
 #[derive(Debug, Default)]
 pub(crate) struct Outputs {
     commands: Vec<(CommandConfig, CommandOutput)>,
     webhooks: Webhooks,
-    /// Those of an earlier file, which finish what waits for them.
-    leaving: JoinSet<()>,
+    /// Those of an earlier file, which finish what waits for them. Each tells how many notifications it lost.
+    leaving: JoinSet<u64>,
+    /// What those lost that have left.
+    lost: u64,
 }
 
 pub(crate) type Webhooks = Vec<(WebhookConfig, WebhookOutput)>;
@@ -60,7 +65,7 @@ impl Outputs {
 
     /// Those of a new file, of which `started` are. One that is as it was goes on with what waits for it.
     pub(crate) fn replace(&mut self, config: &Config, started: Webhooks, clock: Clock) {
-        while self.leaving.try_join_next().is_some() {}
+        self.reap();
         let mut old = std::mem::take(&mut self.commands);
         for config in &config.commands {
             let kept = take(&mut old, config);
@@ -69,17 +74,13 @@ impl Outputs {
             }));
         }
         for (_, output) in old {
-            self.leaving.spawn(async move {
-                let _counts = output.finish(LEAVE).await;
-            });
+            self.leaving.spawn(async move { output.finish(LEAVE).await.waiting });
         }
         let mut old = std::mem::take(&mut self.webhooks);
         old.extend(started);
         self.webhooks = config.webhooks.iter().filter_map(|it| take(&mut old, it)).collect();
         for (_, output) in old {
-            self.leaving.spawn(async move {
-                let _counts = output.finish(LEAVE).await;
-            });
+            self.leaving.spawn(async move { output.finish(LEAVE).await.waiting });
         }
     }
 
@@ -118,20 +119,36 @@ impl Outputs {
         commands.chain(webhooks).collect()
     }
 
-    /// Lets what waits be told, all at once, for no longer than `limit`; what is not told then is lost.
-    pub(crate) async fn finish(mut self, limit: Duration) {
+    /// How many notifications no output has delivered, or given up, yet; one that is leaving counts as one.
+    pub(crate) fn waiting(&mut self) -> u64 {
+        self.reap();
+        let commands = self.commands.iter().map(|(_, it)| it.counts().waiting);
+        let webhooks = self.webhooks.iter().map(|(_, it)| it.counts().waiting);
+        commands.chain(webhooks).sum::<u64>() + self.leaving.len() as u64
+    }
+
+    fn reap(&mut self) {
+        while let Some(left) = self.leaving.try_join_next() {
+            self.lost += left.unwrap_or(1);
+        }
+    }
+
+    /// Lets what waits be told, all at once, for no longer than `limit`. How many were not, and are lost: one at least
+    /// of an output that had longer to leave.
+    pub(crate) async fn finish(mut self, limit: Duration) -> u64 {
         for (_, output) in self.commands.drain(..) {
-            self.leaving.spawn(async move {
-                let _counts = output.finish(limit).await;
-            });
+            self.leaving.spawn(async move { output.finish(limit).await.waiting });
         }
         for (_, output) in self.webhooks.drain(..) {
-            self.leaving.spawn(async move {
-                let _counts = output.finish(limit).await;
-            });
+            self.leaving.spawn(async move { output.finish(limit).await.waiting });
         }
-        let all = async { while self.leaving.join_next().await.is_some() {} };
-        let _late = tokio::time::timeout(limit, all).await;
+        let all = async {
+            while let Some(left) = self.leaving.join_next().await {
+                self.lost += left.unwrap_or(1);
+            }
+        };
+        let _late = tokio::time::timeout(limit + SLACK, all).await;
+        self.lost + self.leaving.len() as u64
     }
 }
 
