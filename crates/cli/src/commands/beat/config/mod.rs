@@ -20,7 +20,7 @@ pub(crate) use self::{
     outputs::{CommandConfig, HeartConfig, WebhookConfig},
 };
 
-use self::reader::{Section, at_least, flag, list, read, said, text};
+use self::reader::{Flaws, Section, at_least, flag, list, read, said, text};
 use crate::exit::{Failure, Status};
 
 /// A larger file is some other file.
@@ -68,19 +68,11 @@ impl Config {
     /// What `text` says, which stands in the file at `path`.
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, Failure> {
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
-        let (config, _, flaws) = read(text, |section| Self::read(section, folder));
-        match (config, flaws.split_first()) {
-            (Some(config), None) => Ok(config),
-            (_, Some((first, rest))) => {
-                let more = match rest.len() {
-                    0 => String::new(),
-                    more => format!(" (and {more} more)"),
-                };
-                let (path, line, what) = (path.display(), first.line, &first.what);
-                Err(Failure::new(Status::Usage, format!("{path}:{line}: {what}{more}")))
-            }
-            (None, None) => Err(refused(path, "it cannot be read")),
-        }
+        let (config, _) = read(text, |section| Self::read(section, folder));
+        config.map_err(|Flaws { line, what, more }| {
+            let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+            Failure::new(Status::Usage, format!("{}:{line}: {what}{more}", path.display()))
+        })
     }
 
     fn read(section: &mut Section<'_>, folder: &Path) -> Self {

@@ -7,23 +7,29 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::time::{parse_duration, parse_positive};
+use crate::{
+    output::printable,
+    time::{parse_duration, parse_positive},
+};
 
-/// Something that is wrong with a file, and where.
-#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) struct Flaw {
-    /// A key that is not known explains most of what else is wrong, so it comes first.
-    is_consequence: bool,
+/// Keys that are longer are shown cut off, and nothing is guessed of them.
+const LONGEST_KEY: usize = 64;
+
+/// What is wrong with a file: what to mend first, and how much more there is.
+#[derive(Debug)]
+pub(super) struct Flaws {
     pub(super) line: usize,
     pub(super) what: String,
+    pub(super) more: usize,
 }
 
-/// One reading of a file.
+/// One reading of a file. Flaws keep where they begin: a file may be full of them, and only the first one's line and
+/// hint are looked for.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     text: &'a str,
-    flaws: RefCell<Vec<Flaw>>,
     known: RefCell<BTreeSet<String>>,
+    flaws: RefCell<Vec<(usize, String)>>,
     unknown: RefCell<Vec<Unknown>>,
 }
 
@@ -31,7 +37,7 @@ pub(super) struct Reader<'a> {
 struct Unknown {
     section: &'static str,
     key: String,
-    line: usize,
+    at: usize,
 }
 
 /// A table of the file, and what of it was asked for. One that is not there is read as an empty one: so what it would
@@ -41,34 +47,33 @@ pub(super) struct Section<'a> {
     reader: &'a Reader<'a>,
     name: &'static str,
     table: Option<&'a DeTable<'a>>,
-    line: usize,
+    at: usize,
     asked: Vec<&'static str>,
 }
 
-/// What is read, every key that there could be, and what is wrong, the first thing to mend first.
+/// What is read, unless something is wrong, and every key that there could be.
 pub(super) fn read<T>(
     text: &str,
     with: impl FnOnce(&mut Section<'_>) -> T,
-) -> (Option<T>, BTreeSet<String>, Vec<Flaw>) {
+) -> (Result<T, Flaws>, BTreeSet<String>) {
     let reader = Reader {
         text,
-        flaws: RefCell::default(),
         known: RefCell::default(),
+        flaws: RefCell::default(),
         unknown: RefCell::default(),
     };
     let read = match DeTable::parse(text) {
-        Ok(table) => Some(reader.section("", Some(table.get_ref()), 1, with)),
+        Ok(table) => {
+            let read = reader.section("", Some(table.get_ref()), 0, with);
+            reader.flaws().map_or(Ok(read), Err)
+        }
         Err(err) => {
             let line = reader.line(err.span().map_or(0, |it| it.start));
             let what = err.message().split_whitespace().collect::<Vec<_>>().join(" ");
-            reader.flaw(false, line, what);
-            None
+            Err(Flaws { line, what, more: 0 })
         }
     };
-    reader.name_unknown();
-    let mut flaws = reader.flaws.into_inner();
-    flaws.sort();
-    (read.filter(|_| flaws.is_empty()), reader.known.into_inner(), flaws)
+    (read, reader.known.into_inner())
 }
 
 impl Reader<'_> {
@@ -76,10 +81,10 @@ impl Reader<'_> {
         &'a self,
         name: &'static str,
         table: Option<&'a DeTable<'a>>,
-        line: usize,
+        at: usize,
         with: impl FnOnce(&mut Section<'a>) -> T,
     ) -> T {
-        let mut section = Section { reader: self, name, table, line, asked: Vec::new() };
+        let mut section = Section { reader: self, name, table, at, asked: Vec::new() };
         let read = with(&mut section);
         section.end();
         read
@@ -90,30 +95,39 @@ impl Reader<'_> {
         1 + before.iter().filter(|byte| **byte == b'\n').count()
     }
 
-    fn flaw(&self, is_consequence: bool, line: usize, what: String) {
-        self.flaws.borrow_mut().push(Flaw { is_consequence, line, what });
+    fn flaws(&self) -> Option<Flaws> {
+        let (unknown, flaws) = (self.unknown.borrow(), self.flaws.borrow());
+        // A key that is not known explains most of what else is wrong, so it comes first.
+        let (at, what) = match unknown.iter().min_by_key(|it| it.at) {
+            Some(first) => (first.at, self.name_unknown(first)),
+            None => flaws.iter().min_by_key(|(at, _)| *at).cloned()?,
+        };
+        let more = (unknown.len() + flaws.len()).saturating_sub(1);
+        Some(Flaws { line: self.line(at), what, more })
     }
 
-    /// Says of each key that is not known what may have been meant: one of its section, or the same in another one.
-    fn name_unknown(&self) {
-        let known = self.known.borrow();
-        for Unknown { section, key, line } in self.unknown.borrow().iter() {
-            let siblings = known.iter().filter_map(|it| own(section, it));
-            let near = siblings
-                .map(|it| (strsim::osa_distance(it, key), it))
-                .filter(|(distance, it)| *distance <= (it.len() / 3).max(1))
-                .min();
-            let elsewhere = known.iter().find(|it| it.rsplit('.').next() == Some(key));
-            let hint = match (near, elsewhere.and_then(|it| it.split_once('.'))) {
-                (Some((_, near)), _) => format!("; did you mean `{near}`?"),
-                (None, _) if section.is_empty() && key == "url" => {
-                    "; the broker is named by --url or SINEW_URL".to_owned()
-                }
-                (None, Some((section, _))) => format!("; it belongs into [{section}]"),
-                (None, None) => String::new(),
-            };
-            self.flaw(false, *line, format!("unknown key `{}`{hint}", path(section, key)));
+    /// Says of a key that is not known what may have been meant: one of its section, or the same in another one.
+    fn name_unknown(&self, Unknown { section, key, .. }: &Unknown) -> String {
+        if key.len() > LONGEST_KEY {
+            let begin: String = key.chars().take(LONGEST_KEY).collect();
+            return format!("unknown key `{}...`", path(section, &printable(&begin)));
         }
+        let known = self.known.borrow();
+        let siblings = known.iter().filter_map(|it| own(section, it));
+        let near = siblings
+            .map(|it| (strsim::osa_distance(it, key), it))
+            .filter(|(distance, it)| *distance <= (it.len() / 3).max(1))
+            .min();
+        let elsewhere = known.iter().find(|it| it.rsplit('.').next() == Some(key));
+        let hint = match (near, elsewhere.and_then(|it| it.split_once('.'))) {
+            (Some((_, near)), _) => format!("; did you mean `{near}`?"),
+            (None, _) if section.is_empty() && key == "url" => {
+                "; the broker is named by --url or SINEW_URL".to_owned()
+            }
+            (None, Some((section, _))) => format!("; it belongs into [{section}]"),
+            (None, None) => String::new(),
+        };
+        format!("unknown key `{}`{hint}", path(section, &printable(key)))
     }
 }
 
@@ -141,8 +155,7 @@ impl<'a> Section<'a> {
         match read(found.get_ref()) {
             Ok(value) => Some(value),
             Err(why) => {
-                let line = self.reader.line(found.span().start);
-                self.refuse(line, key, &why);
+                self.refuse(found.span().start, key, &why);
                 None
             }
         }
@@ -155,22 +168,22 @@ impl<'a> Section<'a> {
         read: impl FnOnce(&DeValue<'_>) -> Result<T, String>,
     ) -> Option<T> {
         if self.table.is_some() && !self.has(key) {
-            self.refuse(self.line, key, "is missing");
+            self.refuse(self.at, key, "is missing");
         }
         self.value(key, read)
     }
 
     /// The table called `key`; an empty one where there is none.
     pub(super) fn table<T>(&mut self, key: &'static str, with: impl FnOnce(&mut Self) -> T) -> T {
-        let (mut table, mut line) = (None, self.line);
+        let (mut table, mut at) = (None, self.at);
         if let Some(found) = self.find(key) {
-            line = self.reader.line(found.span().start);
+            at = found.span().start;
             match found.get_ref() {
                 DeValue::Table(it) => table = Some(it),
-                other => self.refuse(line, key, &unlike(&format!("a table: [{key}]"), other)),
+                other => self.refuse(at, key, &unlike(&format!("a table: [{key}]"), other)),
             }
         }
-        self.reader.section(key, table, line, with)
+        self.reader.section(key, table, at, with)
     }
 
     /// The tables called `key`, `most` at most, without those that are flawed.
@@ -181,26 +194,26 @@ impl<'a> Section<'a> {
         with: impl Fn(&mut Self) -> Option<T>,
     ) -> Vec<T> {
         let Some(found) = self.find(key) else {
-            self.reader.section(key, None, self.line, with);
+            self.reader.section(key, None, self.at, with);
             return Vec::new();
         };
-        let line = self.reader.line(found.span().start);
+        let at = found.span().start;
         let DeValue::Array(all) = found.get_ref() else {
-            self.refuse(line, key, &unlike(&format!("tables: [[{key}]]"), found.get_ref()));
+            self.refuse(at, key, &unlike(&format!("tables: [[{key}]]"), found.get_ref()));
             return Vec::new();
         };
         if all.len() > most {
-            self.refuse(line, key, &format!("there are {}; at most {most} are taken", all.len()));
+            self.refuse(at, key, &format!("there are {}; at most {most} are taken", all.len()));
             return Vec::new();
         }
         let mut read = Vec::new();
         for it in all.iter() {
-            let line = self.reader.line(it.span().start);
+            let at = it.span().start;
             match it.get_ref() {
                 DeValue::Table(table) => {
-                    read.extend(self.reader.section(key, Some(table), line, &with));
+                    read.extend(self.reader.section(key, Some(table), at, &with));
                 }
-                other => self.refuse(line, key, &unlike(&format!("tables: [[{key}]]"), other)),
+                other => self.refuse(at, key, &unlike(&format!("tables: [[{key}]]"), other)),
             }
         }
         read
@@ -215,7 +228,7 @@ impl<'a> Section<'a> {
     pub(super) fn flaw(&self, what: &str) {
         let name = if self.name.is_empty() { String::new() } else { format!("[{}]: ", self.name) };
         if self.table.is_some() {
-            self.reader.flaw(true, self.line, format!("{name}{what}"));
+            self.reader.flaws.borrow_mut().push((self.at, format!("{name}{what}")));
         }
     }
 
@@ -228,8 +241,8 @@ impl<'a> Section<'a> {
         self.table?.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value)
     }
 
-    fn refuse(&self, line: usize, key: &str, why: &str) {
-        self.reader.flaw(true, line, format!("{}: {why}", path(self.name, key)));
+    fn refuse(&self, at: usize, key: &str, why: &str) {
+        self.reader.flaws.borrow_mut().push((at, format!("{}: {why}", path(self.name, key))));
     }
 
     /// What is left over was not asked for.
@@ -237,9 +250,9 @@ impl<'a> Section<'a> {
         self.reader.known.borrow_mut().extend(self.asked.iter().map(|key| path(self.name, key)));
         for (key, _) in self.table.into_iter().flatten() {
             if !self.asked.iter().any(|it| it == key.get_ref()) {
-                let line = self.reader.line(key.span().start);
-                let (section, key) = (self.name, key.get_ref().clone().into_owned());
-                self.reader.unknown.borrow_mut().push(Unknown { section, key, line });
+                let (section, at) = (self.name, key.span().start);
+                let key = key.get_ref().clone().into_owned();
+                self.reader.unknown.borrow_mut().push(Unknown { section, key, at });
             }
         }
     }
