@@ -23,6 +23,7 @@ pub(crate) const TRIALS: &[(&str, Body)] = &[
     ("a_file_is_read_anew_and_a_bad_one_changes_nothing", a_file_is_read_anew),
     ("a_restart_tells_nothing_twice_and_calls_nobody_down", a_restart_is_quiet),
     ("a_restart_tells_what_no_output_had_delivered", a_restart_tells_the_undelivered),
+    ("a_crash_soon_after_an_alert_tells_it_once", a_crash_tells_once),
     ("a_file_is_checked_without_a_broker", a_file_is_checked),
     ("a_webhook_is_called_until_it_takes_what_it_is_told", a_webhook_is_called),
     ("a_monitor_is_watched_by_another_one", a_monitor_is_watched),
@@ -399,6 +400,32 @@ fn a_restart_tells_the_undelivered(runtime: &Runtime) -> Result<()> {
     let told: serde_json::Value = serde_json::from_str(&body)?;
     assert_eq!(told["alerts"][0]["process"], "billing");
     assert_eq!(told["alerts"][0]["kind"], "firing");
+    page.running.signal(Signal::TERM)?;
+    page.running.finish()?.expect(0)?;
+    Ok(())
+}
+
+fn a_crash_tells_once(runtime: &Runtime) -> Result<()> {
+    let server = runtime.block_on(NatsServerOptions::new().start())?;
+    let url = server.url();
+    let place = Place::new("snapshot_file = \"beat.snapshot\"\nsnapshot_every = \"1h\"\n")?;
+    let mut page = place.page(&url)?;
+    raw(&url, &publication("gone", "beat/0.1"))?;
+    let first = place.until_told(1)?;
+    // What was told is kept, and then the snapshot, long before its hour.
+    let (alerts, snapshot) = (place.path("beat.snapshot.alerts"), place.path("beat.snapshot"));
+    let written = |path: &Path| fs::metadata(path)?.modified();
+    let end = Instant::now() + DEADLINE;
+    while !read(&alerts)?.contains("gone") || written(&snapshot)? < written(&alerts)? {
+        assert!(Instant::now() < end, "it is not kept");
+    }
+    page.running.child.kill()?;
+    page.running.child.wait()?;
+
+    let page = place.page(&url)?;
+    raw(&url, &publication("gone", "beat/60"))?;
+    let key = first[0].trim_start_matches("firing ");
+    assert_eq!(place.until_told(2)?, [first[0].clone(), format!("resolved {key}")]);
     page.running.signal(Signal::TERM)?;
     page.running.finish()?.expect(0)?;
     Ok(())

@@ -26,6 +26,9 @@ use crate::{
     output::Output,
 };
 
+/// How soon what people were told is kept: what is told again after a crash is told under another key.
+const SOON: Duration = Duration::from_secs(1);
+
 /// Writes both files, one at a time.
 #[derive(Clone, Debug)]
 pub(super) struct Keeper {
@@ -100,12 +103,17 @@ impl Keeper {
         Self { snapshot, alerts, every, table, desk, upkeep, output, written }
     }
 
-    /// Writes both again and again, for ever.
+    /// Writes both again and again, for ever: in their time, and soon after people were told something. Both then, as
+    /// what was told is held against what is known.
     pub(super) async fn run(self) {
-        let mut turns = interval(self.every);
+        let [mut turns, mut looks] = [self.every, SOON].map(interval);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            turns.tick().await;
+            tokio::select! {
+                _ = turns.tick() => {}
+                _ = looks.tick() => if !self.desk.has_news() { continue },
+            }
             self.save().await;
         }
     }

@@ -60,6 +60,8 @@ struct Inner {
     /// What people were told when no output held anything back last. Queues die with us: what is kept is this, so that
     /// the next run tells again what was not delivered. Twice is better than never, and alerts carry a key.
     settled: Vec<ToldIncident>,
+    /// Whether anything was told since that was taken.
+    has_told: bool,
     /// What outputs that are finished, or are being finished, have not delivered.
     undelivered: u64,
     republishing: Option<Republishing>,
@@ -97,6 +99,7 @@ impl Desk {
             silences: Silences::default(),
             outputs: Outputs::default(),
             settled: Vec::new(),
+            has_told: false,
             undelivered: 0,
             republishing: None,
             refused: 0,
@@ -201,8 +204,15 @@ impl Desk {
         let mut inner = self.lock();
         if inner.is_settled() {
             inner.settled = inner.alerts.told().collect();
+            inner.has_told = false;
         }
         Kept::new(inner.silences.current(SystemTime::now()), &inner.settled)
+    }
+
+    /// Whether people were told of something that [`kept`](Self::kept) has not taken in, and could.
+    pub(super) fn has_news(&self) -> bool {
+        let mut inner = self.lock();
+        inner.has_told && inner.is_settled()
     }
 
     /// The silences in force, in the order in which they were made.
@@ -238,6 +248,7 @@ impl Desk {
         let mut inner = self.lock();
         let mut due = Vec::new();
         let done = work(&mut inner, self.clock.now(), &mut due);
+        inner.has_told |= !due.is_empty();
         let refused = due.into_iter().map(|it| inner.outputs.send(&it)).sum::<u64>();
         let words = inner.refused(refused);
         drop(inner);
