@@ -7,15 +7,15 @@ use super::{
 };
 use crate::{Process, ProcessStatus, State, Timestamp};
 
-/// An incident of a process that people were told of, and not of its end: what [`Alerts::told`] gives and, after a
-/// restart, [`Alerts::resume`] takes.
+/// An incident that people were told of, and not of its end: what [`Alerts::told`] gives and, after a restart,
+/// [`Alerts::resume`] takes.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct ToldIncident {
-    /// Which process.
-    pub process: Process,
-    /// What they were told last that it is.
-    pub state: State,
+    /// Which process; none when it is about the monitor itself.
+    pub process: Option<Process>,
+    /// What they were told last that is wrong.
+    pub condition: Condition,
     /// Under which key.
     pub key: AlertKey,
     /// Since when the incident lasts.
@@ -25,8 +25,23 @@ pub struct ToldIncident {
 impl ToldIncident {
     /// What an earlier run kept.
     #[must_use]
-    pub fn new(process: Process, state: State, key: &str, since: SystemTime) -> Self {
-        Self { process, state, key: AlertKey::known(key), since }
+    pub fn new(
+        process: Option<Process>,
+        condition: Condition,
+        key: &str,
+        since: SystemTime,
+    ) -> Self {
+        Self { process, condition, key: AlertKey::known(key), since }
+    }
+
+    /// None of what no incident is about.
+    fn id(&self) -> Option<Id> {
+        match (self.condition, self.process.clone()) {
+            (Condition::Blind, None) => Some(Id::Blind),
+            (Condition::Flapping, Some(process)) => Some(Id::Flapping(process)),
+            (Condition::State(_), Some(process)) => Some(Id::State(process)),
+            _ => None,
+        }
     }
 }
 
@@ -49,26 +64,25 @@ impl Alerts {
         self.go_on(&id);
     }
 
-    /// The incidents of processes that people were told of, and not of their end, to be kept over a restart. Not kept are
-    /// flapping and the monitor's own.
+    /// The incidents that people were told of, and not of their end, to be kept over a restart.
     #[must_use = "iterators are lazy"]
     pub fn told(&self) -> impl Iterator<Item = ToldIncident> {
-        self.incidents.iter().filter_map(|(id, incident)| match (id, incident.told) {
-            (Id::State(process), Some(Condition::State(state))) => Some(ToldIncident {
-                process: process.clone(),
-                state,
+        self.incidents.iter().filter_map(|(id, incident)| {
+            Some(ToldIncident {
+                process: id.process().cloned(),
+                condition: incident.told?,
                 key: incident.key.clone(),
                 since: self.wall_at(incident.since),
-            }),
-            _ => None,
+            })
         })
     }
 
     /// Goes on where an earlier run ended, with what it [told](Self::told), and all that is known of processes now.
     ///
-    /// What differs from what was told is told, its end too: of a process that is not known any more, it is over. Who is in
-    /// trouble that nobody was told of is told as [`catch_up`](Self::catch_up) does. Make the silences again first. No
-    /// effect where there is an incident of a process already.
+    /// What differs from what was told is told, its end too: of a process that is not known any more, it is over, and so is
+    /// blindness, as a monitor that is still blind says that anew. Who is in trouble that nobody was told of is told as
+    /// [`catch_up`](Self::catch_up) does. Make the silences again first. No effect where there is such an incident
+    /// already.
     pub fn resume(
         &mut self,
         told: impl IntoIterator<Item = ToldIncident>,
@@ -80,7 +94,7 @@ impl Alerts {
         let status: HashMap<_, _> = known.iter().map(|it| (it.process.as_str(), it)).collect();
         let mut resumed = Vec::new();
         for it in told {
-            let status = status.get(it.process.as_str()).copied();
+            let status = it.process.as_ref().and_then(|it| status.get(it.as_str())).copied();
             resumed.extend(self.resume_one(it, status));
         }
         let caught_up = self.take_in_all(known);
@@ -109,27 +123,26 @@ impl Alerts {
 
     /// The incident that goes on, unless there is one already.
     fn resume_one(&mut self, told: ToldIncident, status: Option<&ProcessStatus>) -> Option<Id> {
-        let ToldIncident { process, state, key, since } = told;
-        let id = Id::State(process);
+        let id = told.id()?;
+        let ToldIncident { condition: was, key, since, .. } = told;
         if self.incidents.contains_key(&id) {
             return None;
         }
-        let was = Condition::State(state);
-        let seen = match status {
-            // Whoever is late, where that is not told, has not recovered.
-            Some(it) if it.state == State::Late && self.options.condition(it.state).is_none() => {
-                Seen { state: Some(it.state), ..Seen::plain(Some(was), it.since) }
-            }
-            Some(it) => Seen {
-                state: Some(it.state),
-                ..Seen::plain(self.options.condition(it.state), it.since)
-            },
-            None => Seen::plain(None, self.now),
-        };
         let since = since.duration_since(self.wall).unwrap_or_default();
+        let since = Timestamp::from_start(since);
+        let seen = match (&id, status) {
+            (Id::Flapping(_), Some(it)) if it.is_flapping => Seen::plain(Some(was), since),
+            (Id::State(_), Some(it)) => {
+                let condition = self.options.condition(it.state);
+                // Whoever is late, where that is not told, has not recovered.
+                let condition = condition.or_else(|| (it.state == State::Late).then_some(was));
+                Seen { state: Some(it.state), ..Seen::plain(condition, it.since) }
+            }
+            _ => Seen::plain(None, self.now),
+        };
         let incident = Incident {
             key,
-            since: Timestamp::from_start(since),
+            since,
             seen,
             told: Some(was),
             renotify_at: None,
@@ -179,7 +192,9 @@ mod tests {
     use sinew_core::Pattern;
 
     use super::*;
-    use crate::{AlertOptions, Beat, InhibitionRule, Monitor, MonitorOptions, Mute};
+    use crate::{
+        AlertOptions, Beat, BlindCause, InhibitionRule, Monitor, MonitorEvent, MonitorOptions, Mute,
+    };
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_start(Duration::from_secs(seconds))
@@ -209,7 +224,11 @@ mod tests {
     }
 
     fn kept() -> ToldIncident {
-        ToldIncident::new(Process::parse("a").unwrap(), State::Down, "a/late/60", wall(61))
+        ToldIncident::new(process(), Condition::State(State::Down), "a/late/60", wall(61))
+    }
+
+    fn process() -> Option<Process> {
+        Process::parse("a").ok()
     }
 
     fn lines(sent: &mut Vec<Notification>) -> Vec<String> {
@@ -239,6 +258,51 @@ mod tests {
             alerts.resume([kept()], &known, at(200), &mut sent);
             assert_eq!(lines(&mut sent), ["resolved a/late/60"]);
             assert_eq!((alerts.open(), alerts.told().count()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn what_was_told_of_flapping_and_of_the_monitor_itself_is_kept_and_told_to_be_over() {
+        let mut alerts = Alerts::new(AlertOptions::default(), wall(0));
+        let mut sent = Vec::new();
+        let process = process().unwrap();
+        for event in [
+            MonitorEvent::Flapping { process, on: true, at: at(60) },
+            MonitorEvent::Blind { at: at(61), cause: BlindCause::LinkDown, skipped: 0 },
+        ] {
+            alerts.handle(&event, event.at(), &mut sent);
+        }
+        assert_eq!(lines(&mut sent), ["firing a/flapping/60", "firing monitor/blind/60"]);
+        let kept: Vec<_> = alerts.told().collect();
+
+        let resumed = |status: ProcessStatus| {
+            let mut alerts = Alerts::new(AlertOptions::default(), wall(0));
+            let mut sent = Vec::new();
+            alerts.resume(kept.clone(), &[status], at(200), &mut sent);
+            (lines(&mut sent), alerts.told().map(|it| it.key.to_string()).collect::<Vec<_>>())
+        };
+        let (over, open) = resumed(up());
+        assert_eq!(over, ["resolved monitor/blind/60", "resolved a/flapping/60"]);
+        assert_eq!(open, NONE);
+        let (over, open) = resumed(ProcessStatus { is_flapping: true, ..up() });
+        assert_eq!(over, ["resolved monitor/blind/60"]);
+        assert_eq!(open, ["a/flapping/60"]);
+    }
+
+    #[test]
+    fn what_no_incident_is_about_was_never_told() {
+        for (process, condition) in [
+            (process(), Condition::Blind),
+            (process(), Condition::Stalled),
+            (None, Condition::Stalled),
+            (None, Condition::Flapping),
+            (None, Condition::State(State::Down)),
+        ] {
+            let mut alerts = Alerts::new(AlertOptions::default(), wall(0));
+            let mut sent = Vec::new();
+            let told = ToldIncident::new(process, condition, "a/x/60", wall(60));
+            alerts.resume([told], &[up()], at(200), &mut sent);
+            assert_eq!((lines(&mut sent), alerts.open()), (Vec::new(), 0), "{condition}");
         }
     }
 

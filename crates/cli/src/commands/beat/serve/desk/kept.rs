@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use sinew_beat::{Process, State, ToldIncident};
+use sinew_beat::{Condition, Process, State, ToldIncident};
 
 use super::silences::Silence;
 use crate::output::printable;
@@ -27,6 +27,7 @@ pub(crate) struct Kept {
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 struct Told {
+    /// Empty, where it is about the monitor itself.
     process: String,
     state: String,
     key: String,
@@ -43,8 +44,8 @@ impl Default for Kept {
 impl Kept {
     pub(crate) fn new(silences: Vec<Silence>, told: &[ToldIncident]) -> Self {
         let told = told.iter().map(|it| Told {
-            process: it.process.as_str().to_owned(),
-            state: it.state.as_str().to_owned(),
+            process: it.process.as_ref().map_or("", Process::as_str).to_owned(),
+            state: it.condition.as_str().to_owned(),
             key: it.key.as_str().to_owned(),
             since: it.since,
         });
@@ -54,9 +55,16 @@ impl Kept {
     /// What people were told; what makes no sense of it was never told.
     pub(crate) fn told(&self) -> impl Iterator<Item = ToldIncident> {
         self.told.iter().filter_map(|it| {
-            let process = Process::parse(&it.process).ok()?;
-            let state = State::ALL.iter().find(|state| state.as_str() == it.state)?;
-            Some(ToldIncident::new(process, *state, &it.key, it.since))
+            let process = match it.process.as_str() {
+                "" => None,
+                name => Some(Process::parse(name).ok()?),
+            };
+            let states = State::ALL.iter().copied().map(Condition::State);
+            let condition = [Condition::Blind, Condition::Flapping]
+                .into_iter()
+                .chain(states)
+                .find(|condition| condition.as_str() == it.state)?;
+            Some(ToldIncident::new(process, condition, &it.key, it.since))
         })
     }
 
@@ -139,9 +147,9 @@ mod tests {
     use super::*;
 
     fn kept() -> Kept {
-        let process = Process::parse("eu.a").unwrap();
+        let process = Process::parse("eu.a").ok();
         let since = SystemTime::UNIX_EPOCH + Duration::from_millis(61_250);
-        let told = ToldIncident::new(process, State::Down, "eu.a/down/60", since);
+        let told = ToldIncident::new(process, Condition::State(State::Down), "eu.a/down/60", since);
         let silence = Silence {
             id: 7,
             processes: "eu.>".to_owned(),
@@ -170,6 +178,17 @@ mod tests {
         let other = String::from_utf8(whole).unwrap().replace("\"version\":1", "\"version\":2");
         std::fs::write(&path, other).unwrap();
         assert!(Kept::load(&path).unwrap_err().to_string().contains("another version"));
+    }
+
+    #[test]
+    fn what_was_told_of_flapping_and_of_the_monitor_itself_is_read_too() {
+        let since = SystemTime::UNIX_EPOCH;
+        let told = [
+            ToldIncident::new(None, Condition::Blind, "monitor/blind/0", since),
+            ToldIncident::new(Process::parse("a").ok(), Condition::Flapping, "a/flapping/0", since),
+        ];
+        let kept = Kept::new(Vec::new(), &told);
+        assert_eq!(kept.told().collect::<Vec<_>>(), told);
     }
 
     #[test]
