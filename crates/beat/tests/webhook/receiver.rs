@@ -1,6 +1,7 @@
 //! Who receives webhooks: a real HTTP server.
 use std::{
     convert::Infallible,
+    io,
     net::SocketAddr,
     sync::{
         Arc,
@@ -18,8 +19,8 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
     sync::mpsc,
     task::JoinHandle,
     time::timeout,
@@ -59,23 +60,35 @@ impl Receiver {
     pub(crate) async fn start(
         answer: impl Fn(usize) -> Response<Full<Bytes>> + Send + Sync + 'static,
     ) -> Fallible<Self> {
-        Self::listen(None, answer).await
+        Self::listen(None, &[], answer).await
     }
 
     /// Takes all that comes over TLS.
     pub(crate) async fn start_tls(authority: &Authority) -> Fallible<Self> {
-        Self::listen(Some(authority.acceptor()?), |_| status(204)).await
+        Self::start_tls_after(authority, &[]).await
+    }
+
+    /// The same, once it has met a connection for each of `alerts` with this fatal alert of TLS.
+    pub(crate) async fn start_tls_after(authority: &Authority, alerts: &[u8]) -> Fallible<Self> {
+        Self::listen(Some(authority.acceptor()?), alerts, |_| status(204)).await
     }
 
     async fn listen(
         tls: Option<TlsAcceptor>,
+        alerts: &[u8],
         answer: impl Fn(usize) -> Response<Full<Bytes>> + Send + Sync + 'static,
     ) -> Fallible<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (requests, received) = mpsc::unbounded_channel();
         let (accepted, connections) = mpsc::unbounded_channel();
+        let alerts = alerts.to_vec();
         let task = tokio::spawn(async move {
+            for alert in alerts {
+                let Ok((stream, _)) = listener.accept().await else { return };
+                let _unread = accepted.send(());
+                let _gone = refuse(stream, alert).await;
+            }
             let count = AtomicUsize::new(0);
             let answer = || answer(count.fetch_add(1, Ordering::Relaxed));
             // One after the other, as the sender sends them.
@@ -117,6 +130,16 @@ impl Drop for Receiver {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Answers the begin of a handshake with a fatal alert.
+async fn refuse(mut stream: TcpStream, alert: u8) -> io::Result<()> {
+    // The header of a record ends with its length; what is not read would reset the connection.
+    let mut header = [0; 5];
+    stream.read_exact(&mut header).await?;
+    let mut hello = vec![0; u16::from_be_bytes([header[3], header[4]]).into()];
+    stream.read_exact(&mut hello).await?;
+    stream.write_all(&[21, 3, 3, 0, 2, 2, alert]).await
 }
 
 /// An answer of this status, and nothing else.

@@ -2,7 +2,7 @@
 use sinew_core::{ErrorKind, Sent};
 
 use crate::{
-    ca_file, counted, counts, hasty, only,
+    ca_file, counted, counts, hasty, kinds, only,
     receiver::{Authority, Receiver, status},
     send_one,
 };
@@ -43,6 +43,37 @@ async fn a_wrong_certificate_is_told_and_not_asked_for_again() {
         assert_eq!(receiver.connections(), 1, "{why}");
     }
     assert!(receiver.rest().is_empty(), "nothing was sent to a stranger");
+}
+
+#[tokio::test]
+async fn a_proxy_that_breaks_off_handshakes_while_it_is_put_up_anew_is_tried_again() {
+    let authority = Authority::new().unwrap();
+    // The descriptions of the alerts `handshake_failure`, `internal_error` and `unrecognized_name`.
+    let refusals = [40, 80, 112];
+    let mut receiver = Receiver::start_tls_after(&authority, &refusals).await.unwrap();
+    let (options, failures) = hasty(format!("https://{}/hook", receiver.address));
+    let file = ca_file("redeployed", &authority.pem()).unwrap();
+    let sent = send_one(options.with_ca_file(file)).await.unwrap();
+    assert_eq!(counted(sent), counts(1, 3, 0));
+    assert_eq!(kinds(&failures), [ErrorKind::Unreachable; 3]);
+    assert_eq!(receiver.next().await.unwrap().path, "POST /hook");
+}
+
+#[tokio::test]
+async fn who_wants_a_client_certificate_is_given_up() {
+    let authority = Authority::new().unwrap();
+    // `bad_certificate` and `certificate_required`: servers send one or the other.
+    for alert in [42, 116] {
+        let receiver = Receiver::start_tls_after(&authority, &[alert]).await.unwrap();
+        let (options, failures) = hasty(format!("https://{}/hook", receiver.address));
+        let file = ca_file("no-client", &authority.pem()).unwrap();
+        assert_eq!(
+            counted(send_one(options.with_ca_file(file)).await.unwrap()),
+            counts(0, 0, 1),
+            "{alert}"
+        );
+        assert_eq!(only(&failures).unwrap().kind, ErrorKind::Denied, "{alert}");
+    }
 }
 
 #[tokio::test]

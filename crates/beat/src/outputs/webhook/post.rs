@@ -159,20 +159,23 @@ impl Poster {
         error.with_sent(Sent::Maybe).with_source(err)
     }
 
-    /// What TLS had against it. The peer would fail the same handshake again.
+    /// What TLS had against it. Only what the peer would have against the next handshake too is there to stay: a proxy
+    /// that is put up anew breaks off handshakes until it is ready.
     fn tls_refusal(&self, err: &(dyn StdError + 'static)) -> Option<Error> {
+        use AlertDescription::{BadCertificate, CertificateRequired};
+
         let (kind, detail) = match cause(err)? {
             rustls::Error::InvalidCertificate(why) => (ErrorKind::Unreachable, distrust(why)),
             rustls::Error::InvalidMessage(_) => {
                 (ErrorKind::Unreachable, "it speaks no TLS there; check the port, or use `http://`")
             }
-            rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            rustls::Error::AlertReceived(CertificateRequired | BadCertificate) => {
                 (ErrorKind::Denied, "it asks for a client certificate, and there is none to give")
             }
-            _ => (
-                ErrorKind::Unreachable,
-                "the TLS handshake failed; check the port and the TLS there",
-            ),
+            _ => {
+                let detail = "the TLS handshake failed; check the port and the TLS there";
+                return Some(self.failed(ErrorKind::Unreachable, detail));
+            }
         };
         Some(self.failed(kind, detail).with_transient(false))
     }
