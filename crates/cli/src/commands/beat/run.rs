@@ -38,9 +38,10 @@ pub(crate) const EXAMPLES: &[Example] = &[
 const NOTE: &str = "That CMD lives is all that can be seen from outside; whether it gets on, only --check or CMD itself \
     can tell. Its output is its own, and its input where that is no terminal. Ctrl-C and SIGTERM are passed on to it and what it started, a second \
     one kills them. Exit status: CMD's, or 128 and the number of the signal that ended it; 126 or 127 when it cannot \
-    be run. The broker must be there at the start; if it goes later, CMD lives on.";
+    be run. When the broker cannot be reached at the start, CMD is NOT started, and the exit status is 69; if it goes \
+    later, CMD lives on.";
 
-/// Run a command, and beat while it lives: start, a beat every so often, stop at its end
+/// Run a command once the broker is reached, and beat while it lives: start, a beat every so often, stop at its end
 #[derive(Args, Debug)]
 #[command(after_help = section_with_note(NOTE, EXAMPLES))]
 pub(crate) struct Run {
