@@ -484,12 +484,15 @@ async fn options_that_make_no_sense_are_refused_before_anything_is_sent() {
     let https = || WebhookOptions::new("https://hooks.example/");
     for options in [
         WebhookOptions::new("hooks.example"),
+        WebhookOptions::new("http://"),
+        WebhookOptions::new("http://exa mple/"),
         https().with_header("host", "elsewhere"),
         https().with_ca_file("/there/is/none.pem"),
         https().with_ca_file(none),
         https().with_ca_file(torn),
     ] {
         let shown = format!("{options:?}");
+        assert_eq!(options.check().unwrap_err().kind(), ErrorKind::InvalidOptions, "{shown}");
         let refused = WebhookOutput::start(options, clock().await.unwrap()).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidOptions, "{shown}");
     }

@@ -22,8 +22,6 @@ use self::{
     body::Body,
     post::{Failed, Poster},
     retry::Retry,
-    target::Target,
-    tls::Roots,
 };
 pub use self::{options::WebhookOptions, secret::WebhookSecret};
 use super::worker::Worker;
@@ -168,16 +166,9 @@ impl WebhookOutput {
     ///
     /// Dropping the call starts nothing.
     pub async fn start(options: WebhookOptions, clock: Clock) -> Result<Self> {
-        let target = Target::parse(&options.url, &options.headers)?;
-        let (is_tls, ca_file) = (target.is_tls(), options.ca_file.clone());
-        let tls = spawn_blocking(move || {
-            tls::config(&match &ca_file {
-                _ if !is_tls => Roots::None,
-                Some(file) => Roots::File(file),
-                None => Roots::Native,
-            })
-        });
-        let tls = tls.await.map_err(|_| Error::new(ErrorKind::Closed, "webhook TLS"))??;
+        let reading = spawn_blocking(move || options.read().map(|read| (read, options)));
+        let read = reading.await.map_err(|_| Error::new(ErrorKind::Closed, "webhook TLS"))?;
+        let ((target, tls), options) = read?;
         let tally = Arc::new(Tally { host: (*target.host).into(), counts: Mutex::default() });
         let poster = Poster::new(target, tls, options.timeout);
         let queue = options.queue;

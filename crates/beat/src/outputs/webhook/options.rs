@@ -1,7 +1,15 @@
 //! Which receiver, and how patient to be with it.
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use super::{WebhookFailure, WebhookSecret, retry::Policy, target::Target};
+use rustls::ClientConfig;
+use sinew_core::Result;
+
+use super::{
+    WebhookFailure, WebhookSecret,
+    retry::Policy,
+    target::Target,
+    tls::{self, Roots},
+};
 
 pub(super) type OnFailure = Arc<dyn Fn(&WebhookFailure<'_>) + Send + Sync>;
 
@@ -114,6 +122,28 @@ impl WebhookOptions {
     ) -> Self {
         self.on_failure = Some(Arc::new(tell));
         self
+    }
+
+    /// Refuses what [`WebhookOutput::start`](super::WebhookOutput::start) would, and connects to nothing. It reads the
+    /// CA certificates, so it blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidOptions`](sinew_core::ErrorKind::InvalidOptions) when the URL, a header or the CA file is
+    /// none.
+    pub fn check(&self) -> Result<()> {
+        self.read().map(drop)
+    }
+
+    /// Whom to post to, and whom to trust.
+    pub(super) fn read(&self) -> Result<(Target, ClientConfig)> {
+        let target = Target::parse(&self.url, &self.headers)?;
+        let tls = tls::config(&match &self.ca_file {
+            _ if !target.is_tls() => Roots::None,
+            Some(file) => Roots::File(file),
+            None => Roots::Native,
+        })?;
+        Ok((target, tls))
     }
 }
 

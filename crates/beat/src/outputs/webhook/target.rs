@@ -32,12 +32,12 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn parse(url: &str, headers: &[(String, String)]) -> Result<Self> {
-        let uri: Uri = url.parse().map_err(|_| invalid("it is no URL; hosts are ASCII"))?;
+        let uri: Uri = url.parse().map_err(|_| invalid("the URL is none; hosts are ASCII"))?;
         let (Some(scheme), Some(authority)) = (uri.scheme(), uri.authority()) else {
-            return Err(invalid("it begins with `https://` or `http://`, then a host"));
+            return Err(invalid("the URL begins with `https://` or `http://`, then a host"));
         };
         if *scheme != Scheme::HTTPS && *scheme != Scheme::HTTP {
-            return Err(invalid("it begins with `https://` or `http://`"));
+            return Err(invalid("the URL begins with `https://` or `http://`"));
         }
         let (login, host) = match authority.as_str().rsplit_once('@') {
             Some((login, host)) => (Some(login), host),
@@ -60,7 +60,7 @@ impl Target {
             }
             if name == AUTHORIZATION && login.is_some() {
                 return Err(invalid(
-                    "it holds a login, and there is an `authorization` header too",
+                    "the URL holds a login, and there is an `authorization` header too",
                 ));
             }
             all.insert(name, value(text)?);
@@ -71,8 +71,8 @@ impl Target {
         };
         let (origin, host) = (format!("{scheme}://{host}"), host.to_owned());
         let uri = Uri::builder().scheme(scheme.clone()).authority(&*host).path_and_query(&*path);
-        let uri = uri.build().map_err(|_| invalid("it is no URL"))?;
-        let path = path.parse().map_err(|_| invalid("its path is none"))?;
+        let uri = uri.build().map_err(|_| invalid("the URL is none"))?;
+        let path = path.parse().map_err(|_| invalid("the path of the URL is none"))?;
         Ok(Self { uri, path, headers: all, origin, host })
     }
 
@@ -93,7 +93,7 @@ fn check_port(authority: &Authority, host: &str) -> Result<()> {
     match port {
         Some("") => Ok(()),
         Some(_) if authority.port_u16().is_some_and(|port| port != 0) => Ok(()),
-        _ => Err(invalid("its host or port is none")),
+        _ => Err(invalid("the host or port of the URL is none")),
     }
 }
 

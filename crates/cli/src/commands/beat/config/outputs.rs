@@ -98,6 +98,10 @@ pub(crate) struct HeartConfig {
 }
 
 impl HeartConfig {
+    pub(super) fn process(&self) -> &str {
+        &self.process
+    }
+
     pub(crate) fn build(&self, publisher: AnyPublisher) -> sinew_core::Result<Heart<AnyPublisher>> {
         HeartOptions::default().with_period(self.period).build(publisher, &self.process)
     }
@@ -152,7 +156,7 @@ pub(super) fn webhooks(section: &mut Section<'_>, folder: &Path) -> Vec<WebhookC
         let give_up_after = it.value("give_up_after", positive);
         let queue = it.value("queue", number(1, 10_000));
         let url = plain.or(secret_url)?;
-        Some(WebhookConfig {
+        let config = WebhookConfig {
             url,
             secrets,
             authorization,
@@ -161,7 +165,14 @@ pub(super) fn webhooks(section: &mut Section<'_>, folder: &Path) -> Vec<WebhookC
             attempts,
             give_up_after,
             queue,
-        })
+        };
+        // What is flawed above would be found again, with less to say of it.
+        if it.is_flawless()
+            && let Err(err) = config.options().and_then(|options| options.check())
+        {
+            it.flaw(&said(&err));
+        }
+        Some(config)
     })
 }
 

@@ -224,6 +224,11 @@ impl<'a> Section<'a> {
         self.get(key).is_some()
     }
 
+    /// Whether nothing was found wrong yet, here or before.
+    pub(super) fn is_flawless(&self) -> bool {
+        self.reader.flaws.borrow().is_empty()
+    }
+
     /// Says what is wrong with the section as a whole.
     pub(super) fn flaw(&self, what: &str) {
         let name = if self.name.is_empty() { String::new() } else { format!("[{}]: ", self.name) };

@@ -31,6 +31,9 @@ static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
     let secret = format!("whsec_{}\n", "c2VjcmV0".repeat(4));
     std::fs::write(folder.path().join("hook.secret"), secret).unwrap();
     std::fs::write(folder.path().join("hook.token"), "Bearer hush-7431\n").unwrap();
+    std::fs::write(folder.path().join("hook.login"), "https://ann:hush@h/\n").unwrap();
+    let authority = rcgen::generate_simple_self_signed(["hooks.example".to_owned()]).unwrap();
+    std::fs::write(folder.path().join("hooks.pem"), authority.cert.pem()).unwrap();
     folder
 });
 
@@ -99,6 +102,14 @@ fn the_example_of_the_page_is_read_and_shows_every_key_but_those_that_exclude_ot
     };
     let missing: Vec<_> = keys().into_iter().filter(|key| !shown(key)).collect();
     assert_eq!(missing, ["open", "webhook.url_file"]);
+}
+
+#[test]
+fn the_first_example_of_the_readme_is_read_and_has_a_heart() {
+    let readme = include_str!("../../../../README.md");
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    let config = parse(rest.split_once("```").unwrap().0).unwrap();
+    assert!(config.heart.is_some());
 }
 
 #[test]
@@ -249,6 +260,29 @@ fn a_webhook_names_files_for_what_is_secret_and_none_is_shown() {
         assert!(refused.starts_with(&format!("etc/sinew.toml:{told}")), "{refused}\n{told}");
         assert!(!refused.contains("hush"), "{refused}");
     }
+}
+
+#[test]
+fn a_webhook_that_could_not_be_started_is_refused_by_the_check_with_its_line() {
+    let https = "\n[[webhook]]\nurl = \"https://hooks.example/hush\"\n";
+    for (text, told) in [
+        ("\n[[webhook]]\nurl = \"http://\"", "the URL "),
+        ("\n[[webhook]]\nurl = \"http://exa mple/hush\"", "the URL is none"),
+        ("\n[[webhook]]\nurl = \"http://h:0/hush\"", "the host or port of the URL is none"),
+        (&format!("{https}ca_file = \"none.pem\""), "the CA file cannot be read"),
+        (&format!("{https}ca_file = \"hook.token\""), "no certificate in PEM form"),
+        (
+            "\n[[webhook]]\nurl_file = \"hook.login\"\nauthorization_file = \"hook.token\"\n\
+             ca_file = \"hooks.pem\"",
+            "the URL holds a login",
+        ),
+    ] {
+        let refused = parse_there(text).unwrap_err();
+        let wanted = format!("etc/sinew.toml:2: [webhook]: {told}");
+        assert!(refused.starts_with(&wanted), "{refused}\n{wanted}");
+        assert!(!refused.contains("hush"), "{refused}");
+    }
+    parse_there(&format!("{https}ca_file = \"hooks.pem\"")).unwrap();
 }
 
 #[test]
