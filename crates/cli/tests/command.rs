@@ -67,6 +67,7 @@ fn usage_errors_are_one_line_and_exit_64() -> Result<()> {
         &["beat", "serve", "--url", "memory:", "--snapshot", "/no/such/folder/beat.snapshot"],
         &["beat", "serve", "--url", "memory:", "--expect", "eu.*"],
         &["beat", "watch", "--url", "memory:", "--expect", "a..b"],
+        &["beat", "watch", "--url", "memory:", "eu.>", "--expect", "us.web"],
         &[
             "consume",
             "--url",
@@ -98,6 +99,39 @@ fn help_and_version_go_to_standard_output() -> Result<()> {
     }
     let bare = run(&[])?.expect(64)?;
     assert!(bare.stdout.is_empty() && bare.stderr.contains("Usage:"), "{bare:?}");
+    Ok(())
+}
+
+#[test]
+fn who_is_expected_and_not_watched_is_refused_as_it_would_be_down_for_sure() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("sinew.toml");
+    let check = |text: &str, args: &[&str]| -> Result<_> {
+        std::fs::write(&file, text)?;
+        let file = file.to_str().ok_or("no UTF-8")?;
+        run(&[&["beat", "serve", "--config", file, "--check-config"], args].concat())
+    };
+    let told = "error: us.web is expected, but is not among those watched, eu.>: watch it too, or do not expect it\n";
+    let expected = "expected = [\"eu.web\", \"us.web\"]\n";
+    let narrow = format!("processes = \"eu.>\"\n{expected}");
+    assert_eq!(check(&narrow, &[])?.expect(64)?.stderr, told);
+    assert_eq!(check(expected, &["eu.>"])?.expect(64)?.stderr, told);
+    assert_eq!(check("processes = \"eu.>\"", &["--expect", "us.web"])?.expect(64)?.stderr, told);
+    // What the command line watches beats the file, and a heart of its own is always heard.
+    check(&narrow, &["*.web"])?.expect(0)?;
+    check(&format!("{narrow}[heart]\nprocess = \"us.web\""), &[])?.expect(0)?;
+    Ok(())
+}
+
+#[test]
+fn without_a_broker_beat_run_starts_nothing() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let made = folder.path().join("made");
+    let path = made.to_str().ok_or("no UTF-8")?;
+    // A port that was free a moment ago.
+    let url = format!("nats://{}", TcpListener::bind("127.0.0.1:0")?.local_addr()?);
+    run(&["beat", "run", "--url", &url, "a", "--", "touch", path])?.expect(69)?;
+    assert!(!made.exists());
     Ok(())
 }
 

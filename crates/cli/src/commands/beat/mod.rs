@@ -11,6 +11,7 @@ mod watch;
 
 use clap::Subcommand;
 use sinew_beat::Process;
+use sinew_core::{Pattern, Subject};
 
 pub(crate) use self::{
     look::{painted, style, tally},
@@ -19,7 +20,8 @@ pub(crate) use self::{
 };
 use crate::{
     examples::{Example, section},
-    exit::Outcome,
+    exit::{Failure, Outcome},
+    output::printable,
     session::Session,
 };
 
@@ -67,6 +69,24 @@ fn parse_expected(text: &str) -> sinew_core::Result<Process> {
     let process = Process::parse(text)?;
     process.subject()?;
     Ok(process)
+}
+
+/// Refuses a process that is expected and never heard, as `pattern` leaves it out: it would be down for sure.
+fn hears_expected<'a>(
+    pattern: Option<&str>,
+    expected: impl IntoIterator<Item = &'a Process>,
+) -> Result<(), Failure> {
+    let Some(text) = pattern else { return Ok(()) };
+    let pattern = Pattern::parse(text)?;
+    for process in expected {
+        if !pattern.matches(&Subject::parse(process.as_str())?) {
+            let name = printable(process.as_str());
+            return Err(Failure::usage(format!(
+                "{name} is expected, but is not among those watched, {text}: watch it too, or do not expect it"
+            )));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
+        super::hears_expected(self.pattern.as_deref(), &self.expect)?;
         let backend = session.connect(self.connection, self.ending.within).await?;
         let mut options = WatchOptions::default();
         if let Some(pattern) = self.pattern {

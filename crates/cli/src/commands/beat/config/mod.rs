@@ -128,6 +128,11 @@ fn process(value: &DeValue<'_>) -> Result<Process, String> {
 }
 
 impl Config {
+    /// Whether this is the monitor's own heart, which it hears whatever it watches.
+    pub(crate) fn is_own_heart(&self, process: &Process) -> bool {
+        self.heart.as_ref().is_some_and(|heart| heart.process() == process.as_str())
+    }
+
     /// The keys that differ from those of `other`, of those that only a restart changes.
     pub(crate) fn fixed(&self, other: &Self) -> Vec<&'static str> {
         [

@@ -47,7 +47,7 @@ use self::{
     snapshots::Keeper,
     upkeep::Upkeep,
 };
-use super::{Report, config::Config};
+use super::{Report, config::Config, hears_expected};
 use crate::{
     args::Format,
     connection::ConnectionArgs,
@@ -126,6 +126,12 @@ impl Serve {
             Some(path) => Config::load(path)?,
             None => Config::parse("", Path::new(""))?,
         };
+        // A file that is read anew does not change it.
+        let pattern = self.pattern.clone().or_else(|| file.processes.clone());
+        hears_expected(
+            pattern.as_deref(),
+            self.expect.iter().chain(&file.expected).filter(|it| !file.is_own_heart(it)),
+        )?;
         let listen = self.listen.or(file.listen).unwrap_or(LISTEN);
         let gate = self.gate(listen, &file)?;
         let snapshots = self.snapshot.clone().or_else(|| file.snapshot_file.clone());
@@ -189,6 +195,7 @@ impl Serve {
                 path,
                 file,
                 expect: self.expect,
+                pattern,
                 table,
                 board,
                 desk: Arc::clone(&desk),

@@ -9,7 +9,11 @@ use super::{
     desk::{Desk, outputs::Webhooks},
     upkeep::Upkeep,
 };
-use crate::{commands::beat::config::Config, exit::Failure, output::Output};
+use crate::{
+    commands::beat::{config::Config, hears_expected},
+    exit::Failure,
+    output::Output,
+};
 
 /// What a new file is applied to.
 pub(super) struct Reloader {
@@ -18,6 +22,8 @@ pub(super) struct Reloader {
     pub(super) file: Config,
     /// Whom the command line expects.
     pub(super) expect: Vec<Process>,
+    /// Who is watched.
+    pub(super) pattern: Option<String>,
     pub(super) table: WatchTable,
     pub(super) board: Arc<Board>,
     pub(super) desk: Arc<Desk>,
@@ -88,7 +94,10 @@ impl Reloader {
         let path = self.path.clone();
         let Ok(read) = spawn_blocking(move || Config::load(&path)).await else { return };
         let read = match read {
-            Ok(file) => self.desk.prepare(&file).await.map(|webhooks| (file, webhooks)),
+            Ok(file) => match self.check(&file) {
+                Ok(()) => self.desk.prepare(&file).await.map(|webhooks| (file, webhooks)),
+                Err(failure) => Err(failure),
+            },
             Err(failure) => Err(failure),
         };
         self.upkeep.reload.note(read.is_ok());
@@ -99,6 +108,12 @@ impl Reloader {
                 self.output.remark(format_args!("{why}; all stays as it was"));
             }
         }
+    }
+
+    /// The pattern and the heart in force are those of the start.
+    fn check(&self, file: &Config) -> Result<(), Failure> {
+        let expected = file.expected.iter().filter(|it| !self.file.is_own_heart(it));
+        hears_expected(self.pattern.as_deref(), expected)
     }
 
     fn apply(&self, file: &Config, webhooks: Webhooks) {
