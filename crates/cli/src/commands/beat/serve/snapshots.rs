@@ -39,7 +39,8 @@ pub(super) struct Keeper {
     desk: Arc<Desk>,
     upkeep: Arc<Upkeep>,
     output: Output,
-    /// What was written last beside the snapshot. Held while a file is written: two at once would write the same file.
+    /// What was written last beside the snapshot. Held while a file is written, by who writes it: two at once would write
+    /// the same file, and who asked for it may have hung up meanwhile.
     written: Arc<Mutex<Option<Kept>>>,
 }
 
@@ -122,9 +123,14 @@ impl Keeper {
     pub(super) async fn save(&self) {
         // What was told first: one that is down, and told meanwhile, is told again rather than never.
         let alerts = self.save_alerts().await;
-        let _writing = self.written.lock().await;
+        let writing = Arc::clone(&self.written).lock_owned().await;
         let (table, path) = (self.table.clone(), self.snapshot.clone());
-        let Ok(saved) = spawn_blocking(move || table.snapshot().save(path)).await else { return };
+        let saving = spawn_blocking(move || {
+            let saved = table.snapshot().save(path);
+            drop(writing);
+            saved
+        });
+        let Ok(saved) = saving.await else { return };
         let is_news = self.upkeep.snapshot.note(saved.is_ok() && alerts.is_ok());
         let why = match (saved, alerts) {
             (Err(err), _) => Failure::from(err).message.unwrap_or_default(),
@@ -138,24 +144,65 @@ impl Keeper {
 
     /// Writes the silences and what people were told, where that has changed.
     pub(super) async fn save_alerts(&self) -> io::Result<()> {
-        let mut written = self.written.lock().await;
+        let mut written = Arc::clone(&self.written).lock_owned().await;
         // Taken while nobody else writes, so that the newest is written last.
         let kept = self.desk.kept();
         if written.as_ref() == Some(&kept) {
             return Ok(());
         }
-        *written = None;
         let path = self.alerts.clone();
-        let writing = spawn_blocking(move || kept.save(&path).map(|()| kept)).await;
-        *written = Some(writing.map_err(io::Error::other).flatten()?);
-        Ok(())
+        let writing = spawn_blocking(move || {
+            *written = None;
+            kept.save(&path)?;
+            *written = Some(kept);
+            Ok(())
+        });
+        writing.await.map_err(io::Error::other).flatten()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use sinew_beat::{Watch, WatchOptions};
+    use tokio::time::timeout;
+
     use super::*;
-    use crate::output::Chatter;
+    use crate::{commands::beat::config::Config, output::Chatter};
+
+    /// A keeper of files in `folder`, and the watch that it needs.
+    async fn keeper(folder: &Path) -> (Keeper, Watch) {
+        let backend = sinew_connect::connect("memory:keeper").await.unwrap();
+        let options = WatchOptions::default();
+        let watch = Watch::start(&backend.subscriber().unwrap(), options).await.unwrap();
+        let config = Config::parse("", Path::new("sinew.toml")).unwrap();
+        let output = Output::new(false, Chatter::Quiet);
+        let desk = Arc::new(Desk::new(&config, watch.clock(), output, None, Vec::new()));
+        let (path, every) = (folder.join("beat.snapshot"), Duration::from_secs(3600));
+        let upkeep = Arc::default();
+        (Keeper::new(path, every, watch.table(), desk, upkeep, output), watch)
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_lets_nobody_else_write_before_the_disk_is_done() {
+        let folder = tempfile::tempdir().unwrap();
+        let (keeper, _watch) = keeper(folder.path()).await;
+        // Writing to a pipe takes until somebody reads it.
+        let disk = folder.path().join("beat.snapshot.alerts.new");
+        let made = std::process::Command::new("mkfifo").arg(&disk).status().unwrap();
+        assert!(made.success());
+        let asking = keeper.clone();
+        let asked = tokio::spawn(async move { asking.save_alerts().await });
+        while keeper.written.try_lock().is_ok() {
+            tokio::task::yield_now().await;
+        }
+        asked.abort();
+        assert!(asked.await.unwrap_err().is_cancelled());
+        let is_held = keeper.written.try_lock().is_err();
+        let read = spawn_blocking(move || std::fs::read(disk));
+        assert!(!read.await.unwrap().unwrap().is_empty());
+        assert!(is_held, "somebody else could have written");
+        drop(timeout(Duration::from_secs(20), keeper.written.lock()).await.unwrap());
+    }
 
     #[test]
     fn a_file_of_somebody_elses_is_moved_and_not_written_over() {
