@@ -1,5 +1,9 @@
 //! Other options for alerts that are told already.
-use super::{AlertOptions, Alerts, Condition, Notification, incident::Id, inhibit::Inhibitions};
+use super::{
+    AlertOptions, Alerts, Condition, Notification,
+    incident::{Id, Seen},
+    inhibit::Inhibitions,
+};
 use crate::{State, Timestamp};
 
 impl Alerts {
@@ -21,8 +25,11 @@ impl Alerts {
         self.options = options;
         self.monitor = super::named(&self.options);
         for incident in self.incidents.values_mut() {
-            if let Some(Condition::State(state)) = incident.seen.condition {
-                incident.seen.condition = self.options.condition(state);
+            if let Some(Condition::State(state)) = incident.seen.condition
+                && self.options.condition(state).is_none()
+            {
+                // What is over is that it is told: the process may be in that state still.
+                incident.seen = Seen::plain(None, self.now);
             }
         }
         if rules != self.inhibitions.rules() {
@@ -144,6 +151,16 @@ mod tests {
         scene.became("b", State::Up, 5);
         scene.became("b", State::Degraded, 6);
         assert_eq!(scene.told(), ["firing b/degraded/0"]);
+    }
+
+    #[test]
+    fn the_end_of_a_state_that_is_told_no_more_says_how_long_it_was_told() {
+        let mut scene = Scene::new(with(&[State::Late]));
+        scene.became("a", State::Late, 1);
+        scene.reconfigure(with(&[]), 91);
+        let lines: Vec<_> =
+            scene.sent.iter().flat_map(|it| &it.alerts).map(ToString::to_string).collect();
+        assert_eq!(lines, ["a is late: beat", "a is no longer late, was late for 1m30s"]);
     }
 
     #[test]
