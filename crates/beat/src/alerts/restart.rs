@@ -46,24 +46,6 @@ impl ToldIncident {
 }
 
 impl Alerts {
-    /// Takes a process in trouble as told: one that a [`Monitor`](crate::Monitor) knew from before its restart, and that
-    /// an earlier machine told of. Its end is told, and that it goes on; so is what gets worse. No effect on a process
-    /// whose state is not told, or that there is an incident of already.
-    pub fn assume_told(&mut self, status: &ProcessStatus, now: Timestamp) {
-        self.now = self.now.max(now);
-        let id = Id::State(status.process.clone());
-        let Some(condition) = self.options.condition(status.state) else { return };
-        if self.incidents.contains_key(&id) {
-            return;
-        }
-        let state = Some(status.state);
-        let seen = Seen { state, ..Seen::plain(Some(condition), status.since) };
-        self.open_incident(&id, condition, seen);
-        let Some(incident) = self.incidents.get_mut(&id) else { return };
-        incident.told = Some(condition);
-        self.go_on(&id);
-    }
-
     /// The incidents that people were told of, and not of their end, to be kept over a restart.
     #[must_use = "iterators are lazy"]
     pub fn told(&self) -> impl Iterator<Item = ToldIncident> {

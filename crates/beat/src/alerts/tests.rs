@@ -470,11 +470,15 @@ fn what_was_told_before_a_restart_is_not_told_again_and_its_end_is() {
     monitor.beat(&process("i"), Beat::Stop, at(1), &mut told);
     monitor.advance(at(100), &mut told);
     let mut scene = Scene::new(hosts().with_renotify(seconds(3600)));
-    for status in monitor.processes() {
-        scene.alerts.assume_told(&status, at(100));
-        scene.alerts.assume_told(&status, at(100));
-    }
-    assert_eq!(scene.alerts.open(), 1);
+    let kept = ToldIncident::new(
+        Some(process("h")),
+        Condition::State(State::Down),
+        "h/down/6060",
+        wall(60),
+    );
+    let known: Vec<_> = monitor.processes().collect();
+    scene.alerts.resume([kept], &known, at(100), &mut scene.sent);
+    assert_eq!((scene.lines(), scene.alerts.open()), (Vec::new(), 1));
     scene.see([down("h.a", 110)]).run(3700);
     assert_eq!(scene.lines(), ["renotify h/down/6060"]);
     scene.see([up("h", 3701)]);
