@@ -18,6 +18,7 @@ mod run;
 mod snapshot;
 mod stats;
 mod time;
+mod trace;
 mod watch;
 mod wire;
 

@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use metrics::{counter, gauge, histogram};
 
-use crate::{Beat, MonitorEvent, State, monitor::Heard};
+use crate::{Beat, MonitorEvent, State, monitor::Heard, trace};
 
-/// Passes events on, and counts them on their way.
+/// Passes events on; counts them on their way, and says them to `tracing`.
 ///
 /// | metric | what |
 /// |---|---|
@@ -39,6 +39,7 @@ impl<T: Extend<MonitorEvent>> Extend<MonitorEvent> for Counted<'_, T> {
         self.to.extend(events.into_iter().inspect(|event| {
             self.any = true;
             count(event);
+            trace::event(event);
         }));
     }
 }
