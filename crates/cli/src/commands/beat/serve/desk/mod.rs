@@ -54,6 +54,8 @@ struct Inner {
     alerts: Alerts,
     /// What the wall's clock is taken to have said at the start.
     wall: SystemTime,
+    /// When it was looked at last.
+    looked: Timestamp,
     windows: Vec<(MuteId, Mute)>,
     silences: Silences,
     outputs: Outputs,
@@ -95,6 +97,7 @@ impl Desk {
         let mut inner = Inner {
             alerts,
             wall,
+            looked: now,
             windows: Vec::new(),
             silences: Silences::default(),
             outputs: Outputs::default(),
@@ -126,17 +129,13 @@ impl Desk {
     /// Cancel safe: what is due stays due.
     pub(super) async fn tend(&self) {
         loop {
-            let next = self.lock().alerts.next_deadline();
-            let wait = next.map_or(LOOK, |at| at.since(self.clock.now())).min(LOOK);
+            let wait = self.lock().next_deadline().since(self.clock.now());
             tokio::select! {
                 () = sleep(wait) => break,
                 () = self.nudge.notified() => {}
             }
         }
-        self.work(|inner, now, due| {
-            inner.look_at_wall(now, due);
-            inner.alerts.advance(now, due);
-        });
+        self.work(|inner, now, due| inner.alerts.advance(now, due));
     }
 
     /// Gets ready what a file asks for; an error where that cannot be done.
@@ -247,7 +246,9 @@ impl Desk {
     fn work<T>(&self, work: impl FnOnce(&mut Inner, Timestamp, &mut Vec<Notification>) -> T) -> T {
         let mut inner = self.lock();
         let mut due = Vec::new();
-        let done = work(&mut inner, self.clock.now(), &mut due);
+        let now = self.clock.now();
+        inner.look_at_wall(now, &mut due);
+        let done = work(&mut inner, now, &mut due);
         inner.has_told |= !due.is_empty();
         let refused = due.into_iter().map(|it| inner.outputs.send(&it)).sum::<u64>();
         let words = inner.refused(refused);
@@ -289,8 +290,18 @@ impl Inner {
         self.undelivered == 0 && self.outputs.waiting() == 0
     }
 
-    /// Whether the wall's clock was set, and what it would have said at the start then.
+    /// When something may be due next, with nothing heard until then.
+    fn next_deadline(&self) -> Timestamp {
+        let look = self.looked.after(LOOK);
+        self.alerts.next_deadline().map_or(look, |at| at.min(look))
+    }
+
+    /// Whether the wall's clock was set, and what it would have said at the start then; once in a while.
     fn look_at_wall(&mut self, now: Timestamp, due: &mut Vec<Notification>) {
+        if now.since(self.looked) < LOOK {
+            return;
+        }
+        self.looked = now;
         let Some(wall) = SystemTime::now().checked_sub(now.since_start()) else { return };
         let ahead = wall.duration_since(self.wall);
         if ahead.unwrap_or_else(|behind| behind.duration()) > STEP {
@@ -309,5 +320,36 @@ impl Inner {
         self.silent_until = Some(now + SAID);
         let refused = std::mem::take(&mut self.refused);
         Some(format!("{refused} notifications were not taken: too many wait to be told"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use sinew_beat::{Watch, WatchOptions};
+
+    use super::*;
+    use crate::output::Chatter;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_walls_clock_is_looked_at_in_a_fleet_that_never_rests() {
+        let backend = sinew_connect::connect("memory:desk").await.unwrap();
+        let options = WatchOptions::default();
+        let watch = Watch::start(&backend.subscriber().unwrap(), options).await.unwrap();
+        let config = Config::parse("", Path::new("sinew.toml")).unwrap();
+        let output = Output::new(false, Chatter::Quiet);
+        let desk = Desk::new(&config, watch.clock(), output, None, Vec::new());
+        let wall = desk.lock().wall;
+        // Hours here take no time on the wall: as if somebody set its clock back.
+        for _ in 0..3600 {
+            tokio::select! {
+                () = desk.tend() => {}
+                () = sleep(STEP) => {}
+            }
+            desk.hear(&MonitorEvent::Sighted { at: desk.clock.now(), skipped: 0 });
+        }
+        let behind = wall.duration_since(desk.lock().wall).unwrap();
+        assert!(behind > Duration::from_secs(3600) - LOOK * 2, "{behind:?}");
     }
 }
