@@ -145,7 +145,10 @@ impl Serve {
         let connection = std::mem::take(&mut self.connection);
         let backend = session.connect(connection, self.ending.within).await?;
         let upkeep = Arc::new(Upkeep::default());
-        let snapshot = snapshots.as_deref().and_then(|path| snapshots::load(path, session.output));
+        let snapshot = match &snapshots {
+            Some(path) => snapshots::load(path, session.output)?,
+            None => None,
+        };
         let is_known = snapshot.is_some();
         let watch = self.watch(session, &backend, &file, snapshot).await?;
 
@@ -157,7 +160,7 @@ impl Serve {
         let board = Arc::new(Board::new(table.clone(), file.max_processes));
         reload::expect(&table, self.expect.iter().chain(&file.expected));
         if let Some(path) = &snapshots {
-            let mut kept = snapshots::load_kept(path, session.output);
+            let mut kept = snapshots::load_kept(path, session.output)?;
             if !is_known {
                 kept.forget_told();
             }

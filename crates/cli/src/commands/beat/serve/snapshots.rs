@@ -22,7 +22,7 @@ use super::{
     upkeep::Upkeep,
 };
 use crate::{
-    exit::{Failure, plain},
+    exit::{Failure, Status, plain},
     output::Output,
 };
 
@@ -56,16 +56,24 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
     Err(Failure::usage(format!("cannot keep a snapshot at {}: {why}", path.display())))
 }
 
-/// What an earlier run knew; none, with a word on why, when it cannot be had. Nobody is called down for that: who is
-/// not heard of yet is not known.
-pub(super) fn load(path: &Path, output: Output) -> Option<Snapshot> {
-    match Snapshot::load(path) {
-        Ok(snapshot) => Some(snapshot),
-        Err(err) if err.kind() == ErrorKind::NotFound => None,
-        Err(err) => {
+/// What an earlier run knew; none where there is no file, and, with a word on why, where it is none of ours. Nobody is
+/// called down for that: who is not heard of yet is not known. An error where it may be ours and cannot be read.
+pub(super) fn load(path: &Path, output: Output) -> Result<Option<Snapshot>, Failure> {
+    let err = match Snapshot::load(path) {
+        Ok(snapshot) => return Ok(Some(snapshot)),
+        Err(err) => err,
+    };
+    match err.kind() {
+        ErrorKind::NotFound => Ok(None),
+        ErrorKind::InvalidPayload | ErrorKind::Unsupported => {
             let why = Failure::from(err).message.unwrap_or_default();
             output.remark(format_args!("{why}; starting without it{}", aside(path)));
-            None
+            Ok(None)
+        }
+        _ => {
+            let mut failure = Failure::from(err);
+            failure.status = Status::Disk;
+            Err(failure)
         }
     }
 }
@@ -81,14 +89,18 @@ fn aside(path: &Path) -> String {
     }
 }
 
-/// The silences of an earlier run, and what people were told; nothing, with a word on why, when it cannot be had.
-pub(super) fn load_kept(snapshot: &Path, output: Output) -> Kept {
+/// The silences of an earlier run, and what people were told; nothing, with a word on why, where the file is none of
+/// ours. An error where it may be ours and cannot be read.
+pub(super) fn load_kept(snapshot: &Path, output: Output) -> Result<Kept, Failure> {
     let path = kept::beside(snapshot);
-    Kept::load(&path).unwrap_or_else(|err| {
-        let (moved, path, why) = (aside(&path), path.display(), plain(&err));
-        output.remark(format_args!("cannot read {path}: {why}; no silence is kept{moved}"));
-        Kept::default()
-    })
+    match Kept::load(&path) {
+        Err(err) if err.kind() == io::ErrorKind::InvalidData => {
+            let (moved, path, why) = (aside(&path), path.display(), plain(&err));
+            output.remark(format_args!("cannot read {path}: {why}; no silence is kept{moved}"));
+            Ok(Kept::default())
+        }
+        loaded => loaded.map_err(|err| Failure::file("read", path.display(), err)),
+    }
 }
 
 impl Keeper {
@@ -209,11 +221,33 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("beat.snapshot");
         let output = Output::new(false, Chatter::Quiet);
-        assert!(load(&path, output).is_none());
+        assert!(load(&path, output).unwrap().is_none());
         std::fs::write(&path, "a letter").unwrap();
-        assert!(load(&path, output).is_none());
+        assert!(load(&path, output).unwrap().is_none());
         assert!(!path.exists());
         let kept = std::fs::read_to_string(folder.path().join("beat.snapshot.bad")).unwrap();
         assert_eq!(kept, "a letter");
+    }
+
+    #[test]
+    fn a_file_that_the_disk_does_not_give_is_neither_moved_nor_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("beat.snapshot");
+        let output = Output::new(false, Chatter::Quiet);
+        let mut refused = Vec::new();
+        for it in [path.clone(), kept::beside(&path)] {
+            // A link to itself cannot be read by anybody, root neither.
+            std::os::unix::fs::symlink(&it, &it).unwrap();
+            refused.extend(load(&path, output).err());
+            refused.extend(load_kept(&path, output).err());
+            assert!(it.is_symlink());
+            std::fs::remove_file(&it).unwrap();
+        }
+        assert_eq!(refused.len(), 2);
+        for it in refused {
+            assert_eq!(it.status, Status::Disk);
+            let said = it.message.unwrap();
+            assert!(said.contains("beat.snapshot") && !said.contains('\n'), "{said}");
+        }
     }
 }
