@@ -188,7 +188,7 @@ fn a_file_is_read_anew(runtime: &Runtime) -> Result<()> {
     let server = runtime.block_on(NatsServerOptions::new().start())?;
     let url = server.url();
     let place = Place { folder: tempfile::tempdir()? };
-    place.write(&format!("[patience]\ngrace = \"1h\"\n{}", place.command()))?;
+    place.write(&format!("processes = \"*\"\n[patience]\ngrace = \"1h\"\n{}", place.command()))?;
     let mut page = place.page(&url)?;
     raw(&url, &publication("a", "beat/0.1"))?;
     page.running.until_line(&["\"process\":\"a\"", "\"to\":\"up\""])?;
@@ -204,8 +204,16 @@ fn a_file_is_read_anew(runtime: &Runtime) -> Result<()> {
     until_metric(&page, "beat_config_reload_success 0")?;
     assert!(page.get("/api/processes/a")?.1.contains("\"state\":\"up\""));
 
+    // Only a restart watches others, so one who is expected among them would be down until then.
+    place.write("processes = \">\"\nexpected = [\"a\", \"c.x\"]\n")?;
+    page.running.signal(Signal::HUP)?;
+    page.running.until_remark("c.x is expected, but is not among those watched, *:")?;
+
     // Other patience, another command's place, and something that only a restart changes.
-    let more = format!("listen = \"127.0.0.1:9\"\nexpected = [\"b\"]\n{}", Place::HASTY);
+    let more = format!(
+        "processes = \"*\"\nlisten = \"127.0.0.1:9\"\nexpected = [\"b\"]\n{}",
+        Place::HASTY
+    );
     place.write(&format!("{more}{}", place.command().replace("told", "told-2")))?;
     page.running.signal(Signal::HUP)?;
     page.running.until_remark("was read anew; only a restart changes: listen")?;
