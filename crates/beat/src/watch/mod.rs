@@ -195,6 +195,42 @@ impl Watch {
         self.task.abort();
     }
 
+    /// Hands each event to `tell`, for who needs no stream, until the intake has ended.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> sinew_core::Result<()> {
+    /// # use sinew_adapter_memory::Memory;
+    /// # use sinew_beat::{MonitorEvent, Watch, WatchOptions};
+    /// # use sinew_core::Link as _;
+    /// # let broker = Memory::new();
+    /// let watch = Watch::start(&broker, WatchOptions::default()).await?;
+    /// # broker.drain(std::time::Duration::from_secs(1)).await?;
+    /// watch
+    ///     .run(|event| {
+    ///         if let MonitorEvent::Transition(change) = event {
+    ///             println!("{} is {}", change.process, change.to);
+    ///         }
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Watch::next`]: whatever ended the intake.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the call ends the watch, as dropping the watch does.
+    pub async fn run(mut self, mut tell: impl FnMut(MonitorEvent)) -> Result<()> {
+        while let Some(event) = self.next().await {
+            tell(event?);
+        }
+        Ok(())
+    }
+
     /// What is known of everyone, to look at from anywhere.
     #[must_use]
     pub fn table(&self) -> WatchTable {
