@@ -82,7 +82,10 @@ impl Kept {
         let mut file = File::create(&new)?;
         file.write_all(&text)?;
         file.sync_all()?;
-        std::fs::rename(&new, path)
+        std::fs::rename(&new, path)?;
+        // The new name is on the disk once its folder is.
+        let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
+        File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
     }
 
     /// Reads what [`save`](Self::save) wrote; nothing where there is no file. What is no such file is an error of
@@ -93,9 +96,12 @@ impl Kept {
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(err) => return Err(err),
         };
+        let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
+        if file.metadata()?.len() > LARGEST {
+            return Err(invalid("it is larger than 128 MiB"));
+        }
         let mut text = Vec::new();
         file.take(LARGEST).read_to_end(&mut text)?;
-        let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
         let mut kept: Self = serde_json::from_slice(&text)
             .map_err(|_| invalid("it is cut short, or no file of ours"))?;
         if kept.version != VERSION {
@@ -196,5 +202,16 @@ mod tests {
         let mut kept = kept();
         kept.told[0].state = "dwon".to_owned();
         assert_eq!(kept.told().count(), 0);
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused_and_not_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("beat.snapshot.alerts");
+        kept().save(&path).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(LARGEST + 1).unwrap();
+        let refused = Kept::load(&path).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
+        assert!(refused.to_string().contains("larger than"), "{refused}");
     }
 }
