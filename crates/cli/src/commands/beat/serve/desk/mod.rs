@@ -343,10 +343,7 @@ mod tests {
         let wall = desk.lock().wall;
         // Hours here take no time on the wall: as if somebody set its clock back.
         for _ in 0..3600 {
-            tokio::select! {
-                () = desk.tend() => {}
-                () = sleep(STEP) => {}
-            }
+            let _ = tokio::time::timeout(STEP, desk.tend()).await;
             desk.hear(&MonitorEvent::Sighted { at: desk.clock.now(), skipped: 0 });
         }
         let behind = wall.duration_since(desk.lock().wall).unwrap();
