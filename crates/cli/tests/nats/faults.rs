@@ -144,8 +144,6 @@ fn a_subscriber_hears_on_after_a_restart(runtime: &Runtime) -> Result<()> {
 fn a_stop_waits_for_the_link(runtime: &Runtime) -> Result<()> {
     let server = runtime.block_on(NatsServerOptions::new().start())?;
     let url = server.url();
-    let mut watching = Running::start(sinew(&["beat", "watch", "--json", "--url", &url]))?;
-    watching.until_remark("watching")?;
     for (comes_back, status) in [(true, 0), (false, 69)] {
         let beat = ["beat", "send", "a", "--every", "1s", "--period", "30s", "--url", &url];
         let mut heart = Running::start(sinew(&beat))?;
@@ -154,9 +152,8 @@ fn a_stop_waits_for_the_link(runtime: &Runtime) -> Result<()> {
         heart.until_remark("was not sent")?;
         heart.signal(Signal::TERM)?;
         if comes_back {
-            watching.until_line(&[BLIND])?;
+            // Nobody listens: whoever comes back later than the heart would miss it.
             runtime.block_on(server.restart())?;
-            watching.until_line(&["\"to\":\"stopped\""])?;
         }
         let ran = heart.finish()?.expect(status)?;
         assert_eq!(ran.text().contains("stop"), comes_back, "{ran:?}");
