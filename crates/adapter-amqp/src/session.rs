@@ -145,20 +145,31 @@ impl Session {
         self.finish(Cause::closed());
     }
 
-    /// Ends one that its client makes again, which can be closed no sooner than it is there.
+    /// Ends one that its client makes again, which can be closed no sooner than it is there, and may break as it is
+    /// closed, to be made once more.
     pub(crate) async fn quell(&self) {
-        let made = async {
+        let ended = async {
             let mut look = interval(LOOK);
-            while self.is_made_again() {
+            // Between a break and what follows it says neither.
+            let mut looks_ended = 0;
+            while looks_ended < 2 {
                 look.tick().await;
+                if self.is_made_again() {
+                    looks_ended = 0;
+                } else if self.connection.status().connected() {
+                    looks_ended = 0;
+                    drop(timeout(FAREWELL, self.connection.close(200, "OK".into())).await);
+                } else {
+                    looks_ended += 1;
+                }
             }
         };
-        if timeout(QUELL, made).await.is_err() {
+        if timeout(QUELL, ended).await.is_err() {
             tracing::warn!(
                 "the connection that we were given is still made again; close it where it was made"
             );
         }
-        self.close().await;
+        self.finish(Cause::closed());
     }
 
     /// The first end counts. Whoever still holds the session, such as a handler at work, holds no socket with it.
