@@ -143,13 +143,18 @@ impl Supervisor {
                 backoff.reset();
             }
             self.line.send_replace(Line::Down);
-            // Its thread ends, its socket closes.
             let generation = session.generation() + 1;
+            // One that was given may be made again by its client, whatever it says of its end.
+            let given = self.dial.is_spent().then(|| Arc::clone(&session));
+            // Its thread ends, its socket closes.
             drop(session);
             session = match self.again(&mut backoff, generation).await {
                 Ok(session) => session,
                 Err(end) => {
                     self.line.send_replace(end);
+                    if let Some(given) = given {
+                        given.quell().await;
+                    }
                     return;
                 }
             };
