@@ -2,7 +2,7 @@
 //! lets the client have such a one.
 use std::{
     future::ready,
-    io::{self, IoSlice},
+    io,
     net::SocketAddr,
     pin::Pin,
     task::{Context, Poll, ready as poll_ready},
@@ -59,16 +59,8 @@ impl AsyncWrite for Guarded {
         cx: &mut Context<'_>,
         buffer: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, &[IoSlice::new(buffer)])
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
         let Self { inner, gate, .. } = self.get_mut();
-        gate.poll_write(cx, inner, buffers)
+        gate.poll_write(cx, inner, buffer)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -5,7 +5,7 @@
 //! published them is told all the same that they are lost: the client fails them with their channel.
 use std::{
     collections::HashSet,
-    io::{self, IoSlice},
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -113,34 +113,25 @@ impl Frames {
 }
 
 impl Gate {
-    /// As [`AsyncWrite::poll_write_vectored`]; what may not pass counts as written.
+    /// As [`AsyncWrite::poll_write`]; what may not pass counts as written, and so does what is held.
     pub(crate) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         to: &mut (impl AsyncWrite + Unpin),
-        slices: &[IoSlice<'_>],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_held(cx, to))?;
-        let mut slices = slices.iter().map(|slice| &**slice).filter(|slice| !slice.is_empty());
-        let first = slices.next().unwrap_or_default();
-        if !self.ended.is_empty() {
-            return self.poll_sift(cx, to, first);
+        let run = self.passing(bytes);
+        if run.is_empty() {
+            return Poll::Ready(Ok(self.take(bytes)));
         }
-        // The client has two, of a buffer that wraps around.
-        let (mut ahead, mut ends) = (self.frames, None);
-        let first = until_end(&mut ahead, &mut ends, first);
-        let second = slices.next().filter(|_| ends.is_none()).unwrap_or_default();
-        let second = until_end(&mut ahead, &mut ends, second);
-        let both = [IoSlice::new(first), IoSlice::new(second)];
-        let written = ready!(Pin::new(to).poll_write_vectored(cx, &both))?;
-        if written == first.len() + second.len() {
-            self.frames = ahead;
-            self.is_shut = false;
-            self.ended.extend(ends);
-        } else {
-            let behind = written.saturating_sub(first.len());
-            self.follow(first.get(..written).unwrap_or(first));
-            self.follow(second.get(..behind).unwrap_or(second));
+        let mut written = ready!(Pin::new(to).poll_write(cx, run))?;
+        self.follow(run.get(..written).unwrap_or(run));
+        let cut = self.frames.have;
+        if cut > 0 {
+            // A head that has begun to pass passes: the rest of it is held.
+            written += self.take(run.get(written..).unwrap_or_default());
+            self.held.drain(..cut.min(self.held.len()));
         }
         Poll::Ready(Ok(written))
     }
@@ -161,28 +152,38 @@ impl Gate {
         Poll::Ready(Ok(()))
     }
 
-    /// Where a channel has ended, a head is held until it says whether it passes.
-    fn poll_sift(
-        &mut self,
-        cx: &mut Context<'_>,
-        to: &mut (impl AsyncWrite + Unpin),
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let (count, head) = if self.frames.left > 0 && !self.is_shut {
-            let (rest, _) = { self.frames }.step(bytes);
-            let rest = bytes.get(..rest).unwrap_or(bytes);
-            let written = ready!(Pin::new(to).poll_write(cx, rest))?;
-            self.frames.step(rest.get(..written).unwrap_or(rest))
-        } else {
-            self.frames.step(bytes)
-        };
+    /// As much of `bytes` as passes together: all of it, as a rule.
+    fn passing<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let (mut frames, mut at) = (self.frames, 0);
+        if frames.have > 0 || self.is_shut && frames.left > 0 {
+            return &[];
+        }
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let (count, head) = frames.step(rest);
+            // It says only as a whole whether it passes.
+            let is_cut = frames.have > 0;
+            if is_cut || head.as_ref().is_some_and(|head| !self.passes(head.says)) {
+                break;
+            }
+            at += count;
+            if let Some(Head { says: Says::Begin(_) | Says::End(_), .. }) = head {
+                // What comes behind it is another matter.
+                break;
+            }
+        }
+        bytes.get(..at).unwrap_or(bytes)
+    }
+
+    /// Goes on by one step, with nothing written: the head of a frame is held if that passes. By how many bytes.
+    fn take(&mut self, bytes: &[u8]) -> usize {
+        let (count, head) = self.frames.step(bytes);
         if let Some(head) = head {
             self.heed(head.says);
             if !self.is_shut {
                 self.held.extend(head.bytes.into_iter().take(head.length));
             }
         }
-        Poll::Ready(Ok(count))
+        count
     }
 
     /// These have been written.
@@ -196,35 +197,18 @@ impl Gate {
         }
     }
 
-    fn heed(&mut self, says: Says) {
-        self.is_shut = match says {
-            Says::Begin(channel) => {
-                self.ended.remove(&channel);
-                false
-            }
-            Says::End(channel) => {
-                self.ended.insert(channel);
-                false
-            }
-            Says::Other(channel) => self.ended.contains(&channel),
-        };
+    fn passes(&self, says: Says) -> bool {
+        !matches!(says, Says::Other(channel) if self.ended.contains(&channel))
     }
-}
 
-/// As much of `bytes` as goes to the end of a frame that ends a channel, or all of them; and that channel.
-fn until_end<'a>(frames: &mut Frames, ends: &mut Option<u16>, bytes: &'a [u8]) -> &'a [u8] {
-    let mut at = 0;
-    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-        let (count, head) = frames.step(rest);
-        at += count;
-        if let Some(Head { says: Says::End(channel), .. }) = head {
-            *ends = Some(channel);
-        }
-        if ends.is_some() && frames.left == 0 {
-            return bytes.get(..at).unwrap_or(bytes);
+    fn heed(&mut self, says: Says) {
+        self.is_shut = !self.passes(says);
+        match says {
+            Says::Begin(channel) => drop(self.ended.remove(&channel)),
+            Says::End(channel) => drop(self.ended.insert(channel)),
+            Says::Other(_) => {}
         }
     }
-    bytes
 }
 
 #[cfg(test)]

@@ -49,16 +49,14 @@ impl AsyncWrite for Narrow<'_> {
     }
 }
 
-/// What of `bytes` comes out where they come in pieces of these sizes, two at a time, and leave in others.
+/// What of `bytes` comes out where they come in pieces of these sizes, and leave in others.
 fn passed(bytes: &[u8], pieces: &[usize], widths: &[usize]) -> Vec<u8> {
     let mut to = Narrow { taken: Vec::new(), widths: widths.iter().copied().cycle() };
     let (mut gate, cx) = (Gate::default(), &mut Context::from_waker(std::task::Waker::noop()));
     let (mut rest, mut pieces) = (bytes, pieces.iter().copied().cycle());
     while !rest.is_empty() {
-        let (first, behind) = rest.split_at(pieces.next().unwrap().min(rest.len()));
-        let (second, _) = behind.split_at(pieces.next().unwrap().min(behind.len()));
-        let both = [IoSlice::new(first), IoSlice::new(second)];
-        if let Poll::Ready(count) = gate.poll_write(cx, &mut to, &both) {
+        let piece = &rest[..pieces.next().unwrap().min(rest.len())];
+        if let Poll::Ready(count) = gate.poll_write(cx, &mut to, piece) {
             rest = &rest[count.unwrap()..];
         }
     }
@@ -88,6 +86,22 @@ fn behind_the_end_of_a_channel_nothing_of_it_passes_until_it_begins_again() {
 fn both_sides_may_end_a_channel() {
     let all = [HELLO, &method(1, CLOSE), &method(1, CLOSE_OK), &method(0, [0, 10, 0, 50])].concat();
     assert_eq!(passed(&all, &[1000], &[1000]), all);
+}
+
+#[test]
+fn what_passes_behind_the_end_of_a_channel_leaves_in_one_piece() {
+    let mut to = Narrow { taken: Vec::new(), widths: [usize::MAX].iter().copied().cycle() };
+    let (mut gate, cx) = (Gate::default(), &mut Context::from_waker(std::task::Waker::noop()));
+    let mut write = |bytes: &[u8]| gate.poll_write(cx, &mut to, bytes).map(Result::unwrap);
+    let close = [HELLO, &method(1, CLOSE)].concat();
+    let mut rest = &close[..];
+    while !rest.is_empty() {
+        let Poll::Ready(count) = write(rest) else { panic!("it takes all") };
+        rest = &rest[count..];
+    }
+    let message = [method(2, PUBLISH), frame(2, 2, b"header"), frame(3, 2, b"body")].concat();
+    let many = message.repeat(100);
+    assert_eq!(write(&many), Poll::Ready(many.len()));
 }
 
 fn any_frame() -> impl Strategy<Value = (u8, u8, Vec<u8>)> {
