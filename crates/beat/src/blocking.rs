@@ -132,7 +132,8 @@ fn spawn_run<P: Publish + 'static>(heart: Arc<Heart<P>>, order: Order) -> io::Re
     let Order { progress, check, stop, ended } = order;
     let run = async move {
         // Whoever drops the handle wants no stop.
-        if heart.beat_until(&progress, check, stop).await.is_ok() {
+        let rhythm = heart.rhythm(&progress);
+        if heart.beat_until(rhythm, &progress, check, stop).await.is_ok() {
             let _ = ended.try_send(heart.end().await);
         }
     };

@@ -82,13 +82,14 @@ impl<P: Publish> Heart<P> {
         A: IntoFuture<Output = Health, IntoFuture: Send> + Send,
         W: Future<Output: Send> + Send,
     {
-        let output = self.beat_until(progress, check, until).await;
+        let output = self.beat_until(self.rhythm(progress), progress, check, until).await;
         (output, self.end().await)
     }
 
-    /// Start and beats, until then.
+    /// Beats in this rhythm, until then.
     pub(crate) async fn beat_until<C, A, W>(
         &self,
+        rhythm: Rhythm,
         progress: &Progress,
         check: C,
         until: W,
@@ -101,31 +102,13 @@ impl<P: Publish> Heart<P> {
         tokio::select! {
             biased;
             // First, so that the start is on its way before the work begins.
-            never = self.keep_on(progress, check, self.rhythm(progress)) => match never {},
+            never = self.keep_on(progress, check, rhythm) => match never {},
             output = until => output,
         }
     }
 
-    /// Beats, after a start that was said, until then.
-    pub(crate) async fn beat_on_until<C, A, W>(
-        &self,
-        progress: &Progress,
-        check: C,
-        until: W,
-    ) -> W::Output
-    where
-        C: FnMut() -> A + Send,
-        A: IntoFuture<Output = Health, IntoFuture: Send> + Send,
-        W: Future + Send,
-    {
-        tokio::select! {
-            biased;
-            never = self.keep_on(progress, check, self.rhythm(progress).begun()) => match never {},
-            output = until => output,
-        }
-    }
-
-    fn rhythm(&self, progress: &Progress) -> Rhythm {
+    /// A start, and beats from now on.
+    pub(crate) fn rhythm(&self, progress: &Progress) -> Rhythm {
         Rhythm::new(self.options().run(), progress.ticks(), Instant::now())
     }
 

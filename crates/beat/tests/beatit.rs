@@ -1,7 +1,7 @@
 //! Against the original: beatit from PyPI, over nats-py and a real nats-server. What is missing is skipped by name.
 use std::{env, fmt::Display, net::Ipv4Addr, process::Stdio, thread, time::Duration};
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::Arguments;
 use sinew_adapter_nats::{JetStreamOptions, NatsOptions, async_nats::jetstream::stream};
 use sinew_beat::{
     Beat, BlockingHeart, Heart, HeartOptions, MonitorEvent, MonitorOptions, Patience, Pulse, State,
@@ -15,10 +15,13 @@ use sinew_testkit::harness::{
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
-    runtime::Builder,
     sync::oneshot,
     time::timeout,
 };
+
+use self::common::trial;
+
+mod common;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -26,46 +29,33 @@ fn main() {
     let trials = vec![
         trial(
             "numbers_are_printed_as_python_prints_them",
+            DEADLINE,
             numbers_are_printed_as_python_prints_them,
         ),
-        trial("a_beatit_heart_is_watched", a_beatit_heart_is_watched),
-        trial("a_beatit_heart_that_vanishes_is_down", a_beatit_heart_that_vanishes_is_down),
+        trial("a_beatit_heart_is_watched", DEADLINE, a_beatit_heart_is_watched),
+        trial(
+            "a_beatit_heart_that_vanishes_is_down",
+            DEADLINE,
+            a_beatit_heart_that_vanishes_is_down,
+        ),
         trial(
             "a_rust_heart_is_read_as_beatit_s_own_byte_for_byte",
+            DEADLINE,
             a_rust_heart_is_read_as_beatit_s_own_byte_for_byte,
         ),
         trial(
             "the_sessions_of_beatit_s_readme_are_the_same_in_both_languages",
+            DEADLINE,
             the_sessions_of_beatit_s_readme_are_the_same_in_both_languages,
         ),
-        trial("a_server_that_dies_blinds_the_watch", a_server_that_dies_blinds_the_watch),
+        trial("a_server_that_dies_blinds_the_watch", DEADLINE, a_server_that_dies_blinds_the_watch),
         trial(
             "what_a_stream_kept_meanwhile_wakes_nobody",
+            DEADLINE,
             what_a_stream_kept_meanwhile_wakes_nobody,
         ),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit()
-}
-
-fn trial<F>(name: &str, run: impl Fn() -> F + Send + 'static) -> Trial
-where
-    F: Future<Output = Result<()>>,
-{
-    Trial::ignorable_test(name, move || {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        match runtime.block_on(async { timeout(DEADLINE, run()).await }) {
-            Ok(Ok(())) => Ok(Completion::Completed),
-            Ok(Err(err)) if err.kind() == ErrorKind::NotFound && !brokers_required() => {
-                Ok(Completion::ignored_with(err))
-            }
-            Ok(Err(err)) => Err(Failed::from(format!("{err}\n{err:?}"))),
-            Err(_) => Err(Failed::from(format!("not done after {DEADLINE:?}"))),
-        }
-    })
-}
-
-fn brokers_required() -> bool {
-    env::var_os("SINEW_REQUIRE_BROKERS").is_some_and(|value| value == "1")
 }
 
 /// A run of `original.py`; killed when it is dropped.

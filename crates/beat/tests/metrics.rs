@@ -1,25 +1,24 @@
 //! What is recorded is what the README lists, name by name.
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use futures_util::stream;
 use metrics::{
     Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
     with_local_recorder,
 };
 use sinew_beat::{Heart, HeartOptions, Instance, MonitorOptions, Watch, WatchOptions};
-use sinew_core::{
-    Backend, Capabilities, Error, ErrorKind, Event, Incoming, Message, Position, Registration,
-    Result, Subject, Subscribe, Subscription, Wildcards, publish_fn,
-};
+use sinew_core::{Error, ErrorKind, Event, Message, Position, Result, Subject, publish_fn};
 use tokio::{
     runtime::Builder,
-    sync::mpsc::{UnboundedReceiver, unbounded_channel},
     time::{advance, timeout},
 };
+
+use self::scripted::{lock, scripted};
+
+mod scripted;
 
 #[derive(Default)]
 struct Names(Mutex<BTreeSet<String>>);
@@ -51,32 +50,6 @@ impl Recorder for Names {
     }
 }
 
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A backend whose intake yields what the test says.
-struct Scripted(Mutex<Option<UnboundedReceiver<Event<Message>>>>);
-
-impl Backend for Scripted {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::new("scripted")
-            .with_registration(Registration::Confirmed)
-            .with_wildcards(Wildcards::Tokens)
-    }
-}
-
-impl Subscribe for Scripted {
-    async fn subscribe(&self, _: Subscription) -> Result<Incoming<Message>> {
-        let taken = lock(&self.0).take();
-        let intake = taken.ok_or_else(|| Error::new(ErrorKind::Internal, "subscribe twice"))?;
-        let events = stream::unfold(intake, |mut intake| async {
-            intake.recv().await.map(|event| (Ok(event), intake))
-        });
-        Ok(Incoming::new(events, || {}))
-    }
-}
-
 /// Lets virtual time pass, and everything happen that is due within it.
 async fn pass(time: Duration) {
     let _ = timeout(time, std::future::pending::<()>()).await;
@@ -85,13 +58,12 @@ async fn pass(time: Duration) {
 /// Everything that is counted happens.
 async fn scene() -> Result<()> {
     let second = Duration::from_secs(1);
-    let (script, intake) = unbounded_channel();
-    let backend = Scripted(Mutex::new(Some(intake)));
+    let (backend, script) = scripted();
     let monitor =
         MonitorOptions::default().with_max_processes(1).with_reap_after(Some(60 * second));
     let watch = Watch::start(&backend, WatchOptions::default().with_monitor(monitor)).await?;
     let say = |event| {
-        let told = script.send(event);
+        let told = script.send(Ok(event));
         told.map_err(|_| Error::new(ErrorKind::Closed, "intake"))
     };
     let message = |name: &str, payload: &'static str| {
@@ -100,7 +72,7 @@ async fn scene() -> Result<()> {
     let heart = |instance| {
         let wire = script.clone();
         let publish = publish_fn(move |message: Message| {
-            let sent = wire.send(Event::Item(message));
+            let sent = wire.send(Ok(Event::Item(message)));
             sent.map_err(|_| Error::new(ErrorKind::Disconnected, "intake"))
         });
         HeartOptions::default().with_instance(Instance::parse(instance)?).build(publish, "a")

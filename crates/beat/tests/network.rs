@@ -1,28 +1,25 @@
 //! Hearts and a watch with a bad world between them, in virtual time: crashes, restarts, losses, duplicates, delays that
 //! reorder, link cuts, a monitor that stands still, and one that is started anew.
-use std::{collections::BTreeMap, fmt::Debug, sync::Mutex, time::Duration};
+use std::{collections::BTreeMap, fmt::Debug, time::Duration};
 
-use futures_util::stream;
 use proptest::prelude::*;
 use sinew_beat::{
     Beat, Monitor, MonitorEvent, MonitorOptions, Process, Reason, Snapshot, State, Timestamp,
     Transition, Watch, WatchOptions,
 };
-use sinew_core::{
-    Backend, Capabilities, Error, ErrorKind, Event, Incoming, Message, Registration, Result,
-    Subscribe, Subscription, Wildcards,
-};
-use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    time::{Instant, timeout_at},
+use sinew_core::{Error, ErrorKind, Event, Result};
+use tokio::time::{Instant, timeout_at};
+
+use self::{
+    scripted::{Script, scripted},
+    world::{
+        Life, World,
+        happens::{Alive, Input, befall, carry, publish, runtime},
+        step, world,
+    },
 };
 
-use self::world::{
-    Life, World,
-    happens::{Alive, Input, befall, carry, lock, publish, runtime},
-    step, world,
-};
-
+mod scripted;
 mod world;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -35,28 +32,6 @@ const HICCUP: Duration = Duration::from_secs(2);
 
 fn unexpected(what: impl Debug) -> Error {
     Error::new(ErrorKind::Internal, "play").with_detail(format!("{what:?}"))
-}
-
-/// A backend whose intake yields what the stage says.
-struct Scripted(Mutex<Option<UnboundedReceiver<Event<Message>>>>);
-
-impl Backend for Scripted {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::new("scripted")
-            .with_registration(Registration::Confirmed)
-            .with_wildcards(Wildcards::Tokens)
-    }
-}
-
-impl Subscribe for Scripted {
-    async fn subscribe(&self, _: Subscription) -> Result<Incoming<Message>> {
-        let taken = lock(&self.0).take();
-        let intake = taken.ok_or_else(|| Error::new(ErrorKind::Internal, "subscribe twice"))?;
-        let events = stream::unfold(intake, |mut intake| async {
-            intake.recv().await.map(|event| (Ok(event), intake))
-        });
-        Ok(Incoming::new(events, || {}))
-    }
 }
 
 /// What is right to expect of a process, said plainly.
@@ -102,7 +77,7 @@ struct Stage<'a> {
     world: &'a World,
     alive: BTreeMap<String, Vec<Alive>>,
     watch: Watch,
-    script: UnboundedSender<Event<Message>>,
+    script: Script,
     /// An instant of the runtime's clock, and the same of the watch's.
     same: (Duration, Timestamp),
     known: BTreeMap<String, (Option<State>, Expect)>,
@@ -112,11 +87,8 @@ struct Stage<'a> {
     stall: Option<Duration>,
 }
 
-async fn start(
-    world: &World,
-    snapshot: Option<Snapshot>,
-) -> Result<(Watch, UnboundedSender<Event<Message>>)> {
-    let (script, intake) = unbounded_channel();
+async fn start(world: &World, snapshot: Option<Snapshot>) -> Result<(Watch, Script)> {
+    let (backend, script) = scripted();
     let mut options = WatchOptions::default();
     if let Some(snapshot) = snapshot {
         options = options.with_snapshot(Snapshot::decode(&snapshot.encode())?);
@@ -124,7 +96,6 @@ async fn start(
     for member in world.members.iter().filter(|member| member.is_declared) {
         options = options.with_expected(Process::parse(&member.name)?);
     }
-    let backend = Scripted(Mutex::new(Some(intake)));
     Ok((Watch::start(&backend, options).await?, script))
 }
 
@@ -286,7 +257,7 @@ impl<'a> Stage<'a> {
             Input::Up => Event::Up { gap: false },
             other => return Err(unexpected(other)),
         };
-        self.script.send(event).map_err(|_| Error::new(ErrorKind::Closed, "intake"))
+        self.script.send(Ok(event)).map_err(|_| Error::new(ErrorKind::Closed, "intake"))
     }
 
     /// What is right to expect once this was heard.

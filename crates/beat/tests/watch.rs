@@ -1,11 +1,5 @@
 //! The monitor's skin over a scripted intake, in virtual time: what a broker does rarely, done on purpose.
-use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use futures_util::{FutureExt as _, Stream, stream};
 use sinew_beat::{
@@ -16,53 +10,11 @@ use sinew_core::{
     Address, Backend, Capabilities, Error, ErrorKind, Event, Incoming, Message, Names, Pattern,
     Position, Registration, Result, Subscribe, Subscription, Wildcards,
 };
-use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    time::timeout,
-};
+use tokio::time::timeout;
 
-type Script = UnboundedSender<Result<Event<Message>>>;
+use self::scripted::{Script, lock, scripted};
 
-/// A backend whose intake yields what the test says.
-struct Scripted {
-    capabilities: Capabilities,
-    intake: Mutex<Option<UnboundedReceiver<Result<Event<Message>>>>>,
-    wanted: Mutex<Vec<Pattern>>,
-    stopped: Arc<AtomicBool>,
-}
-
-fn scripted() -> (Scripted, Script) {
-    let (script, intake) = unbounded_channel();
-    let capabilities = Capabilities::new("scripted")
-        .with_registration(Registration::Confirmed)
-        .with_wildcards(Wildcards::Tokens);
-    let backend = Scripted {
-        capabilities,
-        intake: Mutex::new(Some(intake)),
-        wanted: Mutex::default(),
-        stopped: Arc::default(),
-    };
-    (backend, script)
-}
-
-impl Backend for Scripted {
-    fn capabilities(&self) -> Capabilities {
-        self.capabilities.clone()
-    }
-}
-
-impl Subscribe for Scripted {
-    async fn subscribe(&self, wanted: Subscription) -> Result<Incoming<Message>> {
-        lock(&self.wanted).extend(wanted.patterns);
-        let intake = lock(&self.intake).take();
-        let intake = intake.ok_or_else(|| Error::new(ErrorKind::Internal, "subscribe twice"))?;
-        let events = stream::unfold(intake, |mut intake| async {
-            intake.recv().await.map(|event| (event, intake))
-        });
-        let stopped = Arc::clone(&self.stopped);
-        Ok(Incoming::new(events, move || stopped.store(true, Ordering::SeqCst)))
-    }
-}
+mod scripted;
 
 fn message(process: &str, payload: &'static str) -> Message {
     Message::to(Address::from_wire(None, format!("heartbeat.{process}")), payload)
@@ -70,10 +22,6 @@ fn message(process: &str, payload: &'static str) -> Message {
 
 fn say(script: &Script, process: &str, payload: &'static str) {
     assert!(script.send(Ok(Event::Item(message(process, payload)))).is_ok(), "the intake is gone");
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Lets virtual time pass, and everything happen that is due within it.
@@ -445,7 +393,8 @@ async fn a_backend_that_cannot_serve_the_watch_is_refused_by_name() {
         (prefix, WatchOptions::default().with_processes("eu.>")),
     ];
     for (capabilities, options) in refused {
-        let backend = Scripted { capabilities, ..scripted().0 };
+        let (mut backend, _) = scripted();
+        backend.capabilities = capabilities;
         let err = Watch::start(&backend, options).await.unwrap_err();
         assert_eq!(err.kind(), ErrorKind::Unsupported);
         assert!(err.to_string().starts_with(backend.capabilities.backend), "{err}");

@@ -1,12 +1,11 @@
 //! Against the libraries of Standard Webhooks: the receiver of the README. What is missing is skipped by name.
 use std::{
-    env,
     fmt::Display,
     process::Stdio,
     time::{Duration, SystemTime},
 };
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::Arguments;
 use sinew_adapter_memory::Memory;
 use sinew_beat::{
     AlertOptions, Alerts, Monitor, MonitorOptions, Notification, Timestamp, Watch, WatchOptions,
@@ -17,9 +16,11 @@ use sinew_testkit::harness::find_python;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
-    runtime::Builder,
-    time::timeout,
 };
+
+use self::common::trial;
+
+mod common;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -28,34 +29,15 @@ const OTHER: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
 
 fn main() {
     let trials = vec![
-        trial("the_receiver_of_the_readme_takes_what_is_signed", || async {
+        trial("the_receiver_of_the_readme_takes_what_is_signed", DEADLINE, || async {
             told_by_it(&[SECRET]).await
         }),
-        trial("one_of_two_secrets_is_enough", || async { told_by_it(&[OTHER, SECRET]).await }),
-        trial("a_wrong_secret_is_refused", a_wrong_secret_is_refused),
+        trial("one_of_two_secrets_is_enough", DEADLINE, || async {
+            told_by_it(&[OTHER, SECRET]).await
+        }),
+        trial("a_wrong_secret_is_refused", DEADLINE, a_wrong_secret_is_refused),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit()
-}
-
-fn trial<F>(name: &str, run: impl Fn() -> F + Send + 'static) -> Trial
-where
-    F: Future<Output = Result<()>>,
-{
-    Trial::ignorable_test(name, move || {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        match runtime.block_on(async { timeout(DEADLINE, run()).await }) {
-            Ok(Ok(())) => Ok(Completion::Completed),
-            Ok(Err(err)) if err.kind() == ErrorKind::NotFound && !brokers_required() => {
-                Ok(Completion::ignored_with(err))
-            }
-            Ok(Err(err)) => Err(Failed::from(format!("{err}\n{err:?}"))),
-            Err(_) => Err(Failed::from(format!("not done after {DEADLINE:?}"))),
-        }
-    })
-}
-
-fn brokers_required() -> bool {
-    env::var_os("SINEW_REQUIRE_BROKERS").is_some_and(|value| value == "1")
 }
 
 /// The README's receiver; killed when it is dropped.

@@ -40,6 +40,7 @@ impl Monitor {
             self.arm(id);
         }
     }
+
     /// Takes back [`Monitor::declare`]: the process called `name` may be forgotten from now on, and is at once when it was
     /// never heard of. Whether it was declared.
     pub fn undeclare(

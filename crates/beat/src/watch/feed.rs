@@ -58,7 +58,11 @@ pub(super) async fn run(table: Fed, incoming: Incoming<Message>, timer: Sleep) {
     let progress = Progress::new();
     let feeding = feed(&table, incoming, timer, &progress);
     match &table.shared.heart {
-        Some(heart) => heart.beat_on_until(&progress, || Health::Up, feeding).await,
+        // The start was said, and heard.
+        Some(heart) => {
+            let rhythm = heart.rhythm(&progress).begun();
+            heart.beat_until(rhythm, &progress, || Health::Up, feeding).await;
+        }
         None => feeding.await,
     }
 }

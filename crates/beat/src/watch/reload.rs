@@ -12,6 +12,7 @@ impl WatchTable {
             true
         })
     }
+
     /// Takes back [`WatchTable::declare`], as [`Monitor::undeclare`](crate::Monitor::undeclare) has it. Whether it was
     /// declared and the watch goes on.
     #[must_use = "nobody may be called so"]
