@@ -1,6 +1,6 @@
 //! Publishing: pipelined, bounded, and confirmed.
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -81,7 +81,7 @@ impl Drop for Place {
 /// What is published through, each to one exchange.
 #[derive(Debug, Default)]
 struct Lanes {
-    open: HashMap<ShortString, Arc<Lane>>,
+    open: BTreeMap<ShortString, Arc<Lane>>,
     /// Those that take no more, and have messages that are not answered: a flush asks them, too.
     leaving: Vec<Arc<Lane>>,
 }
@@ -143,7 +143,7 @@ impl Publishing {
     fn add(&self, exchange: ShortString, lane: &Arc<Lane>, session: &Session) -> Result<(), Cause> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let Lanes { open, leaving } = &mut *lanes;
-        leaving.extend(open.extract_if(|_, lane| !lane.is_open(session)).map(|(_, lane)| lane));
+        leaving.extend(open.extract_if(.., |_, lane| !lane.is_open(session)).map(|(_, lane)| lane));
         leaving.retain(|lane| !lane.is_idle());
         if open.len() >= LANES {
             // One with messages in flight stays: the next message would overtake them.

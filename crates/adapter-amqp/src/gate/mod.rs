@@ -4,7 +4,6 @@
 //! frames of a channel that is not there, for which it ends the connection, and all the channels beside. Whoever
 //! published them is told all the same that they are lost: the client fails them with their channel.
 use std::{
-    collections::HashSet,
     io,
     pin::Pin,
     task::{Context, Poll, ready},
@@ -22,13 +21,16 @@ const PROTOCOL: u64 = 8;
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     frames: Frames,
-    /// The channels that have ended, and have not begun again.
-    ended: HashSet<u16>,
+    ended: Ended,
     /// The frame at hand does not pass.
     is_shut: bool,
     /// The head of a frame that passes, which is not written yet.
     held: Vec<u8>,
 }
+
+/// The channels that have ended, and have not begun again: a bit for each that there may be, as every frame asks.
+#[derive(Debug, Default)]
+struct Ended(Vec<u64>);
 
 /// A place in a stream of frames.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,14 @@ struct Head {
     length: usize,
 }
 
+/// Bytes that pass together, and the place behind them.
+struct Run<'a> {
+    bytes: &'a [u8],
+    behind: Frames,
+    /// What it ends with, where that begins or ends a channel.
+    turns: Option<Says>,
+}
+
 /// What matters of a frame, and its channel.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Says {
@@ -57,6 +67,32 @@ enum Says {
 impl Default for Frames {
     fn default() -> Self {
         Self { head: [0; METHOD], have: 0, left: PROTOCOL }
+    }
+}
+
+impl Ended {
+    const fn place(channel: u16) -> (usize, u64) {
+        (channel as usize / 64, 1 << (channel % 64))
+    }
+
+    fn insert(&mut self, channel: u16) {
+        let (word, bit) = Self::place(channel);
+        self.0.resize(self.0.len().max(word + 1), 0);
+        if let Some(word) = self.0.get_mut(word) {
+            *word |= bit;
+        }
+    }
+
+    fn remove(&mut self, channel: u16) {
+        let (word, bit) = Self::place(channel);
+        if let Some(word) = self.0.get_mut(word) {
+            *word &= !bit;
+        }
+    }
+
+    fn contains(&self, channel: u16) -> bool {
+        let (word, bit) = Self::place(channel);
+        self.0.get(word).is_some_and(|word| word & bit != 0)
     }
 }
 
@@ -121,11 +157,16 @@ impl Gate {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_held(cx, to))?;
-        let run = self.passing(bytes);
+        let Run { bytes: run, behind, turns } = self.passing(bytes);
         if run.is_empty() {
             return Poll::Ready(Ok(self.take(bytes)));
         }
         let mut written = ready!(Pin::new(to).poll_write(cx, run))?;
+        if written == run.len() {
+            (self.frames, self.is_shut) = (behind, false);
+            self.turn(turns);
+            return Poll::Ready(Ok(written));
+        }
         self.follow(run.get(..written).unwrap_or(run));
         let cut = self.frames.have;
         if cut > 0 {
@@ -153,25 +194,25 @@ impl Gate {
     }
 
     /// As much of `bytes` as passes together: all of it, as a rule.
-    fn passing<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        let (mut frames, mut at) = (self.frames, 0);
-        if frames.have > 0 || self.is_shut && frames.left > 0 {
-            return &[];
-        }
-        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-            let (count, head) = frames.step(rest);
-            // It says only as a whole whether it passes.
-            let is_cut = frames.have > 0;
-            if is_cut || head.as_ref().is_some_and(|head| !self.passes(head.says)) {
+    fn passing<'a>(&self, bytes: &'a [u8]) -> Run<'a> {
+        let (mut behind, mut at, mut turns) = (self.frames, 0, None);
+        let stays = behind.have > 0 || self.is_shut && behind.left > 0;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty() && !stays) {
+            let mut ahead = behind;
+            let (count, head) = ahead.step(rest);
+            let says = head.map(|head| head.says);
+            // A head says only as a whole whether it passes.
+            if ahead.have > 0 || says.is_some_and(|says| !self.passes(says)) {
                 break;
             }
-            at += count;
-            if let Some(Head { says: Says::Begin(_) | Says::End(_), .. }) = head {
+            (behind, at) = (ahead, at + count);
+            turns = says.filter(|says| !matches!(says, Says::Other(_)));
+            if turns.is_some() {
                 // What comes behind it is another matter.
                 break;
             }
         }
-        bytes.get(..at).unwrap_or(bytes)
+        Run { bytes: bytes.get(..at).unwrap_or(bytes), behind, turns }
     }
 
     /// Goes on by one step, with nothing written: the head of a frame is held if that passes. By how many bytes.
@@ -198,15 +239,19 @@ impl Gate {
     }
 
     fn passes(&self, says: Says) -> bool {
-        !matches!(says, Says::Other(channel) if self.ended.contains(&channel))
+        !matches!(says, Says::Other(channel) if self.ended.contains(channel))
     }
 
     fn heed(&mut self, says: Says) {
         self.is_shut = !self.passes(says);
+        self.turn(Some(says));
+    }
+
+    fn turn(&mut self, says: Option<Says>) {
         match says {
-            Says::Begin(channel) => drop(self.ended.remove(&channel)),
-            Says::End(channel) => drop(self.ended.insert(channel)),
-            Says::Other(_) => {}
+            Some(Says::Begin(channel)) => self.ended.remove(channel),
+            Some(Says::End(channel)) => self.ended.insert(channel),
+            Some(Says::Other(_)) | None => {}
         }
     }
 }

@@ -1,5 +1,5 @@
 //! What passes, beside the frames that should.
-use std::iter;
+use std::{collections::HashSet, iter};
 
 use proptest::prelude::*;
 

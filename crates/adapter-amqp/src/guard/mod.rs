@@ -72,22 +72,23 @@ impl Default for Guard {
 impl Guard {
     /// Looks at the next bytes, and flattens what nests too deep in them.
     pub(crate) fn pass(&mut self, mut bytes: &mut [u8]) {
-        while let Some(first) = bytes.first_mut() {
-            let passed = if self.skip > 0 {
-                let here = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-                let passed = here.min(self.skip).min(self.end - self.at);
-                self.skip -= passed;
-                passed
-            } else {
-                self.take(first);
-                1
+        while !bytes.is_empty() {
+            let here = u64::try_from(bytes.len()).unwrap_or(u64::MAX).min(self.end - self.at);
+            let passed = if self.skip > 0 { here.min(self.skip) } else { here.min(self.wanted()) };
+            let Some((now, rest)) =
+                usize::try_from(passed).ok().and_then(|passed| bytes.split_at_mut_checked(passed))
+            else {
+                return;
             };
-            self.at += passed;
+            if self.skip > 0 {
+                self.skip -= passed;
+                self.at += passed;
+            } else {
+                self.take(now);
+            }
             if self.at >= self.end {
                 self.turn();
             }
-            let Ok(passed) = usize::try_from(passed) else { return };
-            let (_, rest) = bytes.split_at_mut(passed);
             bytes = rest;
         }
     }
@@ -99,14 +100,27 @@ impl Guard {
         *self = Self { levels, ..Self::default() };
     }
 
-    fn take(&mut self, byte: &mut u8) {
-        if let Some(slot) = self.read.get_mut(self.have) {
-            *slot = *byte;
+    /// How many bytes are missing of those that say something: one at least.
+    fn wanted(&self) -> u64 {
+        self.want.saturating_sub(self.have).max(1) as u64
+    }
+
+    /// Takes the next bytes in, not more than are [`wanted`](Self::wanted). The place is on the last of them meanwhile.
+    fn take(&mut self, bytes: &mut [u8]) {
+        let have = self.have + bytes.len();
+        if let Some(slots) = self.read.get_mut(self.have..have) {
+            slots.copy_from_slice(bytes);
         }
-        self.have += 1;
-        if self.have < self.want {
-            return;
-        }
+        self.have = have;
+        self.at += bytes.len() as u64;
+        let Some(last) = bytes.last_mut().filter(|_| have >= self.want) else { return };
+        self.at -= 1;
+        self.look(last);
+        self.at += 1;
+    }
+
+    /// Looks at what is read, which is whole by `byte`.
+    fn look(&mut self, byte: &mut u8) {
         match self.then {
             Then::Frame => self.frame(),
             // The only table that a broker sends in a method: what it is, as a connection starts.

@@ -20,7 +20,7 @@ pub(crate) struct Route {
 /// Where a message to `address` goes; a name without a scope goes to `default_exchange`.
 pub(crate) fn route(address: &Address, default_exchange: &str) -> Result<Route, Cause> {
     let key = match address {
-        Address::Subject(_, subject) => key(subject.as_bytes())?,
+        Address::Subject(_, subject) => text_key(subject.as_str())?,
         Address::Foreign(_, name) => key(name)?,
         Address::Reply(reply_to) => {
             let (correlation_id, queue) = reply_parts(reply_to)?;
@@ -169,6 +169,10 @@ fn everything(pattern: &Pattern) -> Result<ShortString, Cause> {
 fn key(name: &[u8]) -> Result<ShortString, Cause> {
     let text = std::str::from_utf8(name)
         .map_err(|_| Cause::plain(ErrorKind::InvalidSubject, "a routing key is text here"))?;
+    text_key(text)
+}
+
+fn text_key(text: &str) -> Result<ShortString, Cause> {
     short(text).ok_or(Cause::plain(ErrorKind::InvalidSubject, "a routing key is 255 bytes at most"))
 }
 
