@@ -1,0 +1,286 @@
+//! What an ask may say about itself, and how it is sent.
+use std::{fmt, sync::Arc, time::Duration};
+
+use sinew_core::{Error, ErrorKind, FromPayload, Headers, IntoPayload, Result, Subject, Value};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    AgentId, Context, DispatcherOptions, End, Expect, Gathering, Hedge, Reply, Until,
+    asking::{Asking, Parts, Request, Sink},
+    context::AskInfo,
+    dispatcher::Shared,
+    gather::{Bounds, Gather, Reach},
+    local::Entries,
+    trace,
+};
+
+/// An ask that is not sent yet.
+#[must_use = "it asks nobody until it is sent"]
+pub struct Ask {
+    shared: Arc<Shared>,
+    topic: Result<Subject>,
+    request: Result<Request>,
+    headers: Result<Headers>,
+    deadline: Option<Duration>,
+    latest: Option<Instant>,
+    until: Until,
+    expect: Expect,
+    hedge: Option<Hedge>,
+    bounds: Bounds,
+}
+
+/// Headers that carry a trace from one process to the next.
+const TRACE: [&str; 2] = ["traceparent", "tracestate"];
+
+impl Ask {
+    pub(crate) fn new<P: IntoPayload>(
+        shared: Arc<Shared>,
+        topic: Result<Subject>,
+        request: P,
+    ) -> Self {
+        let content_type = P::CONTENT_TYPE;
+        let request = request.into_payload().map(|payload| Request { payload, content_type });
+        let DispatcherOptions { max_replies, max_reply_bytes, .. } = shared.options;
+        let bounds = Bounds { replies: max_replies, bytes: max_reply_bytes };
+        Self {
+            shared,
+            topic,
+            request,
+            headers: Ok(Headers::default()),
+            deadline: None,
+            latest: None,
+            until: Until::AllKnown,
+            expect: Expect::Nobody,
+            hedge: None,
+            bounds,
+        }
+    }
+
+    /// How long it takes at most. Default: [`DispatcherOptions::with_deadline`].
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// When it is over before that. Default: [`Until::AllKnown`].
+    pub fn until(mut self, until: Until) -> Self {
+        self.until = until;
+        self
+    }
+
+    /// Whom it expects to answer from other processes. Default: [`Expect::Nobody`].
+    pub fn expect(mut self, expect: Expect) -> Self {
+        self.expect = expect;
+        self
+    }
+
+    /// Asks one agent, and others only if need be. Takes [`Until::First`]`(1)`. Default: everybody is asked.
+    pub fn hedge(mut self, hedge: Hedge) -> Self {
+        self.hedge = Some(hedge);
+        self
+    }
+
+    /// How many replies it takes. Default: [`DispatcherOptions::with_max_replies`].
+    pub fn max_replies(mut self, max_replies: usize) -> Self {
+        self.bounds.replies = max_replies;
+        self
+    }
+
+    /// How many bytes its replies may have. Default: [`DispatcherOptions::with_max_reply_bytes`].
+    pub fn max_reply_bytes(mut self, max_reply_bytes: usize) -> Self {
+        self.bounds.bytes = max_reply_bytes;
+        self
+    }
+
+    /// Tells the agents something beside the request; a header that cannot be is refused by [`Ask::send`].
+    pub fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
+        if let Ok(headers) = &mut self.headers
+            && let Err(err) = headers.insert(name, value)
+        {
+            self.headers = Err(err);
+        }
+        self
+    }
+
+    /// Asks on behalf of the ask that `context` is of: it has no more time than is left of that, and belongs to the same
+    /// trace.
+    pub fn within(mut self, context: &Context) -> Self {
+        let latest = context.deadline();
+        self.latest = Some(self.latest.map_or(latest, |it| it.min(latest)));
+        for name in TRACE {
+            if let Some(value) = context.headers().value(name) {
+                self = self.header(name, value.clone());
+            }
+        }
+        self
+    }
+
+    /// Sends it to those who are registered now.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NoResponders`] at once when there is nobody to ask. [`ErrorKind::Timeout`] when no time was left,
+    /// [`ErrorKind::Overloaded`] when as many asks as may be are under way, and [`ErrorKind::InvalidOptions`] for what
+    /// makes no sense together. [`ErrorKind::InvalidSubject`], [`ErrorKind::InvalidPayload`] and
+    /// [`ErrorKind::InvalidHeader`] for what was given to it; and what a backend says to a request.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped call leaves nothing behind; agents may have been asked, and are told that it is over.
+    pub async fn send<T: FromPayload + Send + 'static>(self) -> Result<Gathering<T>> {
+        self.check()?;
+        let Self { shared, topic, request, headers, until, expect, hedge, bounds, .. } = self;
+        let (topic, request, headers) = (topic?, request?, headers?);
+        let sent = Instant::now();
+        let wanted = self.deadline.unwrap_or(shared.options.deadline);
+        let deadline = self.latest.map_or(sent + wanted, |latest| latest.min(sent + wanted));
+        let error = |kind| Error::new(kind, "ask").with_subject(topic.as_str());
+        if deadline <= sent {
+            return Err(error(ErrorKind::Timeout).with_detail("no time is left for it"));
+        }
+        let runtime = shared.runtime()?;
+        let agents = turned(shared.registry.under(&topic), hedge.map(|_| shared.next_turn()));
+        let nobody = shared.elsewhere.is_none() && agents.is_empty();
+        if nobody {
+            return Err(error(ErrorKind::NoResponders).with_detail("no agent is registered"));
+        }
+        let (reach, elsewhere) = expected(&expect, &topic, &agents, shared.elsewhere.is_some());
+        let fan_out = agents.len() + elsewhere.len();
+        let mut gather =
+            Gather::new(&until, (sent, deadline), (agents.len(), elsewhere), reach, bounds);
+        let mut first = agents.len();
+        if let Some(hedge) = hedge {
+            gather = gather.hedged(hedge);
+            first = first.min(1);
+        }
+        shared.acquire()?;
+        let meter = shared.meters.of(&topic);
+        meter.asked(fan_out);
+        let span = trace::ask(&topic, fan_out);
+        let over = CancellationToken::new();
+        let info = Arc::new(AskInfo { topic, headers, sent, deadline, over });
+        let condition = match until {
+            Until::When(condition) => Some(condition),
+            _ => None,
+        };
+        let asking = Asking::new(Parts {
+            shared: Arc::clone(&shared),
+            runtime,
+            info: Arc::clone(&info),
+            request: request.payload.clone(),
+            agents,
+            gather,
+            condition,
+            meter,
+            span,
+        });
+        // From here on it is dropped as any other.
+        let gathering = Gathering::new(Arc::clone(&asking));
+        match &shared.elsewhere {
+            Some(elsewhere) => {
+                let sink: Arc<dyn Sink> = Arc::<Asking<T>>::clone(&asking);
+                elsewhere.ask(&info, request, sink).await?;
+            }
+            None => asking.nobody_elsewhere(crate::Ended::NoAgents),
+        }
+        asking.begin(first);
+        Ok(gathering)
+    }
+
+    /// Sends it, and waits for its end: [`Gathering::collect`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Ask::send`] and [`Gathering::collect`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped call ends the ask.
+    pub async fn collect<T: FromPayload + Send + 'static>(self) -> Result<(Vec<Reply<T>>, End)> {
+        self.send().await?.collect().await
+    }
+
+    /// Refuses what makes no sense together.
+    fn check(&self) -> Result<()> {
+        let flaw = match self.until {
+            Until::First(0) => "the first 0 replies are none",
+            Until::Quorum { n, of } if n == 0 || n > of => {
+                "a quorum is at least 1, and at most all"
+            }
+            Until::Quiet(Duration::ZERO) => "no time at all is always quiet",
+            Until::First(1) => return self.check_bounds(),
+            _ if self.hedge.is_some() => "hedging is for the first reply: until(Until::First(1))",
+            _ => return self.check_bounds(),
+        };
+        Err(invalid(flaw))
+    }
+
+    fn check_bounds(&self) -> Result<()> {
+        let flaw = if self.deadline.is_some_and(|it| it > DispatcherOptions::MAX_DEADLINE)
+            || self.shared.options.deadline > DispatcherOptions::MAX_DEADLINE
+        {
+            "a deadline is at most 7 days"
+        } else if self.bounds.replies == 0 {
+            "an ask takes at least one reply"
+        } else if self.hedge.is_some() && self.shared.elsewhere.is_some() {
+            "hedging picks an agent of this process; over a broker nobody can be picked"
+        } else {
+            return Ok(());
+        };
+        Err(invalid(flaw))
+    }
+}
+
+fn invalid(flaw: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidOptions, "ask").with_detail(flaw)
+}
+
+/// Those to ask, from the one whose turn it is.
+fn turned(agents: Entries, turn: Option<usize>) -> Entries {
+    match turn {
+        Some(turn) if agents.len() > 1 => {
+            let first = turn % agents.len();
+            agents.iter().cycle().skip(first).take(agents.len()).map(Arc::clone).collect()
+        }
+        _ => agents,
+    }
+}
+
+/// Who may answer, and who is expected to beside the agents of this process.
+fn expected(
+    expect: &Expect,
+    topic: &Subject,
+    agents: &Entries,
+    has_elsewhere: bool,
+) -> (Reach, Vec<AgentId>) {
+    let mut names = match expect {
+        Expect::Nobody => Vec::new(),
+        Expect::Agents(names) => names.clone(),
+        Expect::Present(presence) => presence.present(topic),
+    };
+    names.sort_unstable();
+    names.dedup();
+    if !names.is_empty() {
+        let here: std::collections::HashSet<_> = agents.iter().map(|it| it.agent.id()).collect();
+        names.retain(|name| !here.contains(name));
+    }
+    let reach = match (has_elsewhere, expect) {
+        (false, _) => Reach::Closed,
+        (true, Expect::Nobody) => Reach::Open,
+        (true, _) => Reach::Listed,
+    };
+    (reach, names)
+}
+
+impl fmt::Debug for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask")
+            .field("topic", &self.topic)
+            .field("deadline", &self.deadline)
+            .field("until", &self.until)
+            .field("expect", &self.expect)
+            .field("hedge", &self.hedge)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,341 @@
+//! One ask under way: the machine that decides, and the hands that it has.
+use std::{
+    any::Any,
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use bytes::Bytes;
+use sinew_core::{BoxFuture, FromPayload, Result, Subject};
+use tokio::{runtime::Handle, time::Instant};
+use tracing::{Instrument as _, Span};
+
+use crate::{
+    AgentError, AgentId, Condition, End, Ended, Reply, SoFar,
+    context::AskInfo,
+    dispatcher::Shared,
+    gather::{Gather, Outcome, Responder, Verdict},
+    local::{Entries, admit, run},
+    stats::Meter,
+};
+
+/// Where what happens to an ask is told, by those who answer it.
+pub(crate) trait Sink: Send + Sync {
+    /// An answer came.
+    fn answer(self: Arc<Self>, from: Responder<'_>, answer: Result<Bytes, AgentError>);
+    /// An agent elsewhere is known to be gone.
+    fn gone(&self, agent: &AgentId);
+    /// Nobody elsewhere can answer any more: [`Ended::NoAgents`] or [`Ended::Disconnected`].
+    fn nobody_elsewhere(&self, why: Ended);
+    /// Answers may have been lost.
+    fn gap(&self);
+}
+
+/// The agents of other processes.
+pub(crate) trait Elsewhere: Send + Sync {
+    /// Sends one ask there, and tells `sink` what comes of it until `ask.over` fires.
+    fn ask<'a>(
+        &'a self,
+        ask: &Arc<AskInfo>,
+        request: Request,
+        sink: Arc<dyn Sink>,
+    ) -> BoxFuture<'a, Result<()>>;
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) payload: Bytes,
+    pub(crate) content_type: Option<&'static str>,
+}
+
+pub(crate) struct Asking<T> {
+    shared: Arc<Shared>,
+    runtime: Handle,
+    info: Arc<AskInfo>,
+    request: Bytes,
+    agents: Entries,
+    meter: Arc<Meter>,
+    span: Span,
+    state: Mutex<State<T>>,
+}
+
+struct State<T> {
+    gather: Gather,
+    /// Bounded by the machine: it delivers no more than an ask may take.
+    replies: VecDeque<Reply<T>>,
+    condition: Option<Condition>,
+    /// What the condition panicked with.
+    panic: Option<Panic>,
+    reader: Option<Waker>,
+    /// Whether its end was counted.
+    told: bool,
+    /// Whether whoever asked is gone.
+    closed: bool,
+}
+
+/// What a panic left.
+type Panic = Box<dyn Any + Send>;
+
+/// What an ask is made of.
+pub(crate) struct Parts {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) runtime: Handle,
+    pub(crate) info: Arc<AskInfo>,
+    pub(crate) request: Bytes,
+    pub(crate) agents: Entries,
+    pub(crate) gather: Gather,
+    pub(crate) condition: Option<Condition>,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) span: Span,
+}
+
+impl<T> Asking<T> {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { shared, runtime, info, request, agents, gather, condition, meter, span } =
+            parts;
+        let state = State {
+            gather,
+            replies: VecDeque::new(),
+            condition,
+            panic: None,
+            reader: None,
+            told: false,
+            closed: false,
+        };
+        let state = Mutex::new(state);
+        Arc::new(Self { shared, runtime, info, request, agents, meter, span, state })
+    }
+
+    pub(crate) fn topic(&self) -> &Subject {
+        &self.info.topic
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        self.lock().gather.ended()
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.lock().gather.next_deadline()
+    }
+
+    /// The next reply, none once all is over, or what the caller's condition panicked with.
+    pub(crate) fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Result<Option<Reply<T>>, Panic>> {
+        let mut state = self.lock();
+        if let Some(panic) = state.panic.take() {
+            return Poll::Ready(Err(panic));
+        }
+        if let Some(reply) = state.replies.pop_front() {
+            return Poll::Ready(Ok(Some(reply)));
+        }
+        if state.gather.ended().is_some() {
+            return Poll::Ready(Ok(None));
+        }
+        if !state.reader.as_ref().is_some_and(|it| it.will_wake(cx.waker())) {
+            state.reader = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Ends it, if it has not ended, and says how it did.
+    pub(crate) fn finish(&self) -> End {
+        let mut state = self.lock();
+        state.gather.stop(Ended::Stopped, Instant::now());
+        let end = state.gather.summary(|place| Some(self.agents.get(place)?.agent.id().clone()));
+        self.settle(state);
+        // It was stopped above.
+        end.unwrap_or_else(|| End::nothing(Ended::Stopped))
+    }
+
+    /// Whoever asked is gone: everything that is kept for them is let go.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        if std::mem::replace(&mut state.closed, true) {
+            return;
+        }
+        state.gather.stop(Ended::Stopped, Instant::now());
+        let kept =
+            (std::mem::take(&mut state.replies), state.condition.take(), state.reader.take());
+        self.settle(state);
+        self.shared.release();
+        // Theirs to drop, so outside of the lock.
+        drop(kept);
+    }
+
+    /// Passes on what the machine has come to: wakes who asked, and where it ended tells the agents, once.
+    fn settle(&self, mut state: MutexGuard<'_, State<T>>) {
+        let has_news = !state.replies.is_empty() || state.panic.is_some();
+        let end = match state.gather.ended() {
+            Some(_) if !std::mem::replace(&mut state.told, true) => {
+                state.gather.summary(|place| Some(self.agents.get(place)?.agent.id().clone()))
+            }
+            Some(_) => None,
+            None if has_news => None,
+            None => return,
+        };
+        let reader = state.reader.take();
+        drop(state);
+        if let Some(end) = end {
+            self.info.over.cancel();
+            self.meter.ended(&end);
+            crate::trace::ended(&self.span, &end);
+        }
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: FromPayload + Send + 'static> Asking<T> {
+    /// Asks the agents of this process that are to be asked first.
+    pub(crate) fn begin(self: &Arc<Self>, places: usize) {
+        (0..places).for_each(|place| self.ask_on(Some(place)));
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(self: &Arc<Self>) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.gather.tick(now);
+        let next = state.gather.hedge(now);
+        self.settle(state);
+        self.ask_on(next);
+    }
+
+    /// Asks the agent at a place, and if it refuses, whomever the machine says to ask instead.
+    fn ask_on(self: &Arc<Self>, mut next: Option<usize>) {
+        while let Some(place) = next {
+            let refusal = self.ask_one(place).err();
+            next = refusal.and_then(|it| self.take(Responder::Local(place), Err(it)));
+        }
+    }
+
+    fn ask_one(self: &Arc<Self>, place: usize) -> Result<(), AgentError> {
+        let Some(entry) = self.agents.get(place) else { return Ok(()) };
+        let context = admit(&entry.agent, &self.info, &entry.load)?;
+        let span = crate::trace::agent(&self.span, entry.agent.id());
+        let answer =
+            run(entry.agent.clone(), Arc::clone(&self.info), context, self.request.clone());
+        let asking = Arc::clone(self);
+        // Owned by the ask: it ends with it, or an agent's grace later.
+        self.runtime.spawn(
+            async move {
+                if let Some(answer) = answer.await {
+                    asking.answer(Responder::Local(place), answer);
+                }
+            }
+            .instrument(span),
+        );
+        Ok(())
+    }
+
+    /// Takes an answer in; the place of whom to ask next, if anybody.
+    fn take(
+        self: &Arc<Self>,
+        from: Responder<'_>,
+        answer: Result<Bytes, AgentError>,
+    ) -> Option<usize> {
+        // Here, so that what does not decode counts as failed, and the agents' tasks share the work.
+        let result = answer.as_ref().map_err(Clone::clone).and_then(decode);
+        let now = Instant::now();
+        let mut state = self.lock();
+        let outcome = match (&result, &answer) {
+            (Ok(_), Ok(bytes)) => Outcome::Ok(bytes.len()),
+            _ => Outcome::Failed,
+        };
+        let verdict = state.gather.reply(from, outcome, now);
+        let result = match verdict {
+            Verdict::Deliver => result,
+            Verdict::TooLarge => Err(AgentError::new(
+                AgentError::TOO_LARGE,
+                "its reply is more than this ask may still take",
+            )),
+            Verdict::Late | Verdict::Duplicate => {
+                self.settle(state);
+                self.meter.undelivered(verdict);
+                return None;
+            }
+        };
+        let agent = match from {
+            Responder::Local(place) => self.agents.get(place).map(|it| it.agent.id().clone()),
+            Responder::Named(name) => Some(name.clone()),
+            Responder::Unnamed => None,
+        };
+        state.judge(agent.as_ref(), result.as_ref().err(), answer.as_ref().ok(), now);
+        let elapsed = now.saturating_duration_since(self.info.sent);
+        if state.gather.is_first() {
+            self.meter.first(elapsed);
+        }
+        state.replies.push_back(Reply { agent, elapsed, result });
+        let next = state.gather.hedge(now);
+        self.settle(state);
+        next
+    }
+}
+
+impl<T> State<T> {
+    /// Asks the caller's condition about an answer that counts.
+    fn judge(
+        &mut self,
+        agent: Option<&AgentId>,
+        failure: Option<&AgentError>,
+        payload: Option<&Bytes>,
+        now: Instant,
+    ) {
+        let (ok, failed) = self.gather.counts();
+        let result = match (failure, payload) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(payload)) => Ok(payload),
+            (None, None) => return,
+        };
+        let Some(condition) = self.condition.as_mut() else { return };
+        let so_far = SoFar { agent, result, ok, failed };
+        match catch_unwind(AssertUnwindSafe(|| condition(&so_far))) {
+            Ok(false) => return,
+            Ok(true) => {}
+            Err(panic) => self.panic = Some(panic),
+        }
+        self.gather.stop(Ended::Condition, now);
+    }
+}
+
+fn decode<T: FromPayload>(payload: &Bytes) -> Result<T, AgentError> {
+    let bad = |message: String| AgentError::new(AgentError::BAD_REPLY, message);
+    match catch_unwind(AssertUnwindSafe(|| T::from_payload(payload))) {
+        Ok(decoded) => decoded.map_err(|err| bad(err.to_string())),
+        Err(_) => Err(bad("decoding it panicked".to_owned())),
+    }
+}
+
+impl<T: FromPayload + Send + 'static> Sink for Asking<T> {
+    fn answer(self: Arc<Self>, from: Responder<'_>, answer: Result<Bytes, AgentError>) {
+        let next = self.take(from, answer);
+        self.ask_on(next);
+    }
+
+    fn gone(&self, agent: &AgentId) {
+        let mut state = self.lock();
+        state.gather.gone(agent, Instant::now());
+        self.settle(state);
+    }
+
+    fn nobody_elsewhere(&self, why: Ended) {
+        let mut state = self.lock();
+        state.gather.nobody_elsewhere(why, Instant::now());
+        self.settle(state);
+    }
+
+    fn gap(&self) {
+        self.lock().gather.gap();
+    }
+}

@@ -1,0 +1,429 @@
+//! What one ask knows, and when it is over: without clock, socket or task.
+//!
+//! Whoever runs it tells it what happened and when; it says what to do with a reply, whom to ask next, and when it wants
+//! to be told the time. Once it has ended, only counters move.
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{AgentId, End, Ended, Hedge, Until};
+
+/// Who answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Responder<'a> {
+    /// An agent of this process, by its place among those that were asked.
+    Local(usize),
+    /// An agent that gave its name.
+    Named(&'a AgentId),
+    /// One that did not.
+    Unnamed,
+}
+
+/// What it answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Outcome {
+    /// A value of so many bytes.
+    Ok(usize),
+    /// An error.
+    Failed,
+}
+
+/// What becomes of an answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verdict {
+    /// It is for the asker.
+    Deliver,
+    /// It counts as failed: it is more than the ask may still take. The asker is told without the payload.
+    TooLarge,
+    /// The ask was over already; it is for nobody.
+    Late,
+    /// This agent has answered before; it is for nobody.
+    Duplicate,
+}
+
+/// Who may answer beside those that are expected.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reach {
+    /// Nobody.
+    Closed,
+    /// Somebody may, though all that matter are expected.
+    Listed,
+    /// Anybody: who is there is not known.
+    Open,
+}
+
+/// What an ask may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) replies: usize,
+    pub(crate) bytes: usize,
+}
+
+/// When it is over; the caller's condition is asked by whoever runs the machine.
+#[derive(Clone, Copy, Debug)]
+enum Rule {
+    AllKnown,
+    First(usize),
+    Quorum { n: usize, of: usize },
+    Quiet(Duration),
+    Else,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    /// Not asked yet: kept for hedging, and not expected.
+    Spare,
+    Asked,
+    Ok,
+    Failed,
+    /// Known to be gone; it may answer all the same.
+    Gone,
+}
+
+/// One ask.
+#[derive(Debug)]
+pub(crate) struct Gather {
+    rule: Rule,
+    reach: Reach,
+    bounds: Bounds,
+    sent: Instant,
+    deadline: Instant,
+    /// The agents of this process, then those that are expected elsewhere.
+    slots: Vec<State>,
+    local: usize,
+    elsewhere: Vec<AgentId>,
+    places: HashMap<AgentId, usize>,
+    /// Named agents that answered without being expected.
+    strangers: HashSet<AgentId>,
+    /// How many were asked, and have neither answered nor gone.
+    open: usize,
+    gone: usize,
+    hedge: Option<Hedging>,
+    ok: usize,
+    failed: usize,
+    bytes: usize,
+    late: u64,
+    duplicate: u64,
+    gap: bool,
+    last: Option<Instant>,
+    ended: Option<(Ended, Instant)>,
+}
+
+#[derive(Debug)]
+struct Hedging {
+    every: Duration,
+    next: Instant,
+    /// How many more may be asked.
+    budget: usize,
+    /// The next that is not asked yet.
+    spare: usize,
+}
+
+impl Gather {
+    /// An ask sent at `sent` to `local` agents of this process, and to `elsewhere`, whose names are not among them.
+    pub(crate) fn new(
+        until: &Until,
+        (sent, deadline): (Instant, Instant),
+        (local, elsewhere): (usize, Vec<AgentId>),
+        reach: Reach,
+        bounds: Bounds,
+    ) -> Self {
+        let rule = match *until {
+            Until::AllKnown => Rule::AllKnown,
+            Until::First(n) => Rule::First(n),
+            Until::Quorum { n, of } => Rule::Quorum { n, of },
+            Until::Quiet(time) => Rule::Quiet(time),
+            Until::When(_) | Until::Deadline => Rule::Else,
+        };
+        let places =
+            elsewhere.iter().enumerate().map(|(at, name)| (name.clone(), local + at)).collect();
+        let slots = vec![State::Asked; local + elsewhere.len()];
+        let mut gather = Self {
+            rule,
+            reach,
+            bounds,
+            sent,
+            deadline,
+            open: slots.len(),
+            slots,
+            local,
+            elsewhere,
+            places,
+            strangers: HashSet::new(),
+            gone: 0,
+            hedge: None,
+            ok: 0,
+            failed: 0,
+            bytes: 0,
+            late: 0,
+            duplicate: 0,
+            gap: false,
+            last: None,
+            ended: None,
+        };
+        gather.judge(sent);
+        gather
+    }
+
+    /// Asks the first agent of this process only, and the others as `hedge` has it.
+    pub(crate) fn hedged(mut self, hedge: Hedge) -> Self {
+        for state in self.slots.iter_mut().take(self.local).skip(1) {
+            *state = State::Spare;
+            self.open -= 1;
+        }
+        let next = self.sent.checked_add(hedge.after).unwrap_or(self.deadline);
+        self.hedge = Some(Hedging { every: hedge.after, next, budget: hedge.max, spare: 1 });
+        self
+    }
+
+    /// An answer came.
+    pub(crate) fn reply(&mut self, from: Responder<'_>, outcome: Outcome, now: Instant) -> Verdict {
+        self.pass(now, |now, due| now > due);
+        if self.ended.is_some() {
+            self.late += 1;
+            return Verdict::Late;
+        }
+        if !self.settle(from, outcome) {
+            self.duplicate += 1;
+            return Verdict::Duplicate;
+        }
+        self.last = Some(now);
+        let verdict = match outcome {
+            Outcome::Ok(bytes) if bytes > self.bounds.bytes - self.bytes => {
+                self.demote(from);
+                Verdict::TooLarge
+            }
+            Outcome::Ok(bytes) => {
+                self.bytes += bytes;
+                self.ok += 1;
+                Verdict::Deliver
+            }
+            Outcome::Failed => {
+                self.failed += 1;
+                Verdict::Deliver
+            }
+        };
+        self.judge(now);
+        verdict
+    }
+
+    /// Notes that this agent has answered; not so if it has before.
+    fn settle(&mut self, from: Responder<'_>, outcome: Outcome) -> bool {
+        let place = match from {
+            Responder::Local(place) => place,
+            Responder::Named(name) => match self.places.get(name) {
+                Some(&place) => place,
+                None => return self.strangers.insert(name.clone()),
+            },
+            // Nobody can tell two of them apart; the bound on replies is theirs, too.
+            Responder::Unnamed => return true,
+        };
+        let Some(state) = self.slots.get_mut(place) else { return false };
+        match state {
+            State::Asked => self.open -= 1,
+            State::Gone => self.gone -= 1,
+            // A spare was not asked; it answers nothing.
+            State::Spare | State::Ok | State::Failed => return false,
+        }
+        *state = match outcome {
+            Outcome::Ok(_) => State::Ok,
+            Outcome::Failed => State::Failed,
+        };
+        true
+    }
+
+    /// What answered well has answered too much.
+    fn demote(&mut self, from: Responder<'_>) {
+        self.failed += 1;
+        let place = match from {
+            Responder::Local(place) => Some(place),
+            Responder::Named(name) => self.places.get(name).copied(),
+            Responder::Unnamed => None,
+        };
+        if let Some(state) = place.and_then(|place| self.slots.get_mut(place)) {
+            *state = State::Failed;
+        }
+    }
+
+    /// An agent elsewhere is known to be gone: nobody waits for it, though it may answer yet.
+    pub(crate) fn gone(&mut self, agent: &AgentId, now: Instant) {
+        self.tick(now);
+        if let Some(&place) = self.places.get(agent) {
+            self.leave(place);
+            self.judge(now);
+        }
+    }
+
+    /// Nobody elsewhere can answer: the broker says so, or the way back is broken.
+    pub(crate) fn nobody_elsewhere(&mut self, why: Ended, now: Instant) {
+        self.tick(now);
+        self.gap |= why == Ended::Disconnected;
+        (self.local..self.slots.len()).for_each(|place| self.leave(place));
+        self.reach = Reach::Closed;
+        // What was answered, or can yet be, says more than that others cannot.
+        if self.local == 0 && (why == Ended::Disconnected || self.ok + self.failed == 0) {
+            self.end(why, now);
+        }
+        self.judge(now);
+    }
+
+    fn leave(&mut self, place: usize) {
+        if let Some(state) = self.slots.get_mut(place)
+            && *state == State::Asked
+        {
+            *state = State::Gone;
+            self.open -= 1;
+            self.gone += 1;
+        }
+    }
+
+    /// Answers may have been lost.
+    pub(crate) fn gap(&mut self) {
+        if self.ended.is_none() {
+            self.gap = true;
+        }
+    }
+
+    /// Whoever asked ends it, or their condition does.
+    pub(crate) fn stop(&mut self, why: Ended, now: Instant) {
+        self.tick(now);
+        self.end(why, now);
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        self.pass(now, |now, due| now >= due);
+    }
+
+    /// What is due exactly now is so for the clock, and not for a reply: one that comes on its deadline counts.
+    fn pass(&mut self, now: Instant, is_due: impl Fn(Instant, Instant) -> bool) {
+        if self.ended.is_some() {
+            return;
+        }
+        let quiet = self.quiet_at();
+        match quiet {
+            Some(quiet) if quiet < self.deadline && is_due(now, quiet) => {
+                self.end(Ended::Quiet, quiet);
+            }
+            _ if is_due(now, self.deadline) => self.end(Ended::Deadline, self.deadline),
+            _ => {}
+        }
+    }
+
+    fn quiet_at(&self) -> Option<Instant> {
+        match self.rule {
+            Rule::Quiet(time) => self.last?.checked_add(time),
+            _ => None,
+        }
+    }
+
+    /// Ends it if what is known is enough.
+    fn judge(&mut self, now: Instant) {
+        let failed = self.failed + self.gone;
+        let ended = match self.rule {
+            Rule::First(n) if self.ok >= n => Ended::First,
+            Rule::Quorum { n, .. } if self.ok >= n => Ended::Quorum,
+            Rule::Quorum { n, of } if failed > of.saturating_sub(n) => Ended::OutOfReach,
+            _ if self.is_complete() => Ended::AllKnown,
+            _ if self.ok + self.failed >= self.bounds.replies => Ended::Limit,
+            _ => return,
+        };
+        self.end(ended, now);
+    }
+
+    /// Whether nobody is left to wait for.
+    fn is_complete(&self) -> bool {
+        let knows_all = match self.reach {
+            Reach::Closed => true,
+            Reach::Listed => matches!(self.rule, Rule::AllKnown),
+            Reach::Open => false,
+        };
+        knows_all && self.open == 0 && !self.can_hedge()
+    }
+
+    fn can_hedge(&self) -> bool {
+        self.hedge.as_ref().is_some_and(|it| it.budget > 0 && it.spare < self.local)
+    }
+
+    fn end(&mut self, why: Ended, at: Instant) {
+        if self.ended.is_none() {
+            self.ended = Some((why, at));
+        }
+    }
+
+    /// The agent of this process to ask now, if there is one: when those asked were silent for long, or failed.
+    pub(crate) fn hedge(&mut self, now: Instant) -> Option<usize> {
+        let (open, can, deadline) = (self.open, self.can_hedge(), self.deadline);
+        let hedge = self.hedge.as_mut().filter(|_| can && self.ended.is_none())?;
+        if open > 0 && now < hedge.next {
+            return None;
+        }
+        let place = hedge.spare;
+        hedge.spare += 1;
+        hedge.budget -= 1;
+        hedge.next = now.checked_add(hedge.every).unwrap_or(deadline);
+        *self.slots.get_mut(place)? = State::Asked;
+        self.open += 1;
+        Some(place)
+    }
+
+    /// When it wants to be told the time; `None` once it has ended.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let hedge = self.hedge.as_ref().filter(|_| self.can_hedge()).map(|it| it.next);
+        [Some(self.deadline), self.quiet_at(), hedge].into_iter().flatten().min()
+    }
+
+    /// Why it ended, if it has.
+    pub(crate) fn ended(&self) -> Option<Ended> {
+        self.ended.map(|(why, _)| why)
+    }
+
+    /// Agents that answered well, and those that failed.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.ok, self.failed)
+    }
+
+    /// Whether exactly one reply was delivered.
+    pub(crate) fn is_first(&self) -> bool {
+        self.ok + self.failed == 1
+    }
+
+    /// How it ended, if it has; `name` tells who is at a place of this process.
+    pub(crate) fn summary(&self, name: impl Fn(usize) -> Option<AgentId>) -> Option<End> {
+        let (ended, at) = self.ended?;
+        let (mut missing, mut cancelled) = (Vec::new(), Vec::new());
+        for (place, state) in self.slots.iter().enumerate() {
+            let named = match place.checked_sub(self.local) {
+                Some(at) => self.elsewhere.get(at).cloned(),
+                None => name(place),
+            };
+            match state {
+                State::Asked if ended.calls_off() => cancelled.extend(named),
+                State::Asked | State::Gone => missing.extend(named),
+                State::Spare | State::Ok | State::Failed => {}
+            }
+        }
+        missing.sort_unstable();
+        cancelled.sort_unstable();
+        Some(End {
+            ended,
+            elapsed: at.saturating_duration_since(self.sent),
+            ok: self.ok,
+            failed: self.failed,
+            missing,
+            cancelled,
+            late: self.late,
+            duplicate: self.duplicate,
+            gap: self.gap,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! The machine, in a time of its own.

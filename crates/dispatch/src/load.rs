@@ -1,0 +1,66 @@
+//! How much runs: an agent's limit, and what a drain waits for.
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
+use tokio::sync::Notify;
+
+/// Counts what runs, and tells when nothing does.
+#[derive(Debug, Default)]
+pub(crate) struct Load {
+    running: AtomicUsize,
+    idle: Notify,
+}
+
+impl Load {
+    pub(crate) fn running(&self) -> usize {
+        self.running.load(SeqCst)
+    }
+
+    fn enter(&self, limit: usize) -> bool {
+        self.running.fetch_update(SeqCst, SeqCst, |it| (it < limit).then(|| it + 1)).is_ok()
+    }
+
+    fn leave(&self) {
+        if self.running.fetch_sub(1, SeqCst) == 1 {
+            self.idle.notify_waiters();
+        }
+    }
+
+    /// Waits until nothing runs.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.running() == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+}
+
+/// One call that runs, counted for its agent and for its registration until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    agent: Arc<Load>,
+    registration: Arc<Load>,
+}
+
+impl Slot {
+    /// A slot, unless the agent runs as much as it may.
+    pub(crate) fn take(agent: &Arc<Load>, limit: usize, registration: &Arc<Load>) -> Option<Self> {
+        if !agent.enter(limit) {
+            return None;
+        }
+        registration.enter(usize::MAX);
+        Some(Self { agent: Arc::clone(agent), registration: Arc::clone(registration) })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.registration.leave();
+        self.agent.leave();
+    }
+}

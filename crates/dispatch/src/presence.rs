@@ -1,0 +1,62 @@
+//! Presence by beats: an agent is a process that beats, `dispatch.TOPIC.AGENT`.
+use sinew_beat::{Process, WatchTable};
+use sinew_core::{Result, Subject};
+
+use crate::{AgentId, Presence};
+
+/// The first word of the processes that are agents.
+const WORD: &str = "dispatch";
+
+/// The process that an agent under `topic` beats as: `dispatch.inspect.wafer.visual-7`.
+///
+/// # Errors
+///
+/// [`ErrorKind::InvalidName`](sinew_core::ErrorKind::InvalidName) where topic and name together are too long.
+pub fn process_of(topic: &Subject, agent: &AgentId) -> Result<Process> {
+    Process::parse(&format!("{WORD}.{topic}.{agent}"))
+}
+
+/// Knows the agents that beat, by a watch's table. It knows as much as that watch listens to:
+/// [`with_processes`](sinew_beat::WatchOptions::with_processes)`("dispatch.>")` is all agents there are.
+///
+/// An agent is there from its start until it is down or stopped: one that is late may answer yet.
+#[derive(Clone, Debug)]
+pub struct BeatPresence(WatchTable);
+
+impl BeatPresence {
+    /// Looks into this table.
+    #[must_use]
+    pub fn new(table: WatchTable) -> Self {
+        Self(table)
+    }
+}
+
+impl Presence for BeatPresence {
+    fn present(&self, topic: &Subject) -> Vec<AgentId> {
+        let alive = self.0.processes().into_iter().filter(|it| it.state.is_alive());
+        alive.filter_map(|it| agent_of(topic, it.process.as_str())).collect()
+    }
+}
+
+/// The agent under `topic` that the process is, if it is one.
+fn agent_of(topic: &Subject, process: &str) -> Option<AgentId> {
+    let name = process.strip_prefix(WORD)?.strip_prefix('.')?.strip_prefix(topic.as_str())?;
+    AgentId::parse(name.strip_prefix('.')?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_is_found_under_its_own_topic_alone() {
+        let topic = |text| Subject::parse(text).unwrap();
+        let agent = AgentId::parse("x").unwrap();
+        let process = process_of(&topic("a.b"), &agent).unwrap();
+        assert_eq!(process.as_str(), "dispatch.a.b.x");
+        assert_eq!(agent_of(&topic("a.b"), process.as_str()), Some(agent));
+        for other in ["a", "a.b.x", "b", "a.bb"] {
+            assert_eq!(agent_of(&topic(other), process.as_str()), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Hears the answers to one ask, and calls the agents off.
+use std::{sync::Arc, time::Duration};
+
+use sinew_core::{
+    AnyPublisher, ErrorKind, Event, Incoming, Message, PublishExt as _, Result, Subject,
+};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep_until, timeout, timeout_at},
+};
+
+use crate::{
+    AskHead, AskId, Ended, ReplyHead,
+    asking::Sink,
+    context::AskInfo,
+    gather::Responder,
+};
+
+/// How long late answers are listened for, to count them.
+const LINGER: Duration = Duration::from_secs(10);
+/// How long the backend may take to carry a cancellation away.
+const CALL_OFF: Duration = Duration::from_secs(5);
+
+/// Who hears the answers to one ask.
+pub(super) struct Listener {
+    pub(super) ask: Arc<AskInfo>,
+    pub(super) sink: Arc<dyn Sink>,
+    /// Where to say that nobody waits any more, and of what.
+    pub(super) cancel: Option<(Subject, AskId)>,
+    pub(super) publisher: AnyPublisher,
+    pub(super) lingering: Arc<Semaphore>,
+}
+
+impl Listener {
+    pub(super) async fn hear(self, mut incoming: Incoming<Message>) {
+        let over = self.ask.over.clone();
+        let is_over = tokio::select! {
+            biased;
+            () = self.listen(&mut incoming) => false,
+            () = over.cancelled() => true,
+            // Whoever asked may not look; the agents know by themselves.
+            () = sleep_until(self.ask.deadline) => true,
+        };
+        if !is_over {
+            return;
+        }
+        if self.sink.ended().is_some_and(Ended::calls_off) {
+            drop(incoming);
+            return self.call_off().await;
+        }
+        // Some may not have answered: what they say yet is late, and is counted.
+        if let Ok(_place) = self.lingering.try_acquire() {
+            drop(timeout_at(Instant::now() + LINGER, self.listen(&mut incoming)).await);
+        }
+    }
+
+    /// Ends when nothing can come any more.
+    async fn listen(&self, incoming: &mut Incoming<Message>) {
+        let why = loop {
+            match incoming.next().await {
+                Some(Ok(Event::Item(reply))) => self.answer(reply),
+                Some(Ok(Event::Lost(_) | Event::Up { gap: true })) => self.sink.gap(),
+                Some(Ok(_)) => {}
+                Some(Err(err)) if err.kind() == ErrorKind::NoResponders => break Ended::NoAgents,
+                Some(Err(err)) => {
+                    tracing::debug!(error = %err, topic = %self.ask.topic, "answers cannot come any more");
+                    break Ended::Disconnected;
+                }
+                None => break Ended::Disconnected,
+            }
+        };
+        self.sink.nobody_elsewhere(why);
+    }
+
+    fn answer(&self, reply: Message) {
+        let ReplyHead { agent, error } = ReplyHead::read(&reply.headers, &reply.payload);
+        let from = agent.as_ref().map_or(Responder::Unnamed, Responder::Named);
+        let answer = error.map_or(Ok(reply.payload), Err);
+        Arc::clone(&self.sink).answer(from, answer);
+    }
+
+    /// Tells the agents that nobody waits any more. Those who do not hear of it work until their time is over.
+    async fn call_off(self) {
+        let Some((subject, id)) = self.cancel else { return };
+        if let Err(err) = cancel(&self.publisher, subject, id).await {
+            tracing::debug!(error = %err, topic = %self.ask.topic, "an ask could not be called off");
+        }
+    }
+}
+
+async fn cancel(publisher: &AnyPublisher, subject: Subject, id: AskId) -> Result<()> {
+    let mut message = Message::new(subject, "");
+    AskHead { id: Some(id), remaining: None }.write(&mut message.headers)?;
+    match timeout(CALL_OFF, publisher.send(message)).await {
+        Ok(sent) => sent.map(drop),
+        Err(_) => Err(sinew_core::Error::new(ErrorKind::Timeout, "call off")),
+    }
+}

@@ -1,0 +1,162 @@
+//! Agents behind a broker: how they are asked, and how their answers are heard.
+mod listen;
+mod ping;
+
+use std::{
+    collections::hash_map::RandomState,
+    fmt,
+    hash::BuildHasher as _,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use sinew_core::{
+    AnyBackend, AnyPublisher, AnyRequester, AnySubscriber, Backend as _, BoxFuture, Capabilities,
+    Confirm, Error, ErrorKind, HeaderCarriage, Message, Need, Property, Registration,
+    Request as _, Requests, Result, Subject,
+};
+use tokio::{
+    runtime::Handle,
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+
+use self::listen::Listener;
+use crate::{
+    AskHead, AskId,
+    asking::{Elsewhere, Request, Sink},
+    context::AskInfo,
+    wire::Subjects,
+};
+
+/// How many asks that ended without all of their answers are listened to for late ones at once.
+const LINGERING: usize = 1024;
+
+/// What to do where the backend lacks something.
+const SUBSTITUTE: &str = "ask over NATS or AMQP, or within this process by `Dispatcher::local`";
+
+/// The way to the agents of other processes.
+pub(crate) struct Remote {
+    pub(crate) publisher: AnyPublisher,
+    pub(crate) subscriber: AnySubscriber,
+    requester: AnyRequester,
+    capabilities: Capabilities,
+    runtime: Handle,
+    /// What the names of our asks begin with.
+    mark: Box<str>,
+    next: AtomicU64,
+    lingering: Arc<Semaphore>,
+    /// Those who hear answers; they go with this.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Remote {
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] where the backend lacks something, [`ErrorKind::InvalidOptions`] outside of a tokio
+    /// runtime.
+    pub(crate) fn new(backend: &AnyBackend) -> Result<Self> {
+        let capabilities = backend.capabilities();
+        for need in [
+            Need::Request(Requests::Replies),
+            Need::Registration(Registration::Eventual),
+            Need::Confirm(Confirm::Buffered),
+            Need::Headers(HeaderCarriage::Text),
+        ] {
+            capabilities.require(need, SUBSTITUTE)?;
+        }
+        let runtime = Handle::try_current().map_err(|err| {
+            Error::new(ErrorKind::InvalidOptions, "dispatch over a backend")
+                .with_detail("it wants a tokio runtime to listen on")
+                .with_source(err)
+        })?;
+        Ok(Self {
+            publisher: backend.publisher()?,
+            subscriber: backend.subscriber()?,
+            requester: backend.requester()?,
+            capabilities,
+            runtime,
+            mark: format!("{:016x}", RandomState::new().hash_one(std::process::id())).into(),
+            next: AtomicU64::new(1),
+            lingering: Arc::new(Semaphore::new(LINGERING)),
+            tasks: Mutex::default(),
+        })
+    }
+
+    /// What the names of this process's own asks begin with.
+    pub(crate) fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    fn name(&self) -> Option<AskId> {
+        AskId::parse(&format!("{}.{}", self.mark, self.next.fetch_add(1, Relaxed)))
+    }
+
+    /// The ask as a message.
+    fn message(&self, ask: &AskInfo, head: &AskHead, request: Request) -> Result<Message> {
+        let mut message = Message::new(ask.topic.clone(), request.payload);
+        message.headers = ask.headers.clone();
+        head.write(&mut message.headers)?;
+        let carries = |property| self.capabilities.properties.has(property);
+        if let Some(content_type) = request.content_type
+            && carries(Property::ContentType)
+        {
+            message = message.with_content_type(content_type);
+        }
+        // A broker that keeps time itself need not deliver what nobody waits for.
+        if let Some(remaining) = head.remaining.filter(|it| it.as_millis() > 0)
+            && carries(Property::Ttl)
+        {
+            message = message.with_ttl(remaining);
+        }
+        Ok(message)
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn_on(task, &self.runtime);
+    }
+
+    async fn send(&self, ask: Arc<AskInfo>, request: Request, sink: Arc<dyn Sink>) -> Result<()> {
+        let cancel = Subjects::of(&ask.topic)?.cancel;
+        let remaining = ask.deadline.saturating_duration_since(Instant::now());
+        let head = AskHead { id: self.name(), remaining: Some(remaining) };
+        let message = self.message(&ask, &head, request)?;
+        let asking = timeout_at(ask.deadline, self.requester.request(message));
+        let incoming = asking.await.map_err(|_| {
+            Error::new(ErrorKind::Timeout, "ask")
+                .with_subject(ask.topic.as_str())
+                .with_detail("the backend did not take it before its deadline")
+        })??;
+        let listener = Listener {
+            ask,
+            sink,
+            cancel: head.id.map(|id| (cancel, id)),
+            publisher: self.publisher.clone(),
+            lingering: Arc::clone(&self.lingering),
+        };
+        self.spawn(listener.hear(incoming));
+        Ok(())
+    }
+}
+
+impl Elsewhere for Remote {
+    fn ask<'a>(
+        &'a self,
+        ask: &Arc<AskInfo>,
+        request: Request,
+        sink: Arc<dyn Sink>,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.send(Arc::clone(ask), request, sink))
+    }
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote").field("backend", &self.capabilities.backend).finish_non_exhaustive()
+    }
+}

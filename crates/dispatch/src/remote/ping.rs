@@ -1,0 +1,41 @@
+//! Who is there: agents say so when they are pinged, without doing anything.
+use std::collections::BTreeMap;
+
+use sinew_core::{ErrorKind, Event, Message, Request as _, Result, Subject};
+use tokio::time::{Instant, timeout_at};
+
+use super::Remote;
+use crate::{AgentId, AgentState, ReplyHead, wire::Subjects};
+
+impl Remote {
+    /// The agents that say before `until` that they are there, by name, each once.
+    pub(crate) async fn ping(
+        &self,
+        topic: &Subject,
+        until: Instant,
+    ) -> Result<BTreeMap<AgentId, AgentState>> {
+        let ping = Message::new(Subjects::of(topic)?.ping, "");
+        let mut agents = BTreeMap::new();
+        let listening = async {
+            let mut replies = self.requester.request(ping).await?;
+            while let Some(event) = replies.next().await {
+                match event {
+                    Ok(Event::Item(reply)) => {
+                        let head = ReplyHead::read(&reply.headers, &reply.payload);
+                        if let Some(agent) = head.agent {
+                            agents.insert(agent, AgentState::read(&reply.headers));
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(err) if err.kind() == ErrorKind::NoResponders => break,
+                    Err(err) => return Err(err),
+                }
+            }
+            Ok(())
+        };
+        match timeout_at(until, listening).await {
+            Ok(Err(err)) => Err(err),
+            Ok(Ok(())) | Err(_) => Ok(agents),
+        }
+    }
+}

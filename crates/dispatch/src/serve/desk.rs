@@ -1,0 +1,177 @@
+//! Which asks an agent takes, and which of those that it works on is called off: without clock, socket or task.
+use std::collections::{HashMap, VecDeque};
+
+use sinew_core::ReplyTo;
+
+use crate::wire::{AskHead, AskId};
+
+/// How many cancellations that came before their ask are remembered.
+const EARLY: usize = 256;
+
+/// What the agent works on. `Handle` is what an ask is called off by.
+#[derive(Debug)]
+pub(crate) struct Desk<Handle> {
+    /// What asks of this very process are called: those are answered without the broker.
+    mark: Box<str>,
+    open: HashMap<AskId, Open<Handle>>,
+    early: VecDeque<AskId>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Open<Handle> {
+    number: u64,
+    asker: ReplyTo,
+    handle: Handle,
+}
+
+/// What becomes of an ask.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Taken {
+    /// It is worked on.
+    Run,
+    /// It is answered in the process that asked, which is this one.
+    Own,
+    /// Its time is over.
+    Expired,
+    /// It was taken back before it came.
+    Cancelled,
+    /// It is worked on already.
+    Duplicate,
+}
+
+impl<Handle> Desk<Handle> {
+    pub(crate) fn new(mark: &str) -> Self {
+        Self { mark: mark.into(), open: HashMap::new(), early: VecDeque::new(), next: 0 }
+    }
+
+    /// Looks at an ask that has come.
+    pub(crate) fn look(&mut self, head: &AskHead, asker: &ReplyTo) -> Taken {
+        if let Some(id) = &head.id {
+            if self.is_own(id) {
+                return Taken::Own;
+            }
+            if let Some(at) = self.early.iter().position(|it| it == id) {
+                self.early.remove(at);
+                return Taken::Cancelled;
+            }
+            if self.open.get(id).is_some_and(|open| open.asker == *asker) {
+                return Taken::Duplicate;
+            }
+        }
+        match head.remaining {
+            Some(remaining) if remaining.is_zero() => Taken::Expired,
+            _ => Taken::Run,
+        }
+    }
+
+    /// Notes that an ask is worked on, under a number of its own. Of two askers who call theirs the same, the second one
+    /// cannot take it back.
+    pub(crate) fn open(&mut self, id: Option<AskId>, asker: ReplyTo, handle: Handle) -> u64 {
+        self.next += 1;
+        if let Some(id) = id {
+            let number = self.next;
+            self.open.entry(id).or_insert(Open { number, asker, handle });
+        }
+        self.next
+    }
+
+    /// The work of this number is done.
+    pub(crate) fn done(&mut self, id: Option<&AskId>, number: u64) {
+        if let Some(id) = id
+            && self.open.get(id).is_some_and(|open| open.number == number)
+        {
+            self.open.remove(id);
+        }
+    }
+
+    /// An ask is taken back: what it is called off by, if it is worked on.
+    pub(crate) fn cancel(&mut self, id: AskId) -> Option<Handle> {
+        if self.is_own(&id) {
+            return None;
+        }
+        if let Some(open) = self.open.remove(&id) {
+            return Some(open.handle);
+        }
+        if self.early.len() >= EARLY {
+            self.early.pop_front();
+        }
+        self.early.push_back(id);
+        None
+    }
+
+    fn is_own(&self, id: &AskId) -> bool {
+        id.as_str().strip_prefix(&*self.mark).is_some_and(|rest| rest.starts_with('.'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn head(id: &str, millis: u64) -> AskHead {
+        AskHead::new(AskId::parse(id).unwrap(), Duration::from_millis(millis))
+    }
+
+    fn id(id: &str) -> AskId {
+        AskId::parse(id).unwrap()
+    }
+
+    fn asker(name: &'static str) -> ReplyTo {
+        ReplyTo::new(name)
+    }
+
+    #[test]
+    fn a_second_copy_of_what_is_worked_on_is_not_worked_on_again() {
+        let mut desk = Desk::new("us");
+        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Run);
+        let number = desk.open(Some(id("a")), asker("x"), 'a');
+        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Duplicate);
+        desk.done(Some(&id("a")), number);
+        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Run);
+    }
+
+    #[test]
+    fn two_askers_of_one_name_are_both_answered() {
+        let mut desk = Desk::new("us");
+        let first = desk.open(Some(id("a")), asker("x"), 'a');
+        assert_eq!(desk.look(&head("a", 5), &asker("y")), Taken::Run);
+        let second = desk.open(Some(id("a")), asker("y"), 'b');
+        desk.done(Some(&id("a")), second);
+        assert_eq!(desk.cancel(id("a")), Some('a'), "the first one is still open");
+        desk.done(Some(&id("a")), first);
+        assert!(desk.open.is_empty());
+    }
+
+    #[test]
+    fn an_ask_that_was_taken_back_before_it_came_is_not_worked_on() {
+        let mut desk: Desk<()> = Desk::new("us");
+        assert_eq!(desk.cancel(id("a")), None);
+        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Cancelled);
+        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Run, "once");
+    }
+
+    #[test]
+    fn cancellations_of_nothing_take_no_more_than_so_much() {
+        let mut desk: Desk<()> = Desk::new("us");
+        for nth in 0..10_000 {
+            assert_eq!(desk.cancel(id(&nth.to_string())), None);
+        }
+        assert_eq!(desk.early.len(), EARLY);
+        assert_eq!(desk.look(&head("9999", 5), &asker("x")), Taken::Cancelled);
+        assert_eq!(desk.look(&head("0", 5), &asker("x")), Taken::Run);
+    }
+
+    #[test]
+    fn time_that_is_over_and_our_own_asks_are_passed_over() {
+        let mut desk: Desk<()> = Desk::new("us");
+        assert_eq!(desk.look(&head("a", 0), &asker("x")), Taken::Expired);
+        assert_eq!(desk.look(&head("us.1", 5), &asker("x")), Taken::Own);
+        assert_eq!(desk.look(&head("us1", 5), &asker("x")), Taken::Run);
+        assert_eq!(desk.look(&AskHead::default(), &asker("x")), Taken::Run, "a plain request");
+        desk.cancel(id("us.2"));
+        assert!(desk.early.is_empty(), "ours is called off in the process");
+    }
+}

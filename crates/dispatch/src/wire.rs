@@ -1,0 +1,349 @@
+//! What an ask and its answers say of themselves in their headers: text, on every carriage.
+use std::{fmt, time::Duration};
+
+use sinew_core::{Headers, Result, Subject, Value};
+
+use crate::{AgentError, AgentId, DispatcherOptions};
+
+/// The ask's own name, which a cancellation repeats.
+const ASK: &str = "sinew-ask";
+/// How long the asker still waits, in whole milliseconds: a length of time, so that clocks need not agree.
+const REMAINING: &str = "sinew-remaining-ms";
+/// Which agent answers.
+const AGENT: &str = "sinew-agent";
+/// The code of an agent's error, whose text is the payload.
+const ERROR: &str = "sinew-error";
+/// Whether another agent, or another time, may do better.
+const RETRYABLE: &str = "sinew-error-retryable";
+/// What an agent says of itself when it is pinged.
+const STATE: &str = "sinew-state";
+
+/// What is passed on as it came, from an ask to its agents and to what they ask in turn.
+const TRACE: [&str; 2] = ["traceparent", "tracestate"];
+
+/// The longest that an ask can say it waits: whoever says more is heard as this.
+const MAX_REMAINING: Duration = DispatcherOptions::MAX_DEADLINE;
+const MAX_ASK_LEN: usize = 64;
+
+/// What an agent is told whose asker wants no answer any more.
+const CANCEL: &str = "sinew.cancel";
+/// What an agent is asked that shall only say that it is there.
+const PING: &str = "sinew.ping";
+
+/// The name of one ask: 1 to 64 bytes of visible ASCII, unlike any other's.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct AskId(Box<str>);
+
+impl AskId {
+    /// Takes `text` for one, if it can be one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        is_word(text, MAX_ASK_LEN).then(|| Self(text.into()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What an ask says of itself. Somebody's plain request says none of it, and is an ask all the same.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct AskHead {
+    /// Its name; without one it cannot be cancelled.
+    pub id: Option<AskId>,
+    /// How long its asker still waits, where that is known.
+    pub remaining: Option<Duration>,
+}
+
+impl AskHead {
+    /// Of an ask that waits for so long.
+    #[must_use]
+    pub fn new(id: AskId, remaining: Duration) -> Self {
+        Self { id: Some(id), remaining: Some(remaining) }
+    }
+
+    /// Reads what is there. What makes no sense counts as not said; nobody waits for longer than [`DispatcherOptions::MAX_DEADLINE`].
+    #[must_use]
+    pub fn read(headers: &Headers) -> Self {
+        let remaining = headers.integer(REMAINING).map(|millis| {
+            Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(MAX_REMAINING)
+        });
+        Self { id: headers.text(ASK).and_then(AskId::parse), remaining }
+    }
+
+    /// Says it. A part of a millisecond is dropped: an agent may think that it has less time, never more.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidHeader`](sinew_core::ErrorKind::InvalidHeader) where the headers are full.
+    pub fn write(&self, headers: &mut Headers) -> Result<()> {
+        if let Some(id) = &self.id {
+            headers.insert(ASK, id.as_str())?;
+        }
+        if let Some(remaining) = self.remaining {
+            let millis = remaining.min(MAX_REMAINING).as_millis();
+            headers.insert(REMAINING, millis.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+/// What a reply says of itself. One that says nothing is a plain responder's.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ReplyHead {
+    /// Who answers, where that is said.
+    pub agent: Option<AgentId>,
+    /// Why it cannot; without it the payload is the answer.
+    pub error: Option<AgentError>,
+}
+
+impl ReplyHead {
+    /// Of what `agent` answers.
+    #[must_use]
+    pub fn new(agent: AgentId) -> Self {
+        Self { agent: Some(agent), error: None }
+    }
+
+    /// It failed.
+    #[must_use]
+    pub fn with_error(mut self, error: AgentError) -> Self {
+        self.error = Some(error);
+        self
+    }
+
+    /// Reads what is there. A reply whose code makes no sense is an error all the same: [`AgentError::FAILED`].
+    #[must_use]
+    pub fn read(headers: &Headers, payload: &[u8]) -> Self {
+        let agent = headers.text(AGENT).and_then(|name| AgentId::parse(name).ok());
+        let error = headers.value(ERROR).map(|_| {
+            let code = headers.text(ERROR).filter(|code| is_word(code, AgentError::MAX_CODE));
+            // No more of a peer's bytes is looked at than is kept.
+            let text = payload.get(..AgentError::MAX_MESSAGE).unwrap_or(payload);
+            let text = String::from_utf8_lossy(text).into_owned();
+            AgentError::new(code.unwrap_or(AgentError::FAILED).to_owned(), text)
+                .with_retryable(headers.text(RETRYABLE) == Some("true"))
+        });
+        Self { agent, error }
+    }
+
+    /// Says it; what is returned stands in place of the answer's payload.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidHeader`](sinew_core::ErrorKind::InvalidHeader) where the headers are full.
+    pub fn write(&self, headers: &mut Headers) -> Result<Option<String>> {
+        if let Some(agent) = &self.agent {
+            headers.insert(AGENT, agent.as_str())?;
+        }
+        let Some(error) = &self.error else { return Ok(None) };
+        let code = Some(error.code()).filter(|code| is_word(code, AgentError::MAX_CODE));
+        headers.insert(ERROR, code.unwrap_or(AgentError::FAILED))?;
+        headers.insert(RETRYABLE, if error.is_retryable() { "true" } else { "false" })?;
+        Ok(Some(error.message().to_owned()))
+    }
+}
+
+/// What an agent says when it is pinged.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum AgentState {
+    /// It would take an ask.
+    #[default]
+    Ready,
+    /// It has as much to do as it may, and would reject one.
+    Busy,
+}
+
+impl AgentState {
+    /// As it stands in a header.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Busy => "busy",
+        }
+    }
+
+    /// Reads what is there; a word that is not known, or none, is an agent that is there all the same.
+    #[must_use]
+    pub fn read(headers: &Headers) -> Self {
+        match headers.text(STATE) {
+            Some("busy") => Self::Busy,
+            _ => Self::Ready,
+        }
+    }
+
+    /// Says it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidHeader`](sinew_core::ErrorKind::InvalidHeader) where the headers are full.
+    pub fn write(self, headers: &mut Headers) -> Result<()> {
+        headers.insert(STATE, self.as_str()).map(drop)
+    }
+}
+
+impl fmt::Display for AgentState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// The subjects of one topic: where it is asked, where an ask is taken back, where its agents are pinged.
+#[derive(Clone, Debug)]
+pub(crate) struct Subjects {
+    pub(crate) ask: Subject,
+    pub(crate) cancel: Subject,
+    pub(crate) ping: Subject,
+}
+
+impl Subjects {
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidSubject`](sinew_core::ErrorKind::InvalidSubject) where the topic is too long for it.
+    pub(crate) fn of(topic: &Subject) -> Result<Self> {
+        Ok(Self {
+            ask: topic.clone(),
+            cancel: Subject::parse(&format!("{CANCEL}.{topic}"))?,
+            ping: Subject::parse(&format!("{PING}.{topic}"))?,
+        })
+    }
+}
+
+/// Passes the trace on.
+pub(crate) fn pass_trace(from: &Headers, to: &mut Headers) -> Result<()> {
+    for name in TRACE {
+        if let Some(text) = from.text(name) {
+            to.insert(name, Value::from(text))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether it is one word that any carriage takes as it is.
+fn is_word(text: &str, longest: usize) -> bool {
+    (1..=longest).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn headers(sent: Vec<(&str, String)>) -> Headers {
+        Headers::from_wire(sent.into_iter().map(|(name, text)| (name, Value::from(text)))).0
+    }
+
+    /// Something near to what a peer would send, and far from it.
+    fn sent() -> impl Strategy<Value = Headers> {
+        let name = prop::sample::select(vec![ASK, REMAINING, AGENT, ERROR, RETRYABLE, STATE]);
+        let text = prop_oneof![
+            "[!-~]{0,70}",
+            "\\PC{0,20}",
+            "-?[0-9]{1,20}",
+            Just("true".to_owned()),
+            Just("a.b".to_owned()),
+        ];
+        proptest::collection::vec((name, text), 0..8).prop_map(headers)
+    }
+
+    proptest! {
+        #[test]
+        fn what_an_ask_says_arrives(id in "[!-~]{1,64}", millis in 0..100_000_000_u64, part in 0..1_000_000_u32) {
+            let remaining = Duration::from_millis(millis) + Duration::from_nanos(part.into());
+            let head = AskHead::new(AskId::parse(&id).unwrap(), remaining);
+            let mut headers = Headers::default();
+            head.write(&mut headers).unwrap();
+            let read = AskHead::read(&headers);
+            prop_assert_eq!(&read.id, &head.id);
+            let whole = Duration::from_millis(millis).min(MAX_REMAINING);
+            prop_assert_eq!(read.remaining, Some(whole));
+        }
+
+        #[test]
+        fn what_an_agent_says_arrives(
+            agent in "[a-z]{1,10}", code in "[!-~]{1,64}", text in "\\PC{0,2000}", retryable: bool,
+        ) {
+            let agent = AgentId::parse(&agent).unwrap();
+            let error = AgentError::new(code, text).with_retryable(retryable);
+            for head in [ReplyHead::new(agent.clone()), ReplyHead::new(agent).with_error(error)] {
+                let mut headers = Headers::default();
+                let payload = head.write(&mut headers).unwrap().unwrap_or_default();
+                let read = ReplyHead::read(&headers, payload.as_bytes());
+                prop_assert_eq!(read, head);
+            }
+        }
+
+        #[test]
+        fn whatever_is_sent_is_read_as_what_can_be_said(headers in sent(), payload: Vec<u8>) {
+            let ask = AskHead::read(&headers);
+            prop_assert!(ask.remaining.is_none_or(|it| it <= MAX_REMAINING));
+            let mut again = Headers::default();
+            ask.write(&mut again).unwrap();
+            prop_assert_eq!(AskHead::read(&again), ask);
+
+            let reply = ReplyHead::read(&headers, &payload);
+            prop_assert_eq!(reply.error.is_some(), headers.value(ERROR).is_some());
+            let mut again = Headers::default();
+            let text = reply.write(&mut again).unwrap().unwrap_or_default();
+            prop_assert_eq!(ReplyHead::read(&again, text.as_bytes()), reply);
+
+            let state = AgentState::read(&headers);
+            let mut again = Headers::default();
+            state.write(&mut again).unwrap();
+            prop_assert_eq!(AgentState::read(&again), state);
+        }
+    }
+
+    #[test]
+    fn a_plain_request_and_a_plain_reply_say_nothing() {
+        assert_eq!(AskHead::read(&Headers::default()), AskHead::default());
+        assert_eq!(ReplyHead::read(&Headers::default(), b"42"), ReplyHead::default());
+    }
+
+    #[test]
+    fn time_that_is_over_is_none_left() {
+        for (said, left) in [("0", 0), ("-1", 0), ("-9223372036854775808", 0), ("250", 250)] {
+            let read = AskHead::read(&headers(vec![(REMAINING, said.to_owned())]));
+            assert_eq!(read.remaining, Some(Duration::from_millis(left)), "{said}");
+        }
+        for said in ["", "soon", "1.5", "99999999999999999999"] {
+            let read = AskHead::read(&headers(vec![(REMAINING, said.to_owned())]));
+            assert_eq!(read.remaining, None, "{said}");
+        }
+    }
+
+    #[test]
+    fn an_error_whose_code_or_text_makes_no_sense_is_one_all_the_same() {
+        let read = ReplyHead::read(&headers(vec![(ERROR, "no word".to_owned())]), &[0xff; 9000]);
+        let error = read.error.unwrap();
+        assert_eq!((error.code(), error.is_retryable()), (AgentError::FAILED, false));
+        assert_eq!(error.message().len(), AgentError::MAX_MESSAGE - 1);
+    }
+
+    #[test]
+    fn a_topic_that_leaves_no_room_is_refused() {
+        let topic = |length| Subject::parse(&"t".repeat(length)).unwrap();
+        assert!(Subjects::of(&topic(242)).is_ok());
+        assert!(Subjects::of(&topic(243)).is_err());
+    }
+
+    #[test]
+    fn the_trace_is_passed_on_and_nothing_else() {
+        let from = headers(vec![("traceparent", "00-1-2-01".to_owned()), ("x", "y".to_owned())]);
+        let mut to = Headers::default();
+        pass_trace(&from, &mut to).unwrap();
+        assert_eq!(to.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["traceparent"]);
+    }
+}
