@@ -251,7 +251,7 @@ impl Gather {
     /// An agent elsewhere is known to be gone: nobody waits for it, though it may answer yet.
     pub(crate) fn gone(&mut self, agent: &AgentId, now: Instant) {
         self.tick(now);
-        if let Some(&place) = self.places.get(agent) {
+        if let Some(&place) = self.places.get(agent).filter(|_| self.ended.is_none()) {
             self.leave(place);
             self.judge(now);
         }
@@ -260,6 +260,9 @@ impl Gather {
     /// Nobody elsewhere can answer: the broker says so, or the way back is broken.
     pub(crate) fn nobody_elsewhere(&mut self, why: Ended, now: Instant) {
         self.tick(now);
+        if self.ended.is_some() {
+            return;
+        }
         self.gap |= why == Ended::Disconnected;
         (self.local..self.slots.len()).for_each(|place| self.leave(place));
         self.reach = Reach::Closed;

@@ -1,1 +1,353 @@
 //! The machine, in a time of its own.
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+
+fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn id(name: &str) -> AgentId {
+    AgentId::parse(name).unwrap()
+}
+
+const BOUNDS: Bounds = Bounds { replies: 100, bytes: 1000 };
+
+/// An ask of 5 s, sent now.
+fn gather(until: &Until, local: usize, elsewhere: &[&str], reach: Reach) -> (Gather, Instant) {
+    let sent = Instant::now();
+    let elsewhere = elsewhere.iter().map(|it| id(it)).collect();
+    (Gather::new(until, (sent, sent + ms(5000)), (local, elsewhere), reach, BOUNDS), sent)
+}
+
+fn end(gather: &Gather) -> End {
+    gather.summary(|place| Some(id(&format!("local-{place}")))).unwrap()
+}
+
+fn names(agents: &[AgentId]) -> Vec<&str> {
+    agents.iter().map(AgentId::as_str).collect()
+}
+
+#[test]
+fn it_is_over_once_all_known_have_answered() {
+    let (mut it, t) = gather(&Until::AllKnown, 1, &["a"], Reach::Listed);
+    assert_eq!(it.reply(Responder::Local(0), Outcome::Ok(1), t), Verdict::Deliver);
+    assert_eq!(it.reply(Responder::Named(&id("other")), Outcome::Ok(1), t), Verdict::Deliver);
+    assert_eq!(it.ended(), None);
+    assert_eq!(it.reply(Responder::Named(&id("a")), Outcome::Failed, t + ms(7)), Verdict::Deliver);
+    let end = end(&it);
+    assert_eq!((end.ended, end.elapsed), (Ended::AllKnown, ms(7)));
+    assert_eq!((end.ok, end.failed, end.missing.len(), end.cancelled.len()), (2, 1, 0, 0));
+    assert_eq!(it.next_deadline(), None);
+}
+
+#[test]
+fn who_does_not_answer_is_missing_by_name_at_the_deadline() {
+    let (mut it, t) = gather(&Until::AllKnown, 2, &["b", "a"], Reach::Listed);
+    it.reply(Responder::Local(1), Outcome::Ok(1), t + ms(1));
+    assert_eq!(it.next_deadline(), Some(t + ms(5000)));
+    it.tick(t + ms(9000));
+    let end = end(&it);
+    assert_eq!((end.ended, end.elapsed), (Ended::Deadline, ms(5000)));
+    assert_eq!(names(&end.missing), ["a", "b", "local-0"]);
+}
+
+#[test]
+fn a_reply_on_the_deadline_counts_and_one_after_it_is_late() {
+    let (mut it, t) = gather(&Until::Deadline, 2, &[], Reach::Open);
+    assert_eq!(it.reply(Responder::Local(0), Outcome::Ok(1), t + ms(5000)), Verdict::Deliver);
+    let after = t + ms(5000) + Duration::from_nanos(1);
+    assert_eq!(it.reply(Responder::Local(1), Outcome::Ok(1), after), Verdict::Late);
+    let end = end(&it);
+    assert_eq!((end.ended, end.ok, end.late), (Ended::Deadline, 1, 1));
+    assert_eq!(names(&end.missing), ["local-1"]);
+}
+
+#[test]
+fn a_second_answer_is_a_duplicate_be_the_agent_expected_or_not() {
+    let (mut it, t) = gather(&Until::Deadline, 1, &["a"], Reach::Listed);
+    for from in [Responder::Local(0), Responder::Named(&id("a")), Responder::Named(&id("x"))] {
+        assert_eq!(it.reply(from, Outcome::Failed, t), Verdict::Deliver);
+        assert_eq!(it.reply(from, Outcome::Ok(1), t), Verdict::Duplicate);
+    }
+    // Who gives no name cannot be told apart.
+    assert_eq!(it.reply(Responder::Unnamed, Outcome::Ok(1), t), Verdict::Deliver);
+    assert_eq!(it.reply(Responder::Unnamed, Outcome::Ok(1), t), Verdict::Deliver);
+    it.stop(Ended::Stopped, t);
+    assert_eq!((end(&it).failed, end(&it).ok, end(&it).duplicate), (3, 2, 3));
+}
+
+#[test]
+fn the_first_so_many_are_those_that_answered_well() {
+    let (mut it, t) = gather(&Until::First(2), 4, &[], Reach::Closed);
+    it.reply(Responder::Local(0), Outcome::Failed, t);
+    it.reply(Responder::Local(1), Outcome::Ok(1), t);
+    assert_eq!(it.ended(), None);
+    it.reply(Responder::Local(2), Outcome::Ok(1), t);
+    let end = end(&it);
+    assert_eq!((end.ended, end.ok, end.failed), (Ended::First, 2, 1));
+    assert_eq!(names(&end.cancelled), ["local-3"]);
+    assert!(end.missing.is_empty());
+}
+
+#[test]
+fn where_nobody_else_can_answer_it_is_over_when_all_have() {
+    for until in [Until::First(5), Until::Deadline, Until::Quiet(ms(300)), Until::when(|_| false)] {
+        let (mut it, t) = gather(&until, 1, &[], Reach::Closed);
+        it.reply(Responder::Local(0), Outcome::Failed, t);
+        assert_eq!(it.ended(), Some(Ended::AllKnown), "{until:?}");
+        let (mut it, t) = gather(&until, 1, &[], Reach::Open);
+        it.reply(Responder::Local(0), Outcome::Failed, t);
+        assert_eq!(it.ended(), None, "{until:?}");
+    }
+}
+
+#[test]
+fn a_quorum_ends_it_as_soon_as_it_is_reached_or_lost() {
+    let until = Until::Quorum { n: 2, of: 3 };
+    let (mut it, t) = gather(&until, 3, &[], Reach::Open);
+    it.reply(Responder::Local(0), Outcome::Failed, t);
+    it.reply(Responder::Local(1), Outcome::Ok(1), t);
+    assert_eq!(it.ended(), None);
+    it.reply(Responder::Local(2), Outcome::Ok(1), t);
+    assert_eq!(it.ended(), Some(Ended::Quorum));
+
+    let (mut it, t) = gather(&until, 0, &["a", "b", "c"], Reach::Listed);
+    it.reply(Responder::Named(&id("a")), Outcome::Failed, t);
+    assert_eq!(it.ended(), None);
+    it.gone(&id("b"), t);
+    let end = end(&it);
+    assert_eq!(end.ended, Ended::OutOfReach);
+    assert_eq!((names(&end.missing), names(&end.cancelled)), (vec!["b"], vec!["c"]));
+}
+
+#[test]
+fn quiet_counts_from_the_last_answer_and_not_before_the_first() {
+    let (mut it, t) = gather(&Until::Quiet(ms(300)), 0, &[], Reach::Open);
+    it.tick(t + ms(4000));
+    assert_eq!(it.ended(), None);
+    it.reply(Responder::Unnamed, Outcome::Ok(1), t + ms(4000));
+    it.reply(Responder::Unnamed, Outcome::Ok(1), t + ms(4200));
+    assert_eq!(it.next_deadline(), Some(t + ms(4500)));
+    it.tick(t + ms(4500));
+    assert_eq!((it.ended(), end(&it).elapsed), (Some(Ended::Quiet), ms(4500)));
+    // It never goes on beyond the deadline.
+    let (mut it, t) = gather(&Until::Quiet(ms(300)), 0, &[], Reach::Open);
+    it.reply(Responder::Unnamed, Outcome::Ok(1), t + ms(4900));
+    assert_eq!(it.next_deadline(), Some(t + ms(5000)));
+    it.tick(t + ms(6000));
+    assert_eq!(it.ended(), Some(Ended::Deadline));
+}
+
+#[test]
+fn an_agent_that_is_gone_is_not_waited_for_but_may_answer() {
+    let (mut it, t) = gather(&Until::AllKnown, 0, &["a", "b"], Reach::Listed);
+    it.gone(&id("a"), t);
+    it.gone(&id("a"), t);
+    it.gone(&id("stranger"), t);
+    assert_eq!(it.ended(), None);
+    assert_eq!(it.reply(Responder::Named(&id("a")), Outcome::Ok(1), t), Verdict::Deliver);
+    it.gone(&id("a"), t);
+    it.gone(&id("b"), t);
+    let end = end(&it);
+    assert_eq!((end.ended, end.ok, names(&end.missing)), (Ended::AllKnown, 1, vec!["b"]));
+}
+
+#[test]
+fn nobody_elsewhere_ends_it_unless_somebody_is_here() {
+    let (mut it, t) = gather(&Until::AllKnown, 0, &["a"], Reach::Listed);
+    it.nobody_elsewhere(Ended::NoAgents, t);
+    assert_eq!((it.ended(), names(&end(&it).missing)), (Some(Ended::NoAgents), vec!["a"]));
+
+    let (mut it, t) = gather(&Until::Deadline, 1, &[], Reach::Open);
+    it.nobody_elsewhere(Ended::NoAgents, t);
+    assert_eq!(it.ended(), None);
+    it.reply(Responder::Local(0), Outcome::Ok(1), t);
+    assert_eq!(it.ended(), Some(Ended::AllKnown));
+}
+
+#[test]
+fn an_intake_of_replies_that_breaks_ends_it_and_says_that_some_may_be_lost() {
+    let (mut it, t) = gather(&Until::Deadline, 0, &[], Reach::Open);
+    it.reply(Responder::Unnamed, Outcome::Ok(1), t);
+    it.nobody_elsewhere(Ended::Disconnected, t);
+    assert_eq!((it.ended(), end(&it).gap), (Some(Ended::Disconnected), true));
+}
+
+#[test]
+fn a_reply_that_does_not_fit_counts_as_failed_and_a_smaller_one_still_fits() {
+    let (mut it, t) = gather(&Until::AllKnown, 3, &[], Reach::Closed);
+    assert_eq!(it.reply(Responder::Local(0), Outcome::Ok(900), t), Verdict::Deliver);
+    assert_eq!(it.reply(Responder::Local(1), Outcome::Ok(101), t), Verdict::TooLarge);
+    assert_eq!(it.reply(Responder::Local(2), Outcome::Ok(100), t), Verdict::Deliver);
+    assert_eq!((end(&it).ok, end(&it).failed), (2, 1));
+}
+
+#[test]
+fn it_takes_so_many_replies_and_no_more() {
+    let (mut it, t) = gather(&Until::Deadline, 0, &[], Reach::Open);
+    (0..100).for_each(|_| {
+        assert_eq!(it.reply(Responder::Unnamed, Outcome::Failed, t), Verdict::Deliver)
+    });
+    assert_eq!(it.reply(Responder::Unnamed, Outcome::Ok(1), t), Verdict::Late);
+    assert_eq!((it.ended(), end(&it).failed), (Some(Ended::Limit), 100));
+}
+
+#[test]
+fn a_hedge_asks_the_next_after_a_while_at_most_its_budget() {
+    let (it, t) = gather(&Until::First(1), 4, &[], Reach::Closed);
+    let mut it = it.hedged(Hedge::after(ms(50)).max(2));
+    assert_eq!((it.hedge(t), it.next_deadline()), (None, Some(t + ms(50))));
+    assert_eq!(it.hedge(t + ms(50)), Some(1));
+    assert_eq!((it.hedge(t + ms(50)), it.next_deadline()), (None, Some(t + ms(100))));
+    assert_eq!(it.hedge(t + ms(100)), Some(2));
+    assert_eq!((it.hedge(t + ms(150)), it.next_deadline()), (None, Some(t + ms(5000))));
+    it.reply(Responder::Local(2), Outcome::Ok(1), t + ms(200));
+    let end = end(&it);
+    // Whoever was not asked was not expected.
+    assert_eq!((end.ended, names(&end.cancelled)), (Ended::First, vec!["local-0", "local-1"]));
+    assert!(end.missing.is_empty());
+}
+
+#[test]
+fn a_hedge_asks_the_next_at_once_when_one_fails() {
+    let (it, t) = gather(&Until::First(1), 3, &[], Reach::Closed);
+    let mut it = it.hedged(Hedge::after(ms(50)));
+    it.reply(Responder::Local(0), Outcome::Failed, t);
+    assert_eq!(it.hedge(t), Some(1));
+    it.reply(Responder::Local(1), Outcome::Failed, t);
+    assert_eq!((it.hedge(t), it.ended()), (None, Some(Ended::AllKnown)));
+    assert_eq!(end(&it).failed, 2);
+}
+
+/// What may happen to an ask.
+#[derive(Clone, Debug)]
+enum Happens {
+    Local(usize, bool),
+    Named(usize, bool),
+    Unnamed(bool),
+    Gone(usize),
+    NobodyElsewhere(bool),
+    Gap,
+    Tick,
+    Hedge,
+    Stop,
+}
+
+fn happens() -> impl Strategy<Value = (u64, Happens)> {
+    let what = prop_oneof![
+        6 => (0..6_usize, any::<bool>()).prop_map(|(at, ok)| Happens::Local(at, ok)),
+        6 => (0..8_usize, any::<bool>()).prop_map(|(at, ok)| Happens::Named(at, ok)),
+        2 => any::<bool>().prop_map(Happens::Unnamed),
+        2 => (0..8_usize).prop_map(Happens::Gone),
+        1 => any::<bool>().prop_map(Happens::NobodyElsewhere),
+        1 => Just(Happens::Gap),
+        4 => Just(Happens::Tick),
+        2 => Just(Happens::Hedge),
+        1 => Just(Happens::Stop),
+    ];
+    (0..400_u64, what)
+}
+
+fn until() -> impl Strategy<Value = (u8, usize, u64)> {
+    (0..6_u8, 1..6_usize, 1..900_u64)
+}
+
+fn until_of((kind, n, time): (u8, usize, u64)) -> Until {
+    match kind {
+        0 => Until::AllKnown,
+        1 => Until::First(n),
+        2 => Until::Quorum { n, of: n + 1 },
+        3 => Until::Quiet(ms(time)),
+        4 => Until::when(|_| false),
+        _ => Until::Deadline,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    /// Whatever agents do, in whatever order and time: each that was asked ends in exactly one of four ways, what was
+    /// delivered is what was counted, and after the end nothing moves but the counts of what nobody is told.
+    #[test]
+    fn every_agent_that_was_asked_ends_in_one_way(
+        until in until(),
+        local in 0..6_usize,
+        elsewhere in 0..6_usize,
+        reach in prop_oneof![Just(Reach::Closed), Just(Reach::Listed), Just(Reach::Open)],
+        hedged in any::<bool>(),
+        events in vec(happens(), 0..60),
+    ) {
+        let t = Instant::now();
+        let pool: Vec<AgentId> = (0..8).map(|at| id(&format!("far-{at}"))).collect();
+        let bounds = Bounds { replies: 9, bytes: 40 };
+        let mut it = Gather::new(
+            &until_of(until),
+            (t, t + ms(3000)),
+            (local, pool[..elsewhere].to_vec()),
+            reach,
+            bounds,
+        );
+        let hedged = hedged && it.ended().is_none() && local > 0;
+        let mut asked = local;
+        if hedged {
+            it = it.hedged(Hedge::after(ms(100)).max(2));
+            asked = 1;
+        }
+        let name = |place: usize| Some(id(&format!("near-{place}")));
+        let (mut now, mut delivered, mut frozen) = (t, 0, None::<End>);
+        for (wait, event) in events {
+            now += ms(wait);
+            let was_over = it.ended().is_some();
+            let outcome = |ok| if ok { Outcome::Ok(7) } else { Outcome::Failed };
+            let verdict = match event {
+                Happens::Local(at, ok) => Some(it.reply(Responder::Local(at), outcome(ok), now)),
+                Happens::Named(at, ok) => {
+                    Some(it.reply(Responder::Named(&pool[at]), outcome(ok), now))
+                }
+                Happens::Unnamed(ok) => Some(it.reply(Responder::Unnamed, outcome(ok), now)),
+                Happens::Gone(at) => { it.gone(&pool[at], now); None }
+                Happens::NobodyElsewhere(broke) => {
+                    it.nobody_elsewhere(if broke { Ended::Disconnected } else { Ended::NoAgents }, now);
+                    None
+                }
+                Happens::Gap => { it.gap(); None }
+                Happens::Tick => { it.tick(now); None }
+                Happens::Hedge => {
+                    if it.hedge(now).is_some() { asked += 1; }
+                    None
+                }
+                Happens::Stop => { it.stop(Ended::Stopped, now); None }
+            };
+            let tells = matches!(verdict, Some(Verdict::Deliver | Verdict::TooLarge));
+            prop_assert!(!(was_over && tells), "told after its end");
+            delivered += usize::from(tells);
+            prop_assert!(it.bytes <= bounds.bytes && delivered <= bounds.replies);
+            prop_assert_eq!(it.counts().0 + it.counts().1, delivered);
+            prop_assert_eq!(it.next_deadline().is_none(), it.ended().is_some());
+            prop_assert!(it.next_deadline().is_none_or(|due| due <= t + ms(3000)));
+            if let Some(end) = it.summary(name) {
+                if let Some(then) = &frozen {
+                    let End { late, .. } = end;
+                    prop_assert!(late >= then.late);
+                    prop_assert_eq!(&End { late: then.late, ..end }, then);
+                } else {
+                    frozen = Some(end);
+                }
+            }
+        }
+        it.tick(t + ms(3000));
+        let end = it.summary(name);
+        prop_assert!(end.is_some(), "it outlives its deadline");
+        let end = end.unwrap();
+        prop_assert!(end.elapsed <= ms(3000));
+        // Strangers are beyond those that were asked.
+        let answered = it.slots.iter().filter(|it| matches!(it, State::Ok | State::Failed)).count();
+        prop_assert_eq!(answered + end.missing.len() + end.cancelled.len(), asked + elsewhere);
+        prop_assert!(answered <= end.ok + end.failed);
+        let mut all: Vec<_> = end.missing.iter().chain(&end.cancelled).collect();
+        all.sort_unstable();
+        all.dedup();
+        prop_assert_eq!(all.len(), end.missing.len() + end.cancelled.len());
+    }
+}
