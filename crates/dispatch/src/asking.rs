@@ -249,6 +249,10 @@ impl<T: FromPayload + Send + 'static> Asking<T> {
         let result = answer.as_ref().map_err(Clone::clone).and_then(decode);
         let now = Instant::now();
         let mut state = self.lock();
+        if self.info.over.is_cancelled() {
+            // Its agents were told that time is up: what they say of it is no answer, be it as quick as it may.
+            state.gather.tick(now);
+        }
         let outcome = match (&result, &answer) {
             (Ok(_), Ok(bytes)) => Outcome::Ok(bytes.len()),
             _ => Outcome::Failed,

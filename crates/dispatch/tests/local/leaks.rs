@@ -1,0 +1,81 @@
+//! No entry survives its ask, whatever its agents do.
+use std::time::Duration;
+
+use sinew_core::{ErrorKind, Result};
+use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Until};
+use tokio::{runtime::Builder, time::sleep};
+
+use crate::common::{failing, ms, quick, silent};
+
+/// How many asks: a million where it is built for speed or asked for by name, a tenth in a plain test.
+fn rounds() -> u32 {
+    match cfg!(debug_assertions) && std::env::var_os("SINEW_LONG").is_none() {
+        true => 100_000,
+        false => 1_000_000,
+    }
+}
+
+/// Those who answer nothing, fail, come late, panic, and are well.
+fn crew() -> Result<Vec<AnyAgent>> {
+    let late = AnyAgent::new("late", |context: Context, _: String| async move {
+        context.cancelled().await;
+        Ok("late")
+    })?;
+    let gone = AnyAgent::new("gone", |context: Context, _: String| async move {
+        context.cancelled().await;
+        Err::<String, _>(AgentError::new(AgentError::CANCELLED, ""))
+    })?;
+    Ok(vec![quick("well")?, failing("fails")?, silent("silent")?, late, gone])
+}
+
+#[test]
+fn after_any_number_of_asks_nothing_is_left() {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(scene()).unwrap();
+}
+
+async fn scene() -> Result<()> {
+    let dispatcher = Dispatcher::local();
+    let crew = crew()?;
+    let grace = Duration::ZERO;
+    let crew: Vec<_> = crew.into_iter().map(|it| it.with_grace(grace)).collect();
+    let mut registered = Vec::new();
+    for (at, agent) in crew.iter().enumerate() {
+        // Each alone, and all together.
+        registered.push(dispatcher.register(format!("only.{at}"), agent)?);
+        registered.push(dispatcher.register("all", agent)?);
+    }
+    let rounds = rounds();
+    for round in 0..rounds {
+        let topic = match round % 8 {
+            at @ 0..5 => format!("only.{at}"),
+            5 => "nobody".to_owned(),
+            _ => "all".to_owned(),
+        };
+        let ask = dispatcher.ask(topic, "?").deadline(ms(10));
+        let ask = if round % 16 == 7 { ask.until(Until::First(1)) } else { ask };
+        let mut asked = match ask.send::<String>().await {
+            Ok(asked) => asked,
+            Err(err) => {
+                assert_eq!((err.kind(), round % 8), (ErrorKind::NoResponders, 5));
+                continue;
+            }
+        };
+        match round % 3 {
+            // Dropped at once, after one reply, or at its end.
+            0 => {}
+            1 => drop(asked.next().await),
+            _ => while asked.next().await.is_some() {},
+        }
+    }
+    sleep(ms(10)).await;
+    let counts = dispatcher.counts();
+    assert_eq!((counts.pending, counts.asks), (0, u64::from(rounds - rounds / 8)));
+    assert!(counts.late > 0, "those who come late are counted");
+    for agent in &crew {
+        assert_eq!(agent.running(), 0, "{agent:?}");
+    }
+    let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    assert_eq!(alive, 0, "tasks of asks that are over");
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! Bounds: of an agent, of an ask, of a dispatcher.
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
+use sinew_core::{ErrorKind, Result};
+use sinew_dispatch::{
+    AgentError, AnyAgent, Context, Dispatcher, DispatcherOptions, Ended, Until, blocking,
+};
+use tokio::time::sleep;
+
+use crate::common::{ms, quick, slow};
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_busy_says_so_and_may_be_asked_again() -> Result<()> {
+    let dispatcher = Dispatcher::local();
+    let agent = slow("a", ms(100))?.with_concurrency(2);
+    let _t = dispatcher.register("t", &agent)?;
+    let _u = dispatcher.register("u", &agent)?;
+    let first = dispatcher.ask("t", "?").send::<String>().await?;
+    let second = dispatcher.ask("u", "?").send::<String>().await?;
+    let (replies, end) = dispatcher.ask("t", "?").collect::<String>().await?;
+    let busy = replies[0].result.clone().unwrap_err();
+    assert_eq!((busy.code(), busy.is_retryable()), (AgentError::BUSY, true));
+    assert_eq!((end.ended, end.failed, end.elapsed), (Ended::AllKnown, 1, ms(0)));
+    assert_eq!((first.collect().await?.1.ok, second.collect().await?.1.ok), (1, 1));
+    assert_eq!((dispatcher.ask("t", "?").collect::<String>().await?.1.ok, agent.running()), (1, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_blocking_handler_counts_until_it_returns() -> Result<()> {
+    let dispatcher = Dispatcher::local();
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let agent = AnyAgent::new(
+        "a",
+        blocking(move |_: Context, _: String| {
+            let _ = gate.lock().map(|it| it.recv());
+            Ok("done")
+        }),
+    )?
+    .with_concurrency(1)
+    .with_grace(ms(0));
+    let registered = dispatcher.register("t", &agent)?;
+    let ask = || dispatcher.ask("t", "?").deadline(ms(20));
+    assert_eq!(ask().collect::<String>().await?.1.ended, Ended::Deadline);
+    // Its thread cannot be taken from it.
+    assert_eq!(agent.running(), 1);
+    let (replies, _) = ask().collect::<String>().await?;
+    assert_eq!(replies[0].result.as_ref().unwrap_err().code(), AgentError::BUSY);
+    open.send(()).unwrap();
+    registered.drained(ms(60_000)).await?;
+    assert_eq!(agent.running(), 0);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_whose_time_is_up_is_not_begun() -> Result<()> {
+    let dispatcher = Dispatcher::local();
+    let begun = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&begun);
+    let agent = AnyAgent::new("a", move |_: Context, _: String| {
+        counter.fetch_add(1, SeqCst);
+        async { Ok("a") }
+    })?;
+    let _registered = dispatcher.register("t", &agent)?;
+    let asked = dispatcher.ask("t", "?").send::<String>().await?;
+    // Its task has not been polled: on this one thread nothing else has run yet.
+    drop(asked);
+    sleep(ms(1)).await;
+    assert_eq!((begun.load(SeqCst), agent.running()), (0, 0));
+    Ok(())
+}
+
+#[tokio::test]
+async fn so_many_asks_are_under_way_and_no_more() -> Result<()> {
+    let dispatcher = DispatcherOptions::default().with_max_pending(2).local();
+    let _a = dispatcher.register("t", &quick("a")?)?;
+    let ask = async || dispatcher.ask("t", "?").send::<String>().await;
+    let (first, _second) = (ask().await?, ask().await?);
+    assert_eq!(ask().await.unwrap_err().kind(), ErrorKind::Overloaded);
+    drop(first);
+    let _third = ask().await?;
+    assert_eq!(dispatcher.counts().pending, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn replies_are_bounded_in_number_and_bytes() -> Result<()> {
+    let dispatcher = Dispatcher::local();
+    let names = ["a", "b", "c"];
+    let _all: Vec<_> =
+        names.iter().map(|it| dispatcher.register("t", &quick(it)?)).collect::<Result<_>>()?;
+    let (replies, end) = dispatcher.ask("t", "?").max_replies(2).collect::<String>().await?;
+    assert_eq!((replies.len(), end.ended, end.cancelled.len()), (2, Ended::Limit, 1));
+
+    let big = AnyAgent::new("big", |_: Context, _: String| async { Ok(vec![7; 1 << 20]) })?;
+    let _big = dispatcher.register("big", &big)?;
+    let ask = dispatcher.ask("big", "?").max_reply_bytes((1 << 20) - 1).until(Until::Deadline);
+    let (replies, end) = ask.collect::<Vec<u8>>().await?;
+    assert_eq!(replies[0].result.as_ref().unwrap_err().code(), AgentError::TOO_LARGE);
+    assert_eq!((end.ok, end.failed), (0, 1));
+    let (replies, _) = dispatcher.ask("big", "?").collect::<Vec<u8>>().await?;
+    assert_eq!(replies[0].result.as_ref().map(Vec::len), Ok(1 << 20));
+    Ok(())
+}

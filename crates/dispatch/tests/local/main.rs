@@ -1,0 +1,11 @@
+//! Agents of this process, in virtual time.
+#[path = "../common/mod.rs"]
+mod common;
+
+mod agents;
+mod asks;
+mod hedging;
+mod leaks;
+mod limits;
+mod metrics;
+mod panics;
