@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     AgentId, Context, DispatcherOptions, End, Expect, Gathering, Hedge, Reply, Until,
-    asking::{Asking, Parts, Request, Sink},
+    asking::{Asking, Parts, Request, Sink, Watched},
     context::AskInfo,
     dispatcher::Shared,
     gather::{Bounds, Gather, Reach},
@@ -147,6 +147,10 @@ impl Ask {
         }
         let (reach, elsewhere) = expected(&expect, &topic, &agents, shared.elsewhere.is_some());
         let fan_out = agents.len() + elsewhere.len();
+        let watched = match expect {
+            Expect::Present(presence) => Some(Watched { presence, names: elsewhere.clone() }),
+            _ => None,
+        };
         let mut gather =
             Gather::new(&until, (sent, deadline), (agents.len(), elsewhere), reach, bounds);
         let mut first = agents.len();
@@ -180,7 +184,7 @@ impl Ask {
         match &shared.elsewhere {
             Some(elsewhere) => {
                 let sink: Arc<dyn Sink> = Arc::<Asking<T>>::clone(&asking);
-                elsewhere.ask(&info, request, sink).await?;
+                elsewhere.ask(&info, request, watched, sink).await?;
             }
             None => asking.nobody_elsewhere(crate::Ended::NoAgents),
         }

@@ -8,12 +8,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use sinew_core::{BoxFuture, FromPayload, Result, Subject};
+use sinew_core::{FromPayload, Result, Subject};
 use tokio::{runtime::Handle, time::Instant};
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    AgentError, AgentId, Condition, End, Ended, Reply, SoFar,
+    AgentError, AgentId, Condition, End, Ended, Presence, Reply, SoFar,
     context::AskInfo,
     dispatcher::Shared,
     gather::{Gather, Outcome, Responder, Verdict},
@@ -31,17 +31,8 @@ pub(crate) trait Sink: Send + Sync {
     fn nobody_elsewhere(&self, why: Ended);
     /// Answers may have been lost.
     fn gap(&self);
-}
-
-/// The agents of other processes.
-pub(crate) trait Elsewhere: Send + Sync {
-    /// Sends one ask there, and tells `sink` what comes of it until `ask.over` fires.
-    fn ask<'a>(
-        &'a self,
-        ask: &Arc<AskInfo>,
-        request: Request,
-        sink: Arc<dyn Sink>,
-    ) -> BoxFuture<'a, Result<()>>;
+    /// Why it ended, if it has.
+    fn ended(&self) -> Option<Ended>;
 }
 
 /// What is asked.
@@ -49,6 +40,12 @@ pub(crate) trait Elsewhere: Send + Sync {
 pub(crate) struct Request {
     pub(crate) payload: Bytes,
     pub(crate) content_type: Option<&'static str>,
+}
+
+/// Those who were there when they were asked, and who knows whether they still are.
+pub(crate) struct Watched {
+    pub(crate) presence: Arc<dyn Presence>,
+    pub(crate) names: Vec<AgentId>,
 }
 
 pub(crate) struct Asking<T> {
@@ -341,5 +338,9 @@ impl<T: FromPayload + Send + 'static> Sink for Asking<T> {
 
     fn gap(&self) {
         self.lock().gather.gap();
+    }
+
+    fn ended(&self) -> Option<Ended> {
+        self.lock().gather.ended()
     }
 }

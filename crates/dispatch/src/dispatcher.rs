@@ -14,7 +14,7 @@ use sinew_core::{Error, ErrorKind, IntoPayload, Result, ToSubject};
 use tokio::runtime::Handle;
 
 use crate::{
-    AgentId, AnyAgent, Ask, DispatcherOptions, Registration, asking::Elsewhere, local::Registry,
+    AgentId, AnyAgent, Ask, DispatcherOptions, Registration, local::Registry, remote::Remote,
     stats::Meters,
 };
 
@@ -47,7 +47,7 @@ pub(crate) struct Shared {
     pub(crate) options: DispatcherOptions,
     pub(crate) registry: Arc<Registry>,
     pub(crate) meters: Meters,
-    pub(crate) elsewhere: Option<Box<dyn Elsewhere>>,
+    pub(crate) elsewhere: Option<Arc<Remote>>,
     /// Whose turn it is where one agent is picked.
     turn: AtomicUsize,
     pending: AtomicUsize,
@@ -75,7 +75,7 @@ impl DispatcherOptions {
         self.build(None)
     }
 
-    pub(crate) fn build(self, elsewhere: Option<Box<dyn Elsewhere>>) -> Dispatcher {
+    pub(crate) fn build(self, elsewhere: Option<Arc<Remote>>) -> Dispatcher {
         Dispatcher(Arc::new(Shared {
             options: self,
             registry: Arc::default(),
@@ -95,6 +95,10 @@ impl Dispatcher {
     #[must_use]
     pub fn local() -> Self {
         DispatcherOptions::default().local()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0
     }
 
     /// Registers `agent` under `topic`, for asks that are sent from now on, until the guard is dropped.

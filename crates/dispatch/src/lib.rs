@@ -1,5 +1,4 @@
 #![doc = include_str!("../README.md")]
-#![expect(dead_code, reason = "the half behind a broker uses it, and is to come")]
 
 mod agent;
 mod agent_id;
@@ -15,10 +14,15 @@ mod gathering;
 mod load;
 mod local;
 mod options;
+#[cfg(feature = "beat")]
+mod presence;
+mod remote;
 mod reply;
+mod serve;
 mod stats;
 mod trace;
 mod until;
+mod wire;
 
 pub use agent::{Agent, AnyAgent};
 pub use agent_id::AgentId;
@@ -31,5 +35,9 @@ pub use expect::{Expect, Presence};
 pub use gathering::Gathering;
 pub use local::Registration;
 pub use options::DispatcherOptions;
+#[cfg(feature = "beat")]
+pub use presence::{BeatPresence, process_of};
 pub use reply::{End, Ended, Reply};
+pub use serve::{Service, ServiceCounts};
 pub use until::{Condition, Hedge, SoFar, Until};
+pub use wire::{AgentState, AskHead, AskId, ReplyHead};

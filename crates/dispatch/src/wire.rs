@@ -3,7 +3,7 @@ use std::{fmt, time::Duration};
 
 use sinew_core::{Headers, Result, Subject, Value};
 
-use crate::{AgentError, AgentId, DispatcherOptions};
+use crate::{AgentError, AgentId, AnyAgent, DispatcherOptions};
 
 /// The ask's own name, which a cancellation repeats.
 const ASK: &str = "sinew-ask";
@@ -165,6 +165,11 @@ pub enum AgentState {
 }
 
 impl AgentState {
+    pub(crate) fn of(agent: &AnyAgent) -> Self {
+        let (load, limit) = agent.limit();
+        if load.running() < limit { Self::Ready } else { Self::Busy }
+    }
+
     /// As it stands in a header.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

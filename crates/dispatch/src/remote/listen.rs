@@ -1,23 +1,25 @@
 //! Hears the answers to one ask, and calls the agents off.
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
 
 use sinew_core::{
     AnyPublisher, ErrorKind, Event, Incoming, Message, PublishExt as _, Result, Subject,
 };
 use tokio::{
     sync::Semaphore,
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
     AskHead, AskId, Ended, ReplyHead,
-    asking::Sink,
+    asking::{Sink, Watched},
     context::AskInfo,
     gather::Responder,
 };
 
 /// How long late answers are listened for, to count them.
 const LINGER: Duration = Duration::from_secs(10);
+/// How often is looked for agents that are gone.
+const LOOK: Duration = Duration::from_millis(250);
 /// How long the backend may take to carry a cancellation away.
 const CALL_OFF: Duration = Duration::from_secs(5);
 
@@ -25,6 +27,8 @@ const CALL_OFF: Duration = Duration::from_secs(5);
 pub(super) struct Listener {
     pub(super) ask: Arc<AskInfo>,
     pub(super) sink: Arc<dyn Sink>,
+    /// Whom nobody waits for once they are gone.
+    pub(super) watched: Option<Watched>,
     /// Where to say that nobody waits any more, and of what.
     pub(super) cancel: Option<(Subject, AskId)>,
     pub(super) publisher: AnyPublisher,
@@ -38,6 +42,7 @@ impl Listener {
             biased;
             () = self.listen(&mut incoming) => false,
             () = over.cancelled() => true,
+            never = self.watch() => match never {},
             // Whoever asked may not look; the agents know by themselves.
             () = sleep_until(self.ask.deadline) => true,
         };
@@ -70,6 +75,16 @@ impl Listener {
             }
         };
         self.sink.nobody_elsewhere(why);
+    }
+
+    /// Tells of those who were there, and are not any more.
+    async fn watch(&self) -> Infallible {
+        let Some(Watched { presence, names }) = &self.watched else { return pending().await };
+        loop {
+            sleep(LOOK).await;
+            let here = presence.present(&self.ask.topic);
+            names.iter().filter(|name| !here.contains(name)).for_each(|name| self.sink.gone(name));
+        }
     }
 
     fn answer(&self, reply: Message) {

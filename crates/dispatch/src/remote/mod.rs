@@ -3,19 +3,20 @@ mod listen;
 mod ping;
 
 use std::{
-    collections::hash_map::RandomState,
+    collections::{BTreeMap, hash_map::RandomState},
     fmt,
     hash::BuildHasher as _,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use sinew_core::{
-    AnyBackend, AnyPublisher, AnyRequester, AnySubscriber, Backend as _, BoxFuture, Capabilities,
-    Confirm, Error, ErrorKind, HeaderCarriage, Message, Need, Property, Registration,
-    Request as _, Requests, Result, Subject,
+    AnyBackend, AnyPublisher, AnyRequester, AnySubscriber, Backend as _, Capabilities, Confirm,
+    Error, ErrorKind, HeaderCarriage, Message, Need, Property, Registration, Request as _,
+    Requests, Result, ToSubject,
 };
 use tokio::{
     runtime::Handle,
@@ -26,8 +27,8 @@ use tokio::{
 
 use self::listen::Listener;
 use crate::{
-    AskHead, AskId,
-    asking::{Elsewhere, Request, Sink},
+    AgentId, AgentState, AskHead, AskId, Dispatcher, DispatcherOptions,
+    asking::{Request, Sink, Watched},
     context::AskInfo,
     wire::Subjects,
 };
@@ -121,7 +122,23 @@ impl Remote {
         tasks.spawn_on(task, &self.runtime);
     }
 
-    async fn send(&self, ask: Arc<AskInfo>, request: Request, sink: Arc<dyn Sink>) -> Result<()> {
+    /// Sends an ask there, and tells `sink` what comes of it until it is over.
+    ///
+    /// # Errors
+    ///
+    /// What the backend says to a request.
+    ///
+    /// # Cancel safety
+    ///
+    /// The ask may have been sent; nobody listens.
+    pub(crate) async fn ask(
+        &self,
+        ask: &Arc<AskInfo>,
+        request: Request,
+        watched: Option<Watched>,
+        sink: Arc<dyn Sink>,
+    ) -> Result<()> {
+        let ask = Arc::clone(ask);
         let cancel = Subjects::of(&ask.topic)?.cancel;
         let remaining = ask.deadline.saturating_duration_since(Instant::now());
         let head = AskHead { id: self.name(), remaining: Some(remaining) };
@@ -135,6 +152,7 @@ impl Remote {
         let listener = Listener {
             ask,
             sink,
+            watched,
             cancel: head.id.map(|id| (cancel, id)),
             publisher: self.publisher.clone(),
             lingering: Arc::clone(&self.lingering),
@@ -144,19 +162,60 @@ impl Remote {
     }
 }
 
-impl Elsewhere for Remote {
-    fn ask<'a>(
-        &'a self,
-        ask: &Arc<AskInfo>,
-        request: Request,
-        sink: Arc<dyn Sink>,
-    ) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.send(Arc::clone(ask), request, sink))
+impl DispatcherOptions {
+    /// A dispatcher for the agents of this process, and for those behind `backend`, which must be able to publish, to
+    /// subscribe, to request many replies and to carry headers of text. It listens on the tokio runtime that it is built
+    /// in.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] where the backend lacks something: the error names what, and what to do instead.
+    /// [`ErrorKind::InvalidOptions`] outside of a tokio runtime.
+    pub fn over(self, backend: &AnyBackend) -> Result<Dispatcher> {
+        Ok(self.build(Some(Arc::new(Remote::new(backend)?))))
+    }
+}
+
+impl Dispatcher {
+    /// A dispatcher for the agents of this process, and for those behind `backend`, with default options.
+    ///
+    /// # Errors
+    ///
+    /// As [`DispatcherOptions::over`].
+    pub fn over(backend: &AnyBackend) -> Result<Self> {
+        DispatcherOptions::default().over(backend)
+    }
+
+    /// Who is there: the agents that are registered here, and those elsewhere that say so within `within`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidSubject`], or what the backend says to a request.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn agents(
+        &self,
+        topic: impl ToSubject,
+        within: Duration,
+    ) -> Result<BTreeMap<AgentId, AgentState>> {
+        let topic = topic.to_subject()?;
+        let shared = self.shared();
+        let mut agents = match &shared.elsewhere {
+            Some(remote) => remote.ping(&topic, Instant::now() + within).await?,
+            None => BTreeMap::new(),
+        };
+        let here = shared.registry.under(&topic);
+        agents.extend(here.iter().map(|it| (it.agent.id().clone(), AgentState::of(&it.agent))));
+        Ok(agents)
     }
 }
 
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remote").field("backend", &self.capabilities.backend).finish_non_exhaustive()
+        f.debug_struct("Remote")
+            .field("backend", &self.capabilities.backend)
+            .finish_non_exhaustive()
     }
 }

@@ -5,13 +5,16 @@ mod run;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use sinew_core::{Error, ErrorKind, Result, Subject, Subscribe, Subscription};
+use sinew_core::{
+    AnyPublisher, Error, ErrorKind, Incoming, Message, Result, Subject, Subscribe as _,
+    Subscription, ToSubject,
+};
 use tokio::{task::JoinHandle, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::counts::ServiceCounts;
 use self::{counts::Counts, run::Run};
-use crate::{AgentId, Registration, local::Entry, remote::Remote, wire::Subjects};
+use crate::{AgentId, AnyAgent, Dispatcher, Registration, wire::Subjects};
 
 /// An agent that is asked over a broker, and in this process. Dropping it ends both for asks that are sent later; those
 /// that have come are answered.
@@ -23,14 +26,67 @@ pub struct Service {
     task: JoinHandle<Result<()>>,
 }
 
-impl Service {
-    /// Ends when whatever anyone asks from now on comes to the agent, where the backend can tell.
-    pub(crate) async fn start(
-        remote: &Arc<Remote>,
-        registration: Registration,
-        entry: Arc<Entry>,
-    ) -> Result<Self> {
-        let topic = registration.topic().clone();
+impl Dispatcher {
+    /// Serves `agent` under `topic`: to this dispatcher's own asks, which it answers in this process, and to everybody's
+    /// over the broker. Ends when what anyone asks from then on comes to it, where the backend can tell.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] for a dispatcher that is over no backend. [`ErrorKind::InvalidSubject`], also where the
+    /// topic is longer than 242 bytes; [`ErrorKind::Conflict`] when an agent of that name is registered here; and what
+    /// the backend says to a subscription.
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped call leaves nothing registered and nothing subscribed.
+    pub async fn serve(&self, topic: impl ToSubject, agent: &AnyAgent) -> Result<Service> {
+        self.start(topic, agent, |run, _, incoming| Ok(tokio::spawn(run.through(incoming)))).await
+    }
+
+    /// The same for an agent that others know by its beats, as [`process_of`](crate::process_of) names it: `beat` while
+    /// its loop turns, `degraded` while it has as much to do as it may, `stop` at its end.
+    ///
+    /// # Errors
+    ///
+    /// As [`Dispatcher::serve`], and as [`HeartOptions::build`](sinew_beat::HeartOptions::build) has them.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Dispatcher::serve`].
+    #[cfg(feature = "beat")]
+    pub async fn serve_beating(
+        &self,
+        topic: impl ToSubject,
+        agent: &AnyAgent,
+        heart: sinew_beat::HeartOptions,
+    ) -> Result<Service> {
+        self.start(topic, agent, |run, (publisher, topic), incoming| {
+            let process = crate::process_of(topic, agent.id())?;
+            let heart = heart.build(publisher.clone(), process.as_str())?;
+            Ok(tokio::spawn(run.beating(incoming, heart)))
+        })
+        .await
+    }
+
+    async fn start(
+        &self,
+        topic: impl ToSubject,
+        agent: &AnyAgent,
+        spawn: impl FnOnce(
+            Run,
+            (&AnyPublisher, &Subject),
+            Incoming<Message>,
+        ) -> Result<JoinHandle<Result<()>>>,
+    ) -> Result<Service> {
+        let shared = self.shared();
+        let Some(remote) = &shared.elsewhere else {
+            return Err(Error::new(ErrorKind::Unsupported, "serve agent").with_detail(
+                "there is no broker; register it for this process, or build with `Dispatcher::over`",
+            ));
+        };
+        let topic = topic.to_subject()?;
+        let entry = shared.registry.add(&topic, agent.clone())?;
+        let registration = Registration::new(&shared.registry, topic.clone(), Arc::clone(&entry));
         let subjects = Subjects::of(&topic)?;
         let wanted = Subscription::new(subjects.ask.clone())
             .and(subjects.cancel.clone())
@@ -39,10 +95,12 @@ impl Service {
         let counts = Arc::new(Counts::default());
         let stop = CancellationToken::new();
         let run = Run::new(remote, subjects, entry, Arc::clone(&counts), stop.clone());
-        let task = tokio::spawn(run.through(incoming));
-        Ok(Self { registration, counts, stop: stop.drop_guard(), task })
+        let task = spawn(run, (&remote.publisher, &topic), incoming)?;
+        Ok(Service { registration, counts, stop: stop.drop_guard(), task })
     }
+}
 
+impl Service {
     /// The topic.
     #[must_use]
     pub fn topic(&self) -> &Subject {

@@ -2,12 +2,10 @@
 use std::{future::pending, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use sinew_core::{
-    AnyPublisher, ErrorKind, Event, Headers, Incoming, Message, PublishExt, Result,
-};
+use sinew_core::{AnyPublisher, ErrorKind, Event, Headers, Incoming, Message, PublishExt, Result};
 use tokio::{
     task::JoinSet,
-    time::{Instant, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +23,8 @@ use crate::{
 
 /// How long an answer is worth publishing once its ask is over: whoever waited counts it as late.
 const LATE: Duration = Duration::from_secs(5);
+/// How often the loop turns when nothing comes.
+const TURN: Duration = Duration::from_secs(1);
 /// How many refusals may be on their way out at once; beyond that they are not said.
 const REFUSALS: usize = 1024;
 /// How long whoever asked by a plain request is taken to wait.
@@ -68,8 +68,40 @@ impl Run {
         }
     }
 
+    /// The same, and beats for as long as the loop turns: degraded while it would refuse an ask.
+    #[cfg(feature = "beat")]
+    pub(super) async fn beating(
+        self,
+        incoming: Incoming<Message>,
+        heart: sinew_beat::Heart<AnyPublisher>,
+    ) -> Result<()> {
+        use sinew_beat::{Health, Progress};
+        let agent = self.entry.agent.clone();
+        let health = || match AgentState::of(&agent) {
+            AgentState::Ready => Health::Up,
+            AgentState::Busy => Health::Degraded,
+        };
+        let progress = Progress::new();
+        let turned = || progress.tick();
+        let (ended, stopped) = heart.run(&progress, health, self.turning(incoming, turned)).await;
+        if let Err(err) = stopped {
+            tracing::debug!(error = %err, "the stop of an agent was not sent");
+        }
+        ended
+    }
+
     /// Serves until it is stopped or nothing can come any more, and what has come is done.
-    pub(super) async fn through(mut self, mut incoming: Incoming<Message>) -> Result<()> {
+    pub(super) async fn through(self, incoming: Incoming<Message>) -> Result<()> {
+        self.turning(incoming, || ()).await
+    }
+
+    async fn turning(
+        mut self,
+        mut incoming: Incoming<Message>,
+        turned: impl Fn() + Send,
+    ) -> Result<()> {
+        let mut turn = interval(TURN);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.clone();
         let mut is_stopped = false;
         let ended = loop {
@@ -90,7 +122,9 @@ impl Run {
                     Some(Ok(event)) => self.hear(event),
                 },
                 Some(done) = self.tasks.join_next() => self.note(done.ok()),
+                _ = turn.tick() => {}
             }
+            turned();
         };
         drop(incoming);
         while let Some(done) = self.tasks.join_next().await {
@@ -185,12 +219,9 @@ impl Run {
     fn ping(&mut self, message: &Message) {
         let Some(mut reply) = message.reply(Bytes::new()) else { return };
         let agent = &self.entry.agent;
-        let (load, limit) = agent.limit();
-        let state =
-            if load.running() < limit { AgentState::Ready } else { AgentState::Busy };
         let said = ReplyHead::new(agent.id().clone())
             .write(&mut reply.headers)
-            .and_then(|_| state.write(&mut reply.headers));
+            .and_then(|_| AgentState::of(agent).write(&mut reply.headers));
         if said.is_err() {
             return;
         }
@@ -251,4 +282,3 @@ impl Answering {
         }
     }
 }
-

@@ -1,0 +1,255 @@
+//! Who answers what, and how it ends.
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use sinew_core::{ErrorKind, PublishExt as _, Request as _, Result};
+use sinew_dispatch::{AgentError, AnyAgent, Context, Ended, Until};
+use tokio::{sync::Semaphore, time::Instant};
+
+use crate::{
+    behaviours, failed,
+    scene::{Scene, by_hand, echo, expect, gated, names, said, soon, tally, until},
+};
+
+behaviours![
+    all_that_are_expected_answer_and_it_ends,
+    an_error_and_a_panic_are_answers_of_their_agents,
+    nobody_to_answer_is_told_at_once,
+    who_is_silent_is_missing_by_name,
+    a_late_answer_is_counted_and_is_not_the_next_asks,
+    a_second_answer_is_counted_and_not_delivered,
+    an_undecodable_answer_is_its_agents_failure,
+    whom_nobody_waits_for_is_called_off,
+    an_ask_that_is_dropped_is_called_off,
+    an_ask_of_its_own_agents_is_answered_once,
+    a_plain_responder_answers_without_a_name,
+    a_plain_request_is_answered_by_an_agent,
+    quiet_ends_where_nobody_is_known,
+];
+
+/// For asks that end before it.
+const AMPLE: Duration = Duration::from_secs(15);
+
+async fn all_that_are_expected_answer_and_it_ends(scene: Scene) -> Result<()> {
+    let _agents = (scene.echo("a").await?, scene.echo("b").await?, scene.echo("c").await?);
+    let dispatcher = scene.dispatcher().await?;
+    let asked = Instant::now();
+    let ask = dispatcher.ask(scene.topic(), "hello").expect(expect(&["a", "b", "c"])?);
+    let (replies, end) = ask.deadline(AMPLE).collect::<String>().await?;
+    assert_eq!(said(&replies), ["hello from a", "hello from b", "hello from c"]);
+    assert_eq!((end.ended, tally(&end)), (Ended::AllKnown, (3, 0, 0, 0)));
+    assert!(asked.elapsed() < AMPLE, "{:?}", asked.elapsed());
+    Ok(())
+}
+
+async fn an_error_and_a_panic_are_answers_of_their_agents(scene: Scene) -> Result<()> {
+    let errs = AnyAgent::new("errs", |_: Context, _: String| async {
+        let told = AgentError::new("out-of-order", "the lamp\nis é broken").with_retryable(true);
+        Err::<String, _>(told)
+    })?;
+    let panics = AnyAgent::new("panics", |_: Context, asked: String| async move {
+        assert!(asked.is_empty(), "not today");
+        Ok(String::new())
+    })?;
+    let _agents = (scene.serve(errs).await?, scene.serve(panics).await?, scene.echo("well").await?);
+    let dispatcher = scene.dispatcher().await?;
+    let ask = dispatcher.ask(scene.topic(), "x").expect(expect(&["errs", "panics", "well"])?);
+    let (mut replies, end) = ask.deadline(AMPLE).collect::<String>().await?;
+    assert_eq!((end.ended, tally(&end)), (Ended::AllKnown, (1, 2, 0, 0)));
+    replies.sort_by(|one, other| one.agent.cmp(&other.agent));
+    let told: Vec<_> = replies
+        .iter()
+        .filter_map(|it| it.result.as_ref().err())
+        .map(|it| (it.code(), it.message(), it.is_retryable()))
+        .collect();
+    let errs = ("out-of-order", "the lamp\nis é broken", true);
+    assert_eq!(told, [errs, (AgentError::PANIC, "not today", false)]);
+    Ok(())
+}
+
+async fn nobody_to_answer_is_told_at_once(scene: Scene) -> Result<()> {
+    let dispatcher = scene.dispatcher().await?;
+    let asked = Instant::now();
+    let ask = dispatcher.ask(scene.topic(), "anybody?").deadline(AMPLE);
+    let told = ask.collect::<String>().await;
+    assert_eq!(told.err().map(|it| it.kind()), Some(ErrorKind::NoResponders));
+    assert!(asked.elapsed() < AMPLE / 2, "{:?}", asked.elapsed());
+    Ok(())
+}
+
+async fn who_is_silent_is_missing_by_name(scene: Scene) -> Result<()> {
+    let gate = Arc::new(Semaphore::new(0));
+    let silent = scene.serve(gated("silent", &gate, Duration::ZERO)?).await?;
+    let _other = scene.echo("other").await?;
+    let dispatcher = scene.dispatcher().await?;
+    let ask = dispatcher.ask(scene.topic(), "x").expect(expect(&["silent", "other", "nosuch"])?);
+    let asked = Instant::now();
+    let (replies, end) = ask.deadline(Duration::from_millis(700)).collect::<String>().await?;
+    assert!(asked.elapsed() >= Duration::from_millis(700));
+    assert_eq!(said(&replies), ["x from other"]);
+    assert_eq!((end.ended, tally(&end)), (Ended::Deadline, (1, 0, 2, 0)));
+    assert_eq!(names(&end.missing), ["nosuch", "silent"]);
+    // The agent knows by itself that its time is over.
+    until("given up", async || Ok(silent.service.counts().cancelled == 1)).await
+}
+
+async fn a_late_answer_is_counted_and_is_not_the_next_asks(scene: Scene) -> Result<()> {
+    let gate = Arc::new(Semaphore::new(0));
+    let slow = scene.serve(gated("slow", &gate, AMPLE)?).await?;
+    let dispatcher = scene.dispatcher().await?;
+    let ask = dispatcher.ask(scene.topic(), "first").expect(expect(&["slow"])?);
+    let (replies, end) = ask.deadline(Duration::from_millis(300)).collect::<String>().await?;
+    assert_eq!((replies.len(), names(&end.missing)), (0, vec!["slow"]));
+    let ask = dispatcher.ask(scene.topic(), "second").expect(expect(&["slow"])?);
+    let second = tokio::spawn(ask.deadline(AMPLE).collect::<String>());
+    until("both are worked on", async || Ok(slow.running() == 2)).await?;
+    gate.close();
+    let (replies, end) = second.await.map_err(failed)??;
+    assert_eq!((said(&replies), tally(&end)), (vec!["second"], (1, 0, 0, 0)));
+    until("counted", async || Ok(dispatcher.counts().late == 1)).await?;
+    assert_eq!(dispatcher.counts().duplicate, 0);
+    Ok(())
+}
+
+async fn a_second_answer_is_counted_and_not_delivered(scene: Scene) -> Result<()> {
+    let backend = scene.connect().await?;
+    let mut heard = scene.hear(&backend).await?;
+    let publisher = backend.publisher()?;
+    let answering = tokio::spawn(async move {
+        let asked = heard.next_item().await.ok_or_else(|| failed("nothing came"))??;
+        for (text, agent) in [("1", "twice"), ("2", "twice"), ("3", "once")] {
+            let reply = asked.reply(text).ok_or_else(|| failed("no request"))?;
+            publisher.send(reply.with_header("sinew-agent", agent)?).await?;
+        }
+        Ok::<_, sinew_core::Error>(heard)
+    });
+    let dispatcher = scene.dispatcher().await?;
+    let ask = dispatcher.ask(scene.topic(), "x").expect(expect(&["twice", "once"])?);
+    let (replies, end) = ask.deadline(AMPLE).collect::<String>().await?;
+    assert_eq!((said(&replies), tally(&end)), (vec!["1", "3"], (2, 0, 0, 0)));
+    assert_eq!((end.duplicate, dispatcher.counts().duplicate), (1, 1));
+    drop(answering.await.map_err(failed)??);
+    Ok(())
+}
+
+async fn an_undecodable_answer_is_its_agents_failure(scene: Scene) -> Result<()> {
+    let odd = AnyAgent::new("odd", |_: Context, _: Bytes| async { Ok(vec![0xff_u8, 0xfe]) })?;
+    let _agents = (scene.serve(odd).await?, scene.echo("well").await?);
+    let dispatcher = scene.dispatcher().await?;
+    let ask = dispatcher.ask(scene.topic(), "x").expect(expect(&["odd", "well"])?);
+    let (replies, end) = ask.deadline(AMPLE).collect::<String>().await?;
+    assert_eq!((end.ended, tally(&end)), (Ended::AllKnown, (1, 1, 0, 0)));
+    let failure =
+        replies.iter().find_map(|it| Some((it.agent.as_ref()?, it.result.as_ref().err()?)));
+    let (agent, err) = failure.ok_or_else(|| failed("no failure"))?;
+    assert_eq!((agent.as_str(), err.code()), ("odd", AgentError::BAD_REPLY));
+    Ok(())
+}
+
+async fn whom_nobody_waits_for_is_called_off(scene: Scene) -> Result<()> {
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&told);
+    let waits = AnyAgent::new("waits", move |context: Context, _: String| {
+        let told = Arc::clone(&count);
+        async move {
+            context.cancelled().await;
+            told.fetch_add(1, SeqCst);
+            Err::<String, _>(AgentError::new(AgentError::CANCELLED, "told in time"))
+        }
+    })?;
+    let waits = scene.serve(waits).await?;
+    let _quick = scene.echo("quick").await?;
+    let dispatcher = scene.dispatcher().await?;
+    let asked = Instant::now();
+    let ask = dispatcher.ask(scene.topic(), "x").until(Until::First(1));
+    let ask = ask.expect(expect(&["waits", "quick"])?).deadline(Duration::from_secs(60));
+    let (replies, end) = ask.collect::<String>().await?;
+    assert_eq!(said(&replies), ["x from quick"]);
+    assert_eq!((end.ended, names(&end.cancelled)), (Ended::First, vec!["waits"]));
+    until("the other is told", async || Ok(told.load(SeqCst) == 1)).await?;
+    until("and done", async || Ok(waits.running() == 0)).await?;
+    assert!(asked.elapsed() < Duration::from_secs(30));
+    Ok(())
+}
+
+async fn an_ask_that_is_dropped_is_called_off(scene: Scene) -> Result<()> {
+    let gate = Arc::new(Semaphore::new(0));
+    let stuck = scene.serve(gated("stuck", &gate, Duration::ZERO)?).await?;
+    let dispatcher = scene.dispatcher().await?;
+    let ask = dispatcher.ask(scene.topic(), "x").deadline(Duration::from_secs(60));
+    let gathering = ask.send::<String>().await?;
+    until("it is worked on", async || Ok(stuck.running() == 1)).await?;
+    drop(gathering);
+    until("it is dropped", async || Ok(stuck.service.counts().cancelled == 1)).await?;
+    until("and its place is free", async || Ok(stuck.running() == 0)).await?;
+    assert_eq!(dispatcher.counts().pending, 0);
+    Ok(())
+}
+
+async fn an_ask_of_its_own_agents_is_answered_once(scene: Scene) -> Result<()> {
+    let dispatcher = scene.dispatcher().await?;
+    let own = dispatcher.serve(scene.topic(), &echo("own")?).await?;
+    let _other = scene.echo("other").await?;
+    let ask = dispatcher.ask(scene.topic(), "x").expect(expect(&["own", "other"])?);
+    let (replies, end) = ask.deadline(AMPLE).collect::<String>().await?;
+    assert_eq!(said(&replies), ["x from other", "x from own"]);
+    assert_eq!((tally(&end), own.counts().ok), ((2, 0, 0, 0), 0), "not by way of the broker");
+    // Others reach it by the broker.
+    let asker = scene.dispatcher().await?;
+    let ask = asker.ask(scene.topic(), "y").expect(expect(&["own", "other"])?).deadline(AMPLE);
+    assert_eq!(said(&ask.collect::<String>().await?.0), ["y from other", "y from own"]);
+    assert_eq!((own.counts().ok, dispatcher.counts().duplicate), (1, 0));
+    Ok(())
+}
+
+async fn a_plain_responder_answers_without_a_name(scene: Scene) -> Result<()> {
+    let backend = scene.connect().await?;
+    let mut heard = scene.hear(&backend).await?;
+    let publisher = backend.publisher()?;
+    let answering = tokio::spawn(async move {
+        let asked = heard.next_item().await.ok_or_else(|| failed("nothing came"))??;
+        let reply = asked.reply("plain").ok_or_else(|| failed("no request"))?;
+        publisher.send(reply).await?;
+        Ok::<_, sinew_core::Error>((heard, asked))
+    });
+    let dispatcher = scene.dispatcher().await?;
+    let ask = dispatcher.ask(scene.topic(), "x").until(Until::First(1)).deadline(AMPLE);
+    let ask = ask.header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    let (replies, end) = ask.collect::<String>().await?;
+    assert_eq!((said(&replies), replies[0].agent.as_ref()), (vec!["plain"], None));
+    assert_eq!(end.ended, Ended::First);
+    let (_heard, asked) = answering.await.map_err(failed)??;
+    let remaining = asked.headers.integer("sinew-remaining-ms");
+    assert!(remaining.is_some_and(|it| (10_000..=15_000).contains(&it)), "{remaining:?}");
+    assert!(asked.headers.text("sinew-ask").is_some());
+    assert!(asked.headers.text("traceparent").is_some_and(|it| it.starts_with("00-0af7651916")));
+    Ok(())
+}
+
+async fn a_plain_request_is_answered_by_an_agent(scene: Scene) -> Result<()> {
+    let _agent = scene.echo("agent").await?;
+    let requester = scene.connect().await?.requester()?;
+    let mut replies = requester.request(by_hand(&scene, &[])?).await?;
+    let reply = soon("a reply", replies.next_item()).await?.ok_or_else(|| failed("none"))??;
+    assert_eq!(reply.payload, "hand from agent");
+    assert_eq!(reply.headers.text("sinew-agent"), Some("agent"));
+    Ok(())
+}
+
+async fn quiet_ends_where_nobody_is_known(scene: Scene) -> Result<()> {
+    let _agents = (scene.echo("a").await?, scene.echo("b").await?);
+    let dispatcher = scene.dispatcher().await?;
+    let asked = Instant::now();
+    let quiet = Until::Quiet(Duration::from_millis(500));
+    let ask = dispatcher.ask(scene.topic(), "x").until(quiet).deadline(AMPLE);
+    let (replies, end) = ask.collect::<String>().await?;
+    assert_eq!((said(&replies), end.ended), (vec!["x from a", "x from b"], Ended::Quiet));
+    assert!(asked.elapsed() >= Duration::from_millis(500));
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! How much is taken, and for how long.
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    thread,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use sinew_core::{Publish as _, PublishExt as _, Request as _, Result};
+use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Ended, Until, blocking};
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+
+use crate::{
+    behaviours,
+    broker::Kind,
+    failed, is_long,
+    scene::{SOON, Scene, by_hand, echo, expect, gated, soon, tally, until},
+};
+
+behaviours![
+    time_travels_as_what_remains_of_it,
+    what_is_expired_is_not_begun,
+    what_was_taken_back_before_it_came_is_not_begun,
+    an_agent_at_its_limit_refuses_at_once,
+    a_second_copy_of_an_ask_is_not_worked_on,
+    a_reply_of_64_mib_has_a_typed_outcome,
+    agents_that_block_hold_up_nobody,
+    nothing_stays_subscribed_by_asks_that_are_dropped,
+    a_service_that_is_drained_answers_what_has_come,
+];
+
+async fn time_travels_as_what_remains_of_it(scene: Scene) -> Result<()> {
+    let inner = Dispatcher::local();
+    let remaining = |_: String, context: &Context| context.remaining().as_millis().to_string();
+    let nested = AnyAgent::new("nested", move |context: Context, asked: String| async move {
+        Ok(remaining(asked, &context))
+    })?;
+    let registered = inner.register("inner", &nested)?;
+    let agent = AnyAgent::new("outer", move |context: Context, _: String| {
+        let (inner, _registered) = (inner.clone(), &registered);
+        async move {
+            let ask = inner.ask("inner", "x").deadline(Duration::from_secs(600)).within(&context);
+            let (replies, _) = ask.collect::<String>().await?;
+            let nested = replies[0].result.clone()?;
+            Ok(format!("{} {nested}", context.remaining().as_millis()))
+        }
+    })?;
+    let _served = scene.serve(agent).await?;
+    let ask = scene.dispatcher().await?.ask(scene.topic(), "x").until(Until::First(1));
+    let (replies, _) = ask.deadline(Duration::from_secs(9)).collect::<String>().await?;
+    let told = replies[0].result.clone().map_err(failed)?;
+    let told: Vec<u64> = told.split(' ').filter_map(|it| it.parse().ok()).collect();
+    let [outer, nested] = told[..] else { return Err(failed(format!("{told:?}"))) };
+    assert!((4000..9000).contains(&outer), "{outer}");
+    assert!((4000..9000).contains(&nested), "it asked for more, and had no more: {nested}");
+    Ok(())
+}
+
+async fn what_is_expired_is_not_begun(scene: Scene) -> Result<()> {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&begun);
+    let served = scene
+        .serve(AnyAgent::new("a", move |_: Context, asked: String| {
+            count.fetch_add(1, SeqCst);
+            async { Ok(asked) }
+        })?)
+        .await?;
+    let requester = scene.connect().await?.requester()?;
+    let expired = by_hand(&scene, &[("sinew-remaining-ms", "0"), ("sinew-ask", "x-1")])?;
+    let _unanswered = requester.request(expired).await?;
+    let mut replies =
+        requester.request(by_hand(&scene, &[("sinew-remaining-ms", "9000")])?).await?;
+    soon("the other's reply", replies.next_item()).await?.ok_or_else(|| failed("none"))??;
+    until("counted", async || Ok(served.service.counts().expired == 1)).await?;
+    assert_eq!(begun.load(SeqCst), 1);
+    Ok(())
+}
+
+async fn what_was_taken_back_before_it_came_is_not_begun(scene: Scene) -> Result<()> {
+    let served = scene.echo("a").await?;
+    let backend = scene.connect().await?;
+    let (requester, publisher) = (backend.requester()?, backend.publisher()?);
+    let subject = sinew_core::Subject::parse(&format!("sinew.cancel.{}", scene.topic()))?;
+    let cancel = sinew_core::Message::new(subject, "").with_header("sinew-ask", "x-1")?;
+    publisher.send(cancel).await?;
+    publisher.flush().await?;
+    // Something that is answered after it has been heard.
+    let mut replies = requester.request(by_hand(&scene, &[])?).await?;
+    soon("a reply", replies.next_item()).await?.ok_or_else(|| failed("none"))??;
+    let _unanswered = requester.request(by_hand(&scene, &[("sinew-ask", "x-1")])?).await?;
+    until("counted", async || Ok(served.service.counts().cancelled == 1)).await?;
+    assert_eq!(served.service.counts().ok, 1);
+    Ok(())
+}
+
+async fn an_agent_at_its_limit_refuses_at_once(scene: Scene) -> Result<()> {
+    let gate = Arc::new(Semaphore::new(0));
+    let agent = gated("one", &gate, Duration::ZERO)?.with_concurrency(1);
+    let served = scene.serve(agent).await?;
+    let dispatcher = scene.dispatcher().await?;
+    let ask = |text| {
+        let ask = dispatcher.ask(scene.topic(), text).until(Until::When(Box::new(|_| true)));
+        ask.deadline(SOON)
+    };
+    let first = tokio::spawn(ask("first").collect::<String>());
+    until("it is worked on", async || Ok(served.running() == 1)).await?;
+    let (replies, end) = ask("second").collect::<String>().await?;
+    let refusal = replies[0].result.clone().err().ok_or_else(|| failed("not refused"))?;
+    assert_eq!((refusal.code(), refusal.is_retryable()), (AgentError::BUSY, true));
+    assert_eq!((tally(&end), served.service.counts().busy), ((0, 1, 0, 0), 1));
+    gate.close();
+    let (replies, _) = first.await.map_err(failed)??;
+    assert_eq!(replies[0].result.as_deref(), Ok("first"));
+    Ok(())
+}
+
+async fn a_second_copy_of_an_ask_is_not_worked_on(scene: Scene) -> Result<()> {
+    let gate = Arc::new(Semaphore::new(0));
+    let served = scene.serve(gated("a", &gate, Duration::ZERO)?).await?;
+    // Somebody passes on what it hears, twice.
+    let relay = format!("{}.relay", scene.topic());
+    let backend = scene.connect().await?;
+    let wanted = sinew_core::Subscription::new(sinew_core::Subject::parse(&relay)?);
+    let mut heard = sinew_core::Subscribe::subscribe(&backend.subscriber()?, wanted).await?;
+    let mut asked = by_hand(&scene, &[("sinew-ask", "x-1"), ("sinew-remaining-ms", "20000")])?;
+    let topic = std::mem::replace(
+        &mut asked.address,
+        sinew_core::Address::Subject(None, sinew_core::Subject::parse(&relay)?),
+    );
+    let mut replies = scene.connect().await?.requester()?.request(asked).await?;
+    let mut copy = soon("it", heard.next_item()).await?.ok_or_else(|| failed("none"))??;
+    copy.address = topic;
+    let mut passed = sinew_core::Message::to(copy.address.clone(), copy.payload.clone());
+    passed.headers = copy.headers.clone();
+    passed.reply_to = copy.reply_to.clone();
+    for _ in 0..2 {
+        backend.publisher()?.send(passed.clone()).await?;
+    }
+    until("the second is known", async || Ok(served.service.counts().duplicate == 1)).await?;
+    gate.close();
+    let reply = soon("a reply", replies.next_item()).await?.ok_or_else(|| failed("none"))??;
+    assert_eq!((reply.payload, served.service.counts().ok), (Bytes::from("hand"), 1));
+    Ok(())
+}
+
+async fn a_reply_of_64_mib_has_a_typed_outcome(scene: Scene) -> Result<()> {
+    const SIZE: usize = 64 << 20;
+    let large = AnyAgent::new("large", |_: Context, size: String| async move {
+        Ok(vec![b'x'; size.parse().unwrap_or(0)])
+    })?;
+    let served = scene.serve(large).await?;
+    let dispatcher = scene.dispatcher().await?;
+    let ask = |size: usize| {
+        let ask = dispatcher.ask(scene.topic(), size.to_string()).deadline(Duration::from_secs(60));
+        ask.until(Until::When(Box::new(|_| true))).collect::<Bytes>()
+    };
+    let code = |result: &Result<Bytes, AgentError>| {
+        result.as_ref().map(Bytes::len).map_err(|err| err.code().to_owned())
+    };
+    let too_large = Err(AgentError::TOO_LARGE.to_owned());
+    let (replies, end) = ask(SIZE).await?;
+    match scene.kind {
+        // The server takes 1 MiB: the agent says so.
+        Kind::Nats => assert_eq!(code(&replies[0].result), too_large),
+        // It is carried, and is as much as an ask takes.
+        Kind::Memory | Kind::Amqp => assert_eq!(code(&replies[0].result), Ok(SIZE)),
+    }
+    assert_eq!(end.ok + end.failed, 1);
+    // One byte more than an ask takes.
+    let (replies, end) = ask(SIZE + 1).await?;
+    assert_eq!((code(&replies[0].result), tally(&end)), (too_large, (0, 1, 0, 0)));
+    let (replies, _) = ask(1).await?;
+    assert_eq!(code(&replies[0].result), Ok(1), "and the next one is answered");
+    assert_eq!(served.service.counts().unsent, 0);
+    Ok(())
+}
+
+async fn agents_that_block_hold_up_nobody(scene: Scene) -> Result<()> {
+    const BLOCKED: Duration = Duration::from_secs(2);
+    let dispatcher = scene.dispatcher().await?;
+    let mut services = Vec::new();
+    for nth in 0..64 {
+        let agent = AnyAgent::new(
+            &format!("blocks-{nth}"),
+            blocking(|_: Context, asked: String| {
+                thread::sleep(BLOCKED);
+                Ok(asked)
+            }),
+        )?;
+        services.push(dispatcher.serve(scene.topic(), &agent).await?);
+    }
+    let other = format!("{}.quick", scene.topic());
+    let quick = dispatcher.serve(other.as_str(), &echo("quick")?).await?;
+    let asker = scene.dispatcher().await?;
+    let ask = asker.ask(scene.topic(), "x").until(Until::First(64)).deadline(SOON * 2);
+    let blocked = tokio::spawn(ask.collect::<String>());
+    let mut slowest = Duration::ZERO;
+    let mut rounds = 0;
+    while !blocked.is_finished() {
+        let asked = Instant::now();
+        let ask = asker.ask(other.as_str(), "y").until(Until::First(1)).deadline(SOON);
+        let (replies, _) = ask.collect::<String>().await?;
+        assert_eq!(replies[0].result.as_deref(), Ok("y from quick"));
+        slowest = slowest.max(asked.elapsed());
+        rounds += 1;
+    }
+    let (_, end) = blocked.await.map_err(failed)??;
+    assert_eq!((end.ended, tally(&end)), (Ended::First, (64, 0, 0, 0)));
+    assert!(rounds > 1 && slowest < BLOCKED, "{rounds} rounds, the slowest took {slowest:?}");
+    drop((services, quick));
+    Ok(())
+}
+
+async fn nothing_stays_subscribed_by_asks_that_are_dropped(scene: Scene) -> Result<()> {
+    // On a broker of its own, so that nobody else subscribes meanwhile.
+    let broker = Arc::new(scene.kind.start().await?);
+    let scene = Scene::new(scene.kind, broker, "leaks");
+    let asks = if is_long() { 10_000 } else { 500 };
+    let gate = Arc::new(Semaphore::new(0));
+    let stuck = scene.serve(gated("stuck", &gate, Duration::ZERO)?.with_concurrency(asks)).await?;
+    let _quick = scene.echo("quick").await?;
+    let dispatcher = scene.dispatcher().await?;
+    let ask = async |dispatcher: &Dispatcher| {
+        let ask = dispatcher.ask(scene.topic(), "x").deadline(Duration::from_secs(300));
+        let mut gathering = ask.send::<String>().await?;
+        let reply = soon("a reply", gathering.next()).await?;
+        reply.map(drop).ok_or_else(|| failed("no reply"))
+    };
+    // The first one opens what all of them share.
+    ask(&dispatcher).await?;
+    until("given up", async || Ok(stuck.running() == 0)).await?;
+    let before = scene.broker.subscribed().await?;
+    let mut tasks = JoinSet::new();
+    let topic = scene.topic().to_owned();
+    for _ in 0..8 {
+        let (dispatcher, topic) = (dispatcher.clone(), topic.clone());
+        tasks.spawn(async move {
+            for _ in 0..asks / 8 {
+                let ask = dispatcher.ask(topic.as_str(), "x").deadline(Duration::from_secs(300));
+                let mut gathering = ask.send::<String>().await?;
+                let reply = soon("a reply", gathering.next()).await?;
+                reply.ok_or_else(|| failed("no reply"))?;
+            }
+            Ok::<_, sinew_core::Error>(())
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.map_err(failed)??;
+    }
+    until("given up", async || Ok(stuck.running() == 0)).await?;
+    until("as before", async || Ok(scene.broker.subscribed().await? == before)).await?;
+    assert_eq!(dispatcher.counts().pending, 0);
+    Ok(())
+}
+
+async fn a_service_that_is_drained_answers_what_has_come(scene: Scene) -> Result<()> {
+    let gate = Arc::new(Semaphore::new(0));
+    let agent = gated("a", &gate, Duration::ZERO)?;
+    let server = scene.dispatcher().await?;
+    let service = server.serve(scene.topic(), &agent).await?;
+    let dispatcher = scene.dispatcher().await?;
+    let ask = dispatcher.ask(scene.topic(), "x").expect(expect(&["a"])?).deadline(SOON);
+    let asked = tokio::spawn(ask.collect::<String>());
+    until("it is worked on", async || Ok(agent.running() == 1)).await?;
+    let drained = tokio::spawn(service.drained(SOON));
+    // Gone for whoever asks now.
+    until("nobody is there", async || {
+        Ok(dispatcher.agents(scene.topic(), Duration::from_millis(300)).await?.is_empty())
+    })
+    .await?;
+    gate.close();
+    let (replies, end) = asked.await.map_err(failed)??;
+    assert_eq!((replies[0].result.as_deref(), tally(&end)), (Ok("x"), (1, 0, 0, 0)));
+    drained.await.map_err(failed)?
+}
