@@ -143,7 +143,11 @@ impl Publishing {
     fn add(&self, exchange: ShortString, lane: &Arc<Lane>, session: &Session) -> Result<(), Cause> {
         let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         let Lanes { open, leaving } = &mut *lanes;
-        leaving.extend(open.extract_if(.., |_, lane| !lane.is_open(session)).map(|(_, lane)| lane));
+        let gone = |(exchange, lane): (&ShortString, &Arc<Lane>)| {
+            (!lane.is_open(session)).then(|| exchange.clone())
+        };
+        let gone: Vec<_> = open.iter().filter_map(gone).collect();
+        leaving.extend(gone.iter().filter_map(|exchange| open.remove(exchange)));
         leaving.retain(|lane| !lane.is_idle());
         if open.len() >= LANES {
             // One with messages in flight stays: the next message would overtake them.

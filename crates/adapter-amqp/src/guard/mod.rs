@@ -73,6 +73,11 @@ impl Guard {
     /// Looks at the next bytes, and flattens what nests too deep in them.
     pub(crate) fn pass(&mut self, mut bytes: &mut [u8]) {
         while !bytes.is_empty() {
+            // As a confirm comes, and most else.
+            if let Some(length) = self.plain(bytes) {
+                bytes = bytes.get_mut(length..).unwrap_or_default();
+                continue;
+            }
             let here = u64::try_from(bytes.len()).unwrap_or(u64::MAX).min(self.end - self.at);
             let passed = if self.skip > 0 { here.min(self.skip) } else { here.min(self.wanted()) };
             let Some((now, rest)) =
@@ -91,6 +96,15 @@ impl Guard {
             }
             bytes = rest;
         }
+    }
+
+    /// How long the frame here is, if it is whole in `bytes` and has no table.
+    fn plain(&self, bytes: &[u8]) -> Option<usize> {
+        let [kind, _, _, size @ .., a, b, c, d] = bytes.first_chunk::<11>()?;
+        let length = usize::try_from(u32::from_be_bytes(*size)).ok()?.checked_add(8)?;
+        let has_table = *kind == 2 || (kind, [a, b, c, d]) == (&1, [&0, &10, &0, &10]);
+        let is_here = self.at == 0 && self.have == 0;
+        (is_here && !has_table && length <= bytes.len()).then_some(length)
     }
 
     /// The next frame begins. Keeps the room for levels.
