@@ -44,14 +44,19 @@ impl Process {
         Subject::parse(&format!("{PREFIX}{}", self.0))
     }
 
-    /// The text between `heartbeat.` and the end of an address, if it names a process.
-    pub(crate) fn name_in(address: &Address) -> Option<&str> {
+    /// The text between `heartbeat.` and the end of an address; whether it names a process, [`Process::is_name`] tells.
+    pub(crate) fn text_in(address: &Address) -> Option<&str> {
         let whole = match address {
             Address::Subject(_, subject) => subject.as_str(),
             Address::Foreign(_, name) => std::str::from_utf8(name).ok()?,
             _ => return None,
         };
-        whole.strip_prefix(PREFIX).filter(|name| flaw(name).is_none())
+        whole.strip_prefix(PREFIX)
+    }
+
+    /// Whether [`Process::parse`] takes it.
+    pub(crate) fn is_name(text: &str) -> bool {
+        flaw(text).is_none()
     }
 }
 
@@ -104,6 +109,10 @@ impl fmt::Debug for Process {
 mod tests {
     use super::*;
 
+    fn named(address: &Address) -> Option<&str> {
+        Process::text_in(address).filter(|text| Process::is_name(text))
+    }
+
     #[test]
     fn a_name_may_have_dots() {
         let process = Process::parse("eu.billing.7").unwrap();
@@ -116,7 +125,7 @@ mod tests {
             let process = Process::parse(name).unwrap();
             assert_eq!(process.subject().unwrap_err().kind(), ErrorKind::InvalidSubject);
             let address = Address::from_wire(None, format!("heartbeat.{name}"));
-            assert_eq!(Process::name_in(&address), Some(name));
+            assert_eq!(named(&address), Some(name));
         }
     }
 
@@ -125,7 +134,7 @@ mod tests {
         for name in ["", "a\nb", "a\u{1b}[2J", &"x".repeat(246)] {
             assert_eq!(Process::parse(name).unwrap_err().kind(), ErrorKind::InvalidName);
             let address = Address::from_wire(None, format!("heartbeat.{name}"));
-            assert_eq!(Process::name_in(&address), None);
+            assert_eq!(named(&address), None);
         }
         assert!(Process::parse(&"x".repeat(245)).unwrap().subject().is_ok());
     }
@@ -133,7 +142,7 @@ mod tests {
     #[test]
     fn a_subject_outside_of_the_convention_names_no_process() {
         for name in ["heartbeat", "heartbeats.a", "a.heartbeat.b", ""] {
-            assert_eq!(Process::name_in(&Address::from_wire(None, name)), None);
+            assert_eq!(named(&Address::from_wire(None, name)), None);
         }
     }
 }

@@ -1,35 +1,45 @@
 //! Time as the monitor counts it, and how it maps to the clock on the wall.
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt,
+    num::NonZeroU64,
+    time::{Duration, SystemTime},
+};
 
 use tokio::time::Instant;
 
 /// An instant, as the monotonic time since its monitor's start.
 ///
 /// The monitor reads no clock: whoever drives it says what time it is, in these. So it runs in virtual time as in
-/// real time, and what it keeps per process is 8 bytes per instant. Nanoseconds; it saturates after 584 years.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Timestamp(u64);
+/// real time, and what it keeps per process is 8 bytes per instant, there or not. Nanoseconds; it saturates after 584
+/// years.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Timestamp(
+    /// Nanoseconds since the start, and one: what is not there needs no byte of its own.
+    NonZeroU64,
+);
+
+const _: () = assert!(size_of::<Option<Timestamp>>() == 8, "it is there for every process");
 
 impl Timestamp {
     /// The monitor's start.
-    pub const START: Self = Self(0);
+    pub const START: Self = Self(NonZeroU64::MIN);
 
     /// The instant so long after the monitor's start.
     #[must_use]
     pub fn from_start(elapsed: Duration) -> Self {
-        Self(nanos(elapsed))
+        Self::START.after(elapsed)
     }
 
     /// How long after the monitor's start it is.
     #[must_use]
     pub const fn since_start(self) -> Duration {
-        Duration::from_nanos(self.0)
+        Duration::from_nanos(self.0.get() - 1)
     }
 
     /// The time from `earlier` to it; zero if it is the other way round.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
 
     /// The instant so long after it.
@@ -38,9 +48,50 @@ impl Timestamp {
         Self(self.0.saturating_add(nanos(wait)))
     }
 
+    /// The instant so long after it.
+    pub(crate) const fn plus(self, wait: Span) -> Self {
+        Self(self.0.saturating_add(wait.0))
+    }
+
     /// The instant so long before it; the start, where that is earlier.
     pub(crate) fn before(self, wait: Duration) -> Self {
-        Self(self.0.saturating_sub(nanos(wait)))
+        let nanos = self.0.get().saturating_sub(nanos(wait));
+        NonZeroU64::new(nanos).map_or(Self::START, Self)
+    }
+}
+
+impl Default for Timestamp {
+    fn default() -> Self {
+        Self::START
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Timestamp").field(&self.since_start()).finish()
+    }
+}
+
+/// A time in 8 bytes, where a [`Duration`] has 16: what is kept for every process, and reckoned with at every beat.
+/// Nanoseconds; 584 years at most.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Span(u64);
+
+impl Span {
+    pub(crate) fn times(self, count: u32) -> Self {
+        Self(self.0.saturating_mul(count.into()))
+    }
+}
+
+impl From<Duration> for Span {
+    fn from(duration: Duration) -> Self {
+        Self(nanos(duration))
+    }
+}
+
+impl From<Span> for Duration {
+    fn from(Span(nanos): Span) -> Self {
+        Self::from_nanos(nanos)
     }
 }
 

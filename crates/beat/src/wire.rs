@@ -205,11 +205,23 @@ impl fmt::Display for Seconds {
 
 /// Reads what Python prints for a non-negative, finite `int` or `float`.
 fn seconds(text: &[u8]) -> Result<Duration, Malformed> {
+    if let Some(seconds) = few_digits(text) {
+        return Ok(Duration::from_secs(seconds));
+    }
     let text = std::str::from_utf8(text).map_err(|_| Malformed::NotANumber)?;
     match text.strip_prefix('-') {
         Some(text) => magnitude(text).and(Err(Malformed::Negative)),
         None => magnitude(text),
     }
+}
+
+/// A whole number of up to nine digits, which nearly every promise is: many times faster than all that could be there.
+fn few_digits(text: &[u8]) -> Option<u64> {
+    if !(1..=9).contains(&text.len()) {
+        return None;
+    }
+    text.iter()
+        .try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + u64::from(byte - b'0')))
 }
 
 fn magnitude(text: &str) -> Result<Duration, Malformed> {

@@ -15,44 +15,65 @@ pub(super) struct Thresholds {
 }
 
 /// What was found of a process: well, degraded, late or down; one finding a beat, and one a broken promise.
+///
+/// In 4 bytes, as it is there for every process: the changes, above them the last finding, above it whether it flaps.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Findings {
-    /// A bit for each two that followed each other and differed; the newest is the lowest.
-    pub(super) changes: u32,
-    pub(super) last: Option<State>,
-    pub(super) is_flapping: bool,
-}
+pub(super) struct Findings(u32);
+
+/// Where the place of the last finding in [`State::ALL`] is, plus one: 0 for none.
+const LAST: u32 = CHANGES;
+const LAST_MASK: u32 = 0xf;
+const FLAPPING: u32 = 1 << 31;
+
+const _: () = assert!(State::ALL.len() < LAST_MASK as usize && LAST + 4 < 31, "each has its bits");
 
 impl Findings {
     pub(super) fn restored(changes: u32, last: Option<State>, is_flapping: bool) -> Self {
-        Self { changes: changes & MASK, last, is_flapping }
+        let last = last.map_or(0, |last| last as u32 + 1);
+        let flapping = if is_flapping { FLAPPING } else { 0 };
+        Self(flapping | last << LAST | changes & MASK)
+    }
+
+    /// A bit for each two that followed each other and differed; the newest is the lowest.
+    pub(super) fn changes(self) -> u32 {
+        self.0 & MASK
+    }
+
+    pub(super) fn last(self) -> Option<State> {
+        let place = (self.0 >> LAST & LAST_MASK).checked_sub(1)?;
+        State::ALL.get(place as usize).copied()
+    }
+
+    pub(super) fn is_flapping(self) -> bool {
+        self.0 & FLAPPING != 0
     }
 
     /// Notes one more; says whether it flaps, where that changed.
     pub(super) fn note(&mut self, found: State, thresholds: Thresholds) -> Option<bool> {
         // Its first beat finds it as well as its thousandth.
         let found = if found == State::Starting { State::Up } else { found };
-        let is_change = self.last.replace(found).is_some_and(|last| last != found);
-        if self.changes == 0 && !is_change && !self.is_flapping {
+        let same = Self::restored(0, Some(found), false);
+        if self.0 == same.0 {
             return None;
         }
-        self.changes = (self.changes << 1 | u32::from(is_change)) & MASK;
+        let (was_flapping, is_change) =
+            (self.is_flapping(), self.last().is_some_and(|last| last != found));
+        let changes = self.changes() << 1 | u32::from(is_change);
+        *self = Self::restored(changes, Some(found), was_flapping);
         let percent = self.percent();
-        let flaps = match self.is_flapping {
+        let flaps = match was_flapping {
             false => percent >= u32::from(thresholds.begin),
             true => percent >= u32::from(thresholds.end),
         };
-        (flaps != self.is_flapping).then(|| {
-            self.is_flapping = flaps;
-            flaps
-        })
+        *self = Self::restored(changes, Some(found), flaps);
+        (flaps != was_flapping).then_some(flaps)
     }
 
     /// The share of changes, weighted.
     fn percent(self) -> u32 {
         // In thousandths: from 1200 down to 800.
         let weight = |age: u32| 1200 - 400 * age / (CHANGES - 1);
-        let changed = |age: &u32| self.changes >> age & 1 == 1;
+        let changed = |age: &u32| self.changes() >> age & 1 == 1;
         (0..CHANGES).filter(changed).map(weight).sum::<u32>() / (10 * CHANGES)
     }
 }

@@ -2,11 +2,10 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher as _, RandomState},
-    time::Duration,
 };
 
 use super::patience::Patience;
-use crate::{Instance, Timestamp, instance::Origin};
+use crate::{Instance, Timestamp, instance::Origin, time::Span};
 
 /// How many processes are looked into at once. Further ones have to wait until others are cleared.
 const MAX_SUSPECTS: usize = 1024;
@@ -59,7 +58,7 @@ struct Seen {
 pub(super) struct Spoke {
     pub(super) at: Timestamp,
     /// None if it said that it ends, or nothing.
-    pub(super) promise: Option<Duration>,
+    pub(super) promise: Option<Span>,
 }
 
 impl Spoke {

@@ -10,7 +10,7 @@ use super::{
     roster::Entry,
     tell,
 };
-use crate::{Beat, Malformed, Process, Timestamp, instance::Origin};
+use crate::{Beat, Malformed, Process, Timestamp, instance::Origin, time::Span};
 
 /// What came of a message, for those who count such things.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,16 +66,29 @@ impl Monitor {
         told: &mut impl Extend<MonitorEvent>,
     ) -> Heard {
         self.attend(now, told);
-        let name = Process::name_in(&message.address).ok_or(Malformed::Process);
-        match name.and_then(|name| Ok((name, Beat::parse(&message.payload)?))) {
-            Ok((name, beat)) => self.take(name, beat, Origin::of(&message.headers), age, told),
-            Err(reason) => {
-                self.counts.malformed += 1;
-                let name = shown(&message.address);
-                tell(told, MonitorEvent::Malformed { name, reason, count: 1, at: self.now });
-                Heard::default()
-            }
+        let Some(name) = Process::text_in(&message.address) else {
+            return self.malformed(&message.address, Malformed::Process, told);
+        };
+        let (beat, known) = (Beat::parse(&message.payload), self.roster.id(name));
+        if known.is_none() && !Process::is_name(name) {
+            return self.malformed(&message.address, Malformed::Process, told);
         }
+        match beat {
+            Ok(beat) => self.take(name, known, beat, Origin::of(&message.headers), age, told),
+            Err(reason) => self.malformed(&message.address, reason, told),
+        }
+    }
+
+    fn malformed(
+        &mut self,
+        address: &Address,
+        reason: Malformed,
+        told: &mut impl Extend<MonitorEvent>,
+    ) -> Heard {
+        self.counts.malformed += 1;
+        let name = shown(address);
+        tell(told, MonitorEvent::Malformed { name, reason, count: 1, at: self.now });
+        Heard::default()
     }
 
     /// Hears a beat of `process`.
@@ -87,18 +100,19 @@ impl Monitor {
         told: &mut impl Extend<MonitorEvent>,
     ) {
         self.attend(now, told);
-        self.take(process.as_str(), beat, None, Duration::ZERO, told);
+        let known = self.roster.id(process.as_str());
+        self.take(process.as_str(), known, beat, None, Duration::ZERO, told);
     }
 
     fn take(
         &mut self,
         name: &str,
+        known: Option<u32>,
         beat: Beat,
         origin: Option<Origin<'_>>,
         age: Duration,
         told: &mut impl Extend<MonitorEvent>,
     ) -> Heard {
-        let known = self.roster.id(name);
         let said_at = self.said_at(age);
         if !age.is_zero() && self.is_stale(name, known, beat, said_at) {
             self.counts.stale += 1;
@@ -115,7 +129,7 @@ impl Monitor {
         };
         let Some(entry) = self.roster.get_mut(id) else { return Heard::default() };
         let patience = self.options.rules.get(entry.rule);
-        let mut heard = Heard::default();
+        let (mut heard, promise) = (Heard::default(), beat.promise().map(Span::from));
         let has_promised = entry.last_seen.is_some() && entry.said != State::Stopped;
         if has_promised && said != State::Starting && entry.basis >= fresh {
             let interval = said_at.since(entry.basis);
@@ -124,7 +138,7 @@ impl Monitor {
         }
         if let Some(origin) = origin {
             let before = Spoke { at: entry.basis, promise: has_promised.then_some(entry.promise) };
-            let spoke = Spoke { at: said_at, promise: beat.promise() };
+            let spoke = Spoke { at: said_at, promise };
             let holds = |it: &Spoke| it.holds(patience, fresh, awake);
             let found = self.instances.hear(id, origin, spoke, before, holds);
             heard.missed = found.missed;
@@ -139,13 +153,15 @@ impl Monitor {
                 tell(told, MonitorEvent::Conflict { process, instances, on, at: now });
             }
         }
-        let kept = said_at <= patience.late_at(entry.basis.max(fresh), entry.promise);
-        entry.recovered = if kept { entry.recovered.saturating_add(1) } else { 1 };
+        let from = entry.state;
+        if from == State::Down {
+            let kept = said_at <= patience.late_at(entry.basis.max(fresh), entry.promise);
+            entry.recovered = if kept { entry.recovered.saturating_add(1) } else { 1 };
+        }
         entry.said = said;
         entry.last_seen = Some(now);
         entry.basis = said_at;
-        entry.promise = beat.promise().unwrap_or_default();
-        let from = entry.state;
+        entry.promise = promise.unwrap_or_default();
         let is_recovering = from == State::Down
             && matches!(said, State::Up | State::Degraded)
             && entry.recovered < patience.recoveries;
@@ -182,7 +198,7 @@ impl Monitor {
         if entry.as_deref().is_some_and(is_outdated) {
             return true;
         }
-        let Some(promise) = beat.promise() else { return false };
+        let Some(promise) = beat.promise().map(Span::from) else { return false };
         if patience.late_at(said_at, promise) > awake {
             return false;
         }
@@ -209,17 +225,16 @@ impl Monitor {
             process: process.clone(),
             state: State::Expected,
             said: State::Expected,
-            since: self.now,
             last_seen: None,
             basis: self.awake(),
-            promise: self.options.rules.get(rule).learning,
+            promise: self.options.rules.get(rule).learning.into(),
             armed: None,
             recovered: 0,
             findings: Findings::default(),
             rule,
             is_declared: false,
         };
-        self.roster.insert(entry).or_else(|| self.refuse(process, told))
+        self.roster.insert(entry, self.now).or_else(|| self.refuse(process, told))
     }
 
     fn refuse(&mut self, process: Process, told: &mut impl Extend<MonitorEvent>) -> Option<u32> {

@@ -2,6 +2,7 @@
 mod deadlines;
 mod event;
 mod flaps;
+mod index;
 mod instances;
 mod intake;
 mod options;
@@ -247,9 +248,7 @@ impl Monitor {
         reason: Reason,
         told: &mut impl Extend<MonitorEvent>,
     ) {
-        let Some(entry) = self.roster.get_mut(id) else { return };
-        entry.state = to;
-        entry.since = at;
+        let Some(entry) = self.roster.put(id, to, at) else { return };
         let process = entry.process.clone();
         if to == State::Down {
             entry.recovered = 0;
@@ -302,18 +301,16 @@ impl Monitor {
     /// What comes next for a process unless it is heard of, and when, in waking time.
     fn due(&self, entry: &Entry) -> Option<Due> {
         let patience = self.options.rules.get(entry.rule);
-        let basis = entry.basis.max(self.fresh);
+        let (basis, promise) = (entry.basis.max(self.fresh), entry.promise);
         let enter = |to, reason| Then::Enter { from: entry.state, to, reason };
         let (at, then) = match entry.state {
-            State::Expected => (basis.after(entry.promise), enter(State::Down, Reason::NeverSeen)),
+            State::Expected => (basis.plus(promise), enter(State::Down, Reason::NeverSeen)),
             State::Starting | State::Up | State::Degraded => {
-                (patience.late_at(basis, entry.promise), enter(State::Late, Reason::Overdue))
+                (patience.late_at(basis, promise), enter(State::Late, Reason::Overdue))
             }
-            State::Late => {
-                (patience.down_at(basis, entry.promise), enter(State::Down, Reason::Silent))
-            }
+            State::Late => (patience.down_at(basis, promise), enter(State::Down, Reason::Silent)),
             State::Down | State::Stopped if !entry.is_declared => {
-                let since = patience.down_at(basis, entry.promise);
+                let since = patience.down_at(basis, promise);
                 (since.after(self.options.reap_after?), Then::Forget)
             }
             State::Down | State::Stopped | State::Paused => return None,
@@ -328,11 +325,11 @@ impl Monitor {
         ProcessStatus {
             process: entry.process.clone(),
             state: entry.state,
-            since: entry.since,
+            since: self.roster.since(id),
             last_seen: entry.last_seen,
             deadline: worse.map(|due| due.at.after(self.asleep)),
-            promise: promised.then_some(entry.promise),
-            is_flapping: entry.findings.is_flapping,
+            promise: promised.then_some(entry.promise.into()),
+            is_flapping: entry.findings.is_flapping(),
             is_declared: entry.is_declared,
             conflict: self.instances.conflict(id).cloned(),
         }

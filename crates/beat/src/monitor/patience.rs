@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use sinew_core::{Pattern, Subject};
 
-use crate::Timestamp;
+use crate::{Timestamp, time::Span};
 
 /// How patient a monitor is with a process.
 ///
@@ -68,12 +68,12 @@ impl Patience {
         self
     }
 
-    pub(super) fn late_at(&self, basis: Timestamp, promise: Duration) -> Timestamp {
-        basis.after(promise).after(self.grace)
+    pub(super) fn late_at(&self, basis: Timestamp, promise: Span) -> Timestamp {
+        basis.plus(promise).after(self.grace)
     }
 
-    pub(super) fn down_at(&self, basis: Timestamp, promise: Duration) -> Timestamp {
-        basis.after(promise.saturating_mul(self.missed)).after(self.grace)
+    pub(super) fn down_at(&self, basis: Timestamp, promise: Span) -> Timestamp {
+        basis.plus(promise.times(self.missed)).after(self.grace)
     }
 }
 

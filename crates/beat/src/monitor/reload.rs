@@ -30,7 +30,7 @@ impl Monitor {
             let patience = *self.options.rules.get(entry.rule);
             if patience != before {
                 if entry.said == State::Expected {
-                    entry.promise = patience.learning;
+                    entry.promise = patience.learning.into();
                 }
                 // Who is down or stopped waits to be forgotten at most, and that counts from their last promise.
                 if !matches!(entry.state, State::Down | State::Stopped) {

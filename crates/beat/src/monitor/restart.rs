@@ -5,22 +5,22 @@ use crate::{Clock, Snapshot, State, Timestamp, snapshot::Saved};
 impl Monitor {
     /// What it knows of everyone.
     pub(crate) fn snapshot(&self, clock: &Clock) -> Snapshot {
-        let saved = |entry: &Entry| Saved {
+        let saved = |(id, entry): (u32, &Entry)| Saved {
             process: entry.process.clone(),
             state: entry.state,
             said: entry.said,
-            since: clock.wall(entry.since),
+            since: clock.wall(self.roster.since(id)),
             last_seen: entry.last_seen.map(|at| clock.wall(at)),
-            promise: entry.promise,
+            promise: entry.promise.into(),
             recovered: entry.recovered,
             is_declared: entry.is_declared,
-            is_flapping: entry.findings.is_flapping,
-            found: entry.findings.last,
-            changes: entry.findings.changes,
+            is_flapping: entry.findings.is_flapping(),
+            found: entry.findings.last(),
+            changes: entry.findings.changes(),
         };
         Snapshot {
             taken: clock.wall(clock.now()),
-            processes: self.roster.iter().map(|(_, entry)| saved(entry)).collect(),
+            processes: self.roster.iter().map(saved).collect(),
         }
     }
 
@@ -40,29 +40,29 @@ impl Monitor {
                 let rule = monitor.options.rules.find(saved.process.as_str());
                 let is_expected = saved.said == State::Expected;
                 let learning = monitor.options.rules.get(rule).learning;
-                Entry {
+                let entry = Entry {
                     process: saved.process.clone(),
                     state: saved.state,
                     said: saved.said,
-                    since: stamp(saved.since),
                     last_seen: saved.last_seen.map(stamp),
                     basis: monitor.now,
-                    promise: if is_expected { learning } else { saved.promise },
+                    promise: if is_expected { learning } else { saved.promise }.into(),
                     armed: None,
                     recovered: saved.recovered,
                     findings: Findings::restored(saved.changes, saved.found, saved.is_flapping),
                     rule,
                     is_declared: saved.is_declared,
-                }
+                };
+                (entry, stamp(saved.since))
             })
             .collect();
         let refused = entries.len().saturating_sub(monitor.options.max_processes);
         entries.truncate(monitor.options.max_processes);
         monitor.counts.refused += refused as u64;
-        for entry in entries {
+        for (entry, since) in entries {
             // A snapshot that names one twice is of nobody's making; the first one counts.
             if monitor.roster.id(entry.process.as_str()).is_none()
-                && let Some(id) = monitor.roster.insert(entry)
+                && let Some(id) = monitor.roster.insert(entry, since)
             {
                 monitor.arm(id);
             }

@@ -1,27 +1,22 @@
 //! Whom a monitor knows: by name, and by a number that stays as long as it is known.
-use std::{
-    hash::{BuildHasher as _, RandomState},
-    time::Duration,
-};
+use std::hash::{BuildHasher as _, RandomState};
 
-use hashbrown::HashTable;
+use super::{deadlines::Armed, flaps::Findings, index::Index};
+use crate::{Process, State, Timestamp, time::Span};
 
-use super::{deadlines::Armed, flaps::Findings};
-use crate::{Process, State, Timestamp};
-
-/// One process.
+/// One process, without what only a look or a transition needs: a beat reads and writes one line of the cache.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Entry {
     pub(super) process: Process,
     pub(super) state: State,
     /// What it said last, or `Expected`: what it is once it is no longer paused.
     pub(super) said: State,
-    pub(super) since: Timestamp,
     pub(super) last_seen: Option<Timestamp>,
     /// Since when the promise runs; of the monitor's waking time.
     pub(super) basis: Timestamp,
     /// What it promised; while expected, how long the monitor learns.
-    pub(super) promise: Duration,
+    pub(super) promise: Span,
     pub(super) armed: Armed,
     /// How many beats in a row it sent since it was down.
     pub(super) recovered: u32,
@@ -32,14 +27,18 @@ pub(super) struct Entry {
     pub(super) is_declared: bool,
 }
 
+const _: () = assert!(size_of::<Option<Entry>>() == 64, "a second line would be a second wait");
+
 /// The table holds numbers alone: a look at a name is one at the table, one at the entry, one at its name.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    ids: HashTable<u32>,
+    ids: Index,
     /// With keys of its own, as names come from peers.
     hasher: RandomState,
     /// By id.
     entries: Vec<Option<Entry>>,
+    /// Since when each is in its state; by id.
+    since: Vec<Timestamp>,
     /// Ids that nobody has.
     free: Vec<u32>,
 }
@@ -50,8 +49,8 @@ impl Roster {
     }
 
     pub(super) fn id(&self, name: &str) -> Option<u32> {
-        let is_called = |id: &u32| self.get(*id).is_some_and(|it| it.process.as_str() == name);
-        self.ids.find(self.hasher.hash_one(name), is_called).copied()
+        let is_called = |id| self.get(id).is_some_and(|it| it.process.as_str() == name);
+        self.ids.find(self.hasher.hash_one(name), is_called)
     }
 
     pub(super) fn get(&self, id: u32) -> Option<&Entry> {
@@ -60,6 +59,19 @@ impl Roster {
 
     pub(super) fn get_mut(&mut self, id: u32) -> Option<&mut Entry> {
         self.entries.get_mut(id as usize)?.as_mut()
+    }
+
+    /// Since when it is in its state.
+    pub(super) fn since(&self, id: u32) -> Timestamp {
+        self.since.get(id as usize).copied().unwrap_or_default()
+    }
+
+    /// Puts it into a state.
+    pub(super) fn put(&mut self, id: u32, state: State, since: Timestamp) -> Option<&mut Entry> {
+        *self.since.get_mut(id as usize)? = since;
+        let entry = self.entries.get_mut(id as usize)?.as_mut()?;
+        entry.state = state;
+        Some(entry)
     }
 
     /// In the order of their ids.
@@ -80,31 +92,27 @@ impl Roster {
     }
 
     /// Takes in one who is not known; none when there are as many as numbers.
-    pub(super) fn insert(&mut self, entry: Entry) -> Option<u32> {
+    pub(super) fn insert(&mut self, entry: Entry, since: Timestamp) -> Option<u32> {
         let id = match self.free.pop() {
             Some(id) => id,
             None => {
-                let id = u32::try_from(self.entries.len()).ok()?;
+                let id = u32::try_from(self.entries.len()).ok().filter(|id| *id < u32::MAX)?;
                 self.entries.push(None);
+                self.since.push(since);
                 id
             }
         };
         let hash = self.hasher.hash_one(entry.process.as_str());
+        *self.since.get_mut(id as usize)? = since;
         *self.entries.get_mut(id as usize)? = Some(entry);
-        let Self { ids, hasher, entries, .. } = self;
-        ids.insert_unique(hash, id, |id| {
-            let entry = entries.get(*id as usize).and_then(Option::as_ref);
-            entry.map_or(0, |entry| hasher.hash_one(entry.process.as_str()))
-        });
+        self.ids.insert(hash, id);
         Some(id)
     }
 
     pub(super) fn remove(&mut self, id: u32) -> Option<Entry> {
         let entry = self.entries.get_mut(id as usize)?.take()?;
         let hash = self.hasher.hash_one(entry.process.as_str());
-        if let Ok(known) = self.ids.find_entry(hash, |known| *known == id) {
-            known.remove();
-        }
+        self.ids.remove(hash, id);
         self.free.push(id);
         Some(entry)
     }

@@ -28,7 +28,7 @@ pub(super) async fn hear_oneself(
     let mut hearing = async || {
         while let Some(event) = incoming.next().await.transpose()? {
             let is_own =
-                matches!(&event, Event::Item(it) if Process::name_in(&it.address) == Some(name));
+                matches!(&event, Event::Item(it) if Process::text_in(&it.address) == Some(name));
             table.take(event);
             if is_own {
                 return Ok(());
