@@ -14,9 +14,10 @@ use crate::{
     workspace::Workspace,
 };
 
-/// What the interoperability tests run: beatit, the NATS client that it publishes through, and who verifies webhooks.
+/// What the interoperability tests and the benches run: beatit, the NATS client that it publishes through, who verifies
+/// webhooks, and ate-dispatcher.
 pub(crate) const ORIGINALS: &[&str] =
-    &["beatit==2022.3.1", "nats-py==2.16.0", "standardwebhooks==1.1.0"];
+    &["beatit==2022.3.1", "nats-py==2.16.0", "standardwebhooks==1.1.0", "ate-dispatcher==0.1.0"];
 
 /// Names the Python that has [`ORIGINALS`], for the tests.
 pub(crate) const VARIABLE: &str = "SINEW_PYTHON";
