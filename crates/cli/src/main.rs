@@ -71,6 +71,9 @@ async fn run(cli: Cli) -> Outcome {
         Command::Consume(it) => it.run(&session).await,
         Command::Request(it) => it.run(&session).await,
         Command::Beat(it) => it.run(&session).await,
+        Command::Ask(it) => it.run(&session).await,
+        Command::Serve(it) => it.run(&session).await,
+        Command::Agents(it) => it.run(&session).await,
         Command::Completions(it) => it.run(&session),
         Command::Man(it) => it.run(),
     }

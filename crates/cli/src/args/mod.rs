@@ -3,8 +3,16 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
     commands::{
-        backends::Backends, beat::BeatCommand, completions::Completions, consume::Consume,
-        demo::Demo, man::Man, publish::Publish, request::Request, subscribe::Subscribe,
+        backends::Backends,
+        beat::BeatCommand,
+        completions::Completions,
+        consume::Consume,
+        demo::Demo,
+        dispatch::{agents::Agents, ask::Ask, serve::Serve},
+        man::Man,
+        publish::Publish,
+        request::Request,
+        subscribe::Subscribe,
     },
     connection::ConnectionArgs,
     examples::{Example, section},
@@ -17,7 +25,7 @@ const EXAMPLES: &[Example] = &[
     ("publish a message, and see how far it got", "sinew pub --url memory: greetings hello"),
 ];
 
-/// Messaging patterns from a terminal: heartbeats, publish and subscribe, queues, requests
+/// Messaging patterns from a terminal: heartbeats, publish and subscribe, queues, requests, agents
 #[derive(Debug, Parser)]
 #[command(
     name = "sinew",
@@ -46,7 +54,7 @@ pub(crate) struct Verbosity {
     #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "quiet")]
     verbose: u8,
     /// Tell errors only
-    #[arg(short, long, global = true)]
+    #[arg(short, global = true)]
     quiet: bool,
     /// Print help
     #[arg(short, long, global = true, action = ArgAction::HelpShort)]
@@ -84,6 +92,9 @@ pub(crate) enum Command {
     Request(Request),
     #[command(subcommand)]
     Beat(BeatCommand),
+    Ask(Ask),
+    Serve(Serve),
+    Agents(Agents),
     Completions(Completions),
     #[command(hide = true)]
     Man(Man),
@@ -100,7 +111,9 @@ impl Command {
             Self::Consume(it) => it.format.json,
             Self::Request(it) => it.format.json,
             Self::Beat(it) => it.is_json(),
-            Self::Completions(_) | Self::Man(_) => false,
+            Self::Ask(it) => it.format.json,
+            Self::Agents(it) => it.format.json,
+            Self::Serve(_) | Self::Completions(_) | Self::Man(_) => false,
         }
     }
 

@@ -2,7 +2,9 @@
 use clap::{CommandFactory, Parser};
 
 use super::*;
-use crate::commands::{backends, beat, completions, consume, demo, publish, request, subscribe};
+use crate::commands::{
+    backends, beat, completions, consume, demo, dispatch, publish, request, subscribe,
+};
 
 fn examples() -> Vec<Example> {
     let commands = [
@@ -13,6 +15,9 @@ fn examples() -> Vec<Example> {
         subscribe::EXAMPLES,
         consume::EXAMPLES,
         request::EXAMPLES,
+        dispatch::ask::EXAMPLES,
+        dispatch::serve::EXAMPLES,
+        dispatch::agents::EXAMPLES,
         completions::EXAMPLES,
     ];
     commands.into_iter().chain(beat::ALL_EXAMPLES).flatten().copied().collect()
@@ -110,6 +115,17 @@ fn halves_and_doubles_are_refused() {
         "sinew beat run billing",
         "sinew beat run billing sleep 5",
         "sinew beat run billing --every 5 -- sleep 5",
+        "sinew ask",
+        "sinew ask a b --first 0",
+        "sinew ask a b --first 1 --all-known",
+        "sinew ask a b --quorum 3/2",
+        "sinew ask a b --quiet 5",
+        "sinew ask a b --ttl 0s",
+        "sinew ask a b --expect x.y",
+        "sinew serve a",
+        "sinew serve a --exec cat --concurrency 0",
+        "sinew serve a --exec cat --name x.y",
+        "sinew agents",
         "sinew -v -q demo",
         "sinew demo --act dance",
         "sinew nosuch",

@@ -1,15 +1,16 @@
-//! Runs commands: one for each delivery, and those of `beat run`.
+//! Runs commands: one for each delivery, one for each ask, and those of `beat run`.
 use std::{
-    io,
+    collections::BTreeSet,
+    io::{self, Write as _},
     process::{ExitStatus, Stdio},
-    sync::atomic::{AtomicI32, Ordering},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
 use sinew_core::{Attempt, Delivery};
 use tokio::{
-    io::AsyncWriteExt,
-    process::{Child, Command},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    process::{Child, ChildStdin, Command},
 };
 
 use crate::{
@@ -46,7 +47,6 @@ pub(crate) async fn run(command: &str, delivery: &Delivery) -> Result<Ran, Failu
     };
     let mut group = Group::spawn(&mut shell)
         .map_err(|err| Failure::new(Status::Fault, "cannot run sh").with_source(err))?;
-    RUNNING.store(group.id, Ordering::Relaxed);
     let payload = delivery.message.payload.clone();
     let ran = tokio::select! {
         biased;
@@ -63,25 +63,83 @@ pub(crate) async fn succeeds(command: &str) -> io::Result<bool> {
     Ok(Group::spawn(&mut shell)?.child.wait().await?.success())
 }
 
+/// What a command had to say.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: ExitStatus,
+    /// `None` where it is more than was to be kept.
+    pub(crate) output: Option<Vec<u8>>,
+    /// The end of its complaints.
+    pub(crate) complaint: String,
+}
+
+/// Runs `shell` with `payload` on its standard input, and keeps `most` bytes of what it prints; its complaints go to
+/// our standard error, too.
+///
+/// Dropping the future ends it and all that it started, for as long as one of those can still print.
+pub(crate) async fn answer(mut shell: Command, payload: Bytes, most: usize) -> io::Result<Answer> {
+    shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut group = Group::spawn(&mut shell)?;
+    let Child { stdin, stdout, stderr, .. } = &mut group.child;
+    let (stdin, stdout, stderr) = (stdin.take(), stdout.take(), stderr.take());
+    let (written, output, complaint) =
+        tokio::join!(write(stdin, payload), keep(stdout, most), relay(stderr));
+    // Only now: until it was waited for, the group is known to be ours.
+    let status = group.child.wait().await?;
+    written?;
+    Ok(Answer { status, output: output?, complaint: complaint? })
+}
+
 async fn feed(child: &mut Child, payload: Bytes) -> io::Result<Ran> {
     let stdin = child.stdin.take();
-    let write = async {
-        if let Some(mut stdin) = stdin {
-            match stdin.write_all(&payload).await {
-                // A command need not read what it is given.
-                Err(err) if err.kind() != io::ErrorKind::BrokenPipe => return Err(err),
-                _ => {}
-            }
-        }
-        Ok(())
-    };
-    let (written, status) = tokio::join!(write, child.wait());
+    let (written, status) = tokio::join!(write(stdin, payload), child.wait());
     written?;
     let status = status?;
     Ok(if status.success() { Ran::Well } else { Ran::Badly(describe(status)) })
 }
 
-fn describe(status: ExitStatus) -> String {
+async fn write(stdin: Option<ChildStdin>, payload: Bytes) -> io::Result<()> {
+    let Some(mut stdin) = stdin else { return Ok(()) };
+    match stdin.write_all(&payload).await {
+        // A command need not read what it is given.
+        Err(err) if err.kind() != io::ErrorKind::BrokenPipe => Err(err),
+        _ => Ok(()),
+    }
+}
+
+/// All of it, or `None` where that is more than `most` bytes: the rest is read and dropped.
+async fn keep(stream: Option<impl AsyncRead + Unpin>, most: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut kept = Vec::new();
+    let Some(mut stream) = stream else { return Ok(Some(kept)) };
+    let limit = u64::try_from(most).unwrap_or(u64::MAX);
+    (&mut stream).take(limit.saturating_add(1)).read_to_end(&mut kept).await?;
+    if kept.len() <= most {
+        return Ok(Some(kept));
+    }
+    drop(kept);
+    tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
+    Ok(None)
+}
+
+/// The end of it; all of it goes to our standard error as it comes.
+async fn relay(stream: Option<impl AsyncRead + Unpin>) -> io::Result<String> {
+    let mut end = Vec::new();
+    if let Some(mut stream) = stream {
+        let mut some = vec![0; COMPLAINT];
+        loop {
+            let count = stream.read(&mut some).await?;
+            let Some(come) = some.get(..count).filter(|it| !it.is_empty()) else { break };
+            // Who closed it wants no words.
+            let _ = io::stderr().write_all(come);
+            end.extend_from_slice(come);
+            end.drain(..end.len().saturating_sub(COMPLAINT));
+        }
+    }
+    Ok(String::from_utf8_lossy(&end).trim().to_owned())
+}
+
+/// What became of a command that did not end well.
+pub(crate) fn describe(status: ExitStatus) -> String {
     match status.code() {
         Some(code) => format!("ended with status {code}"),
         None => format!("was ended: {status}"),
@@ -105,6 +163,7 @@ impl Group {
         command.process_group(0);
         let child = command.spawn()?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);
+        running().insert(id);
         Ok(Self { child, id })
     }
 
@@ -126,18 +185,26 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        let _ = RUNNING.compare_exchange(self.id, 0, Ordering::Relaxed, Ordering::Relaxed);
+        running().remove(&self.id);
         end(self.living());
     }
 }
 
-/// The process group that runs for a delivery; there is one at a time, or none, which is 0.
-static RUNNING: AtomicI32 = AtomicI32::new(0);
+/// The process groups that run; 0 is none.
+static RUNNING: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// Ends the command that runs, if one does.
-pub(crate) fn end_running() {
-    end(RUNNING.swap(0, Ordering::Relaxed));
+/// A panic elsewhere leaves a set whole.
+fn running() -> MutexGuard<'static, BTreeSet<i32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+/// Ends the commands that run, if any do.
+pub(crate) fn end_running() {
+    std::mem::take(&mut *running()).into_iter().for_each(end);
+}
+
+/// How much of a command's complaints is kept, in bytes.
+const COMPLAINT: usize = 4096;
 
 #[cfg(unix)]
 fn end(group: i32) {

@@ -4,6 +4,7 @@ pub(crate) mod beat;
 pub(crate) mod completions;
 pub(crate) mod consume;
 pub(crate) mod demo;
+pub(crate) mod dispatch;
 pub(crate) mod exec;
 pub(crate) mod man;
 pub(crate) mod publish;

@@ -5,6 +5,7 @@
 )]
 
 mod alerts;
+mod asks;
 mod beats;
 mod browser;
 mod day;
@@ -34,6 +35,7 @@ fn main() {
         queues::TRIALS,
         beats::TRIALS,
         runs::TRIALS,
+        asks::TRIALS,
         serves::TRIALS,
         together::TRIALS,
         alerts::TRIALS,

@@ -1,0 +1,4 @@
+//! `sinew ask`, `serve` and `agents`: agents from a terminal.
+pub(crate) mod agents;
+pub(crate) mod ask;
+pub(crate) mod serve;
