@@ -2,6 +2,7 @@
 
 mod amqp;
 mod codec;
+mod dispatch;
 mod headers;
 mod names;
 mod patterns;
@@ -23,6 +24,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "amqp_url", run: amqp::amqp_url },
     Target { name: "beat", run: wire::beat },
     Target { name: "cover", run: patterns::cover },
+    Target { name: "dispatch", run: dispatch::dispatch },
     Target { name: "headers", run: headers::headers },
     Target { name: "json", run: codec::json },
     Target { name: "messagepack", run: codec::messagepack },
