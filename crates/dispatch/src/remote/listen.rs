@@ -6,7 +6,7 @@ use sinew_core::{
 };
 use tokio::{
     sync::Semaphore,
-    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+    time::{sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -40,22 +40,26 @@ impl Listener {
         let over = self.ask.over.clone();
         let is_over = tokio::select! {
             biased;
-            () = self.listen(&mut incoming) => false,
+            // First, so that a flood of answers does not hold it up.
             () = over.cancelled() => true,
+            () = self.listen(&mut incoming) => false,
             never = self.watch() => match never {},
             // Whoever asked may not look; the agents know by themselves.
             () = sleep_until(self.ask.deadline) => true,
         };
-        if !is_over {
-            return;
-        }
-        if self.sink.ended().is_some_and(Ended::calls_off) {
-            drop(incoming);
-            return self.call_off().await;
-        }
-        // Some may not have answered: what they say yet is late, and is counted.
-        if let Ok(_place) = self.lingering.try_acquire() {
-            drop(timeout_at(Instant::now() + LINGER, self.listen(&mut incoming)).await);
+        match self.sink.ended() {
+            _ if !is_over => {}
+            Some(ended) if ended.calls_off() => {
+                drop(incoming);
+                self.call_off().await;
+            }
+            // Some may not have answered: what they say yet is late, and is counted.
+            None | Some(Ended::Deadline | Ended::Quiet) => {
+                if let Ok(_place) = self.lingering.try_acquire() {
+                    drop(timeout(LINGER, self.listen(&mut incoming)).await);
+                }
+            }
+            Some(_) => {}
         }
     }
 

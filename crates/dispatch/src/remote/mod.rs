@@ -219,3 +219,83 @@ impl fmt::Debug for Remote {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sinew_adapter_memory::Memory;
+    use sinew_core::{AnyLink, Backend, Incoming, Link};
+
+    use super::*;
+    use crate::AnyAgent;
+
+    /// A backend of which nothing but its claims is known.
+    struct Claims(Capabilities);
+
+    impl Backend for Claims {
+        fn capabilities(&self) -> Capabilities {
+            self.0.clone()
+        }
+    }
+
+    impl Link for Claims {
+        fn watch(&self) -> Incoming<()> {
+            Incoming::new(futures_util::stream::pending(), || {})
+        }
+
+        async fn drain(&self, _: Duration) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_lacks_something_is_refused_by_what_it_lacks() {
+        let all = Memory::new().capabilities();
+        for (claims, lack) in [
+            (all.clone().with_request(Requests::None), "requests"),
+            (all.clone().with_registration(Registration::None), "registration"),
+            (all.clone().with_confirm(Confirm::None), "publish confirmation"),
+            (all.clone().with_headers(HeaderCarriage::None), "headers"),
+            (all, "cannot publish"),
+        ] {
+            let backend = AnyBackend::new(AnyLink::new(Claims(claims)));
+            let err = Dispatcher::over(&backend).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::Unsupported);
+            let (text, substitute) = (err.to_string(), ["Dispatcher::local", "sinew backends"]);
+            assert!(text.contains("memory") && text.contains(lack), "{text}");
+            assert!(substitute.iter().any(|it| text.contains(it)), "{text}");
+        }
+    }
+
+    #[test]
+    fn outside_of_a_runtime_there_is_nothing_to_listen_on() {
+        let backend = Memory::new().into_any();
+        let err = Dispatcher::over(&backend).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::InvalidOptions);
+    }
+
+    #[tokio::test]
+    async fn without_a_broker_nothing_is_served() {
+        let agent = AnyAgent::new("a", |_: crate::Context, it: String| async { Ok(it) }).unwrap();
+        let err = Dispatcher::local().serve("t", &agent).await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Unsupported);
+    }
+
+    #[tokio::test]
+    async fn a_topic_that_leaves_no_room_for_its_subjects_is_refused() {
+        let dispatcher = Dispatcher::over(&Memory::new().into_any()).unwrap();
+        let topic = "t".repeat(250);
+        let err = dispatcher.ask(topic.as_str(), "").collect::<String>().await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::InvalidSubject);
+        assert_eq!(dispatcher.counts().pending, 0);
+    }
+
+    #[tokio::test]
+    async fn asks_are_named_apart() {
+        let remote = Remote::new(&Memory::new().into_any()).unwrap();
+        let other = Remote::new(&Memory::new().into_any()).unwrap();
+        let names = [remote.name(), remote.name(), other.name()].map(Option::unwrap);
+        assert!(names[0] != names[1] && names[1] != names[2]);
+        assert!(names[0].as_str().starts_with(remote.mark()));
+        assert_ne!(remote.mark(), other.mark());
+    }
+}
