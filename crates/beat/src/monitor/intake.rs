@@ -210,17 +210,22 @@ impl Monitor {
         true
     }
 
-    /// Makes room for a process that is not known yet, if there is any.
-    pub(super) fn intern(
-        &mut self,
-        name: &str,
-        told: &mut impl Extend<MonitorEvent>,
-    ) -> Option<u32> {
+    /// Takes in a process that is not known yet, if there is room.
+    fn intern(&mut self, name: &str, told: &mut impl Extend<MonitorEvent>) -> Option<u32> {
         let process = Process::parse(name).ok()?;
-        if self.roster.len() >= self.options.max_processes {
+        if self.roster.uninvited() >= self.options.max_processes {
             return self.refuse(process, told);
         }
-        let rule = self.options.rules.find(name);
+        self.invite(process, told)
+    }
+
+    /// Takes in a process that is not known yet, whoever is there.
+    pub(super) fn invite(
+        &mut self,
+        process: Process,
+        told: &mut impl Extend<MonitorEvent>,
+    ) -> Option<u32> {
+        let rule = self.options.rules.find(process.as_str());
         let entry = Entry {
             process: process.clone(),
             state: State::Expected,

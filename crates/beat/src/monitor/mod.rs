@@ -91,7 +91,8 @@ impl Monitor {
     }
 
     /// Declares a process that should be there: `Expected` until it is heard of, `Down` when it is not within
-    /// [`Patience::with_learning`]. One that is known already is from now on never forgotten.
+    /// [`Patience::with_learning`]. One that is known already is from now on never forgotten. There is a place for it
+    /// beside those of [`MonitorOptions::with_max_processes`], however many others there are.
     pub fn declare(
         &mut self,
         process: &Process,
@@ -100,13 +101,9 @@ impl Monitor {
     ) {
         self.advance(now, told);
         let known = self.roster.id(process.as_str());
-        let id = known.or_else(|| self.intern(process.as_str(), told));
-        if let Some(entry) = id.and_then(|id| self.roster.get_mut(id)) {
-            entry.is_declared = true;
-        }
-        if let Some(id) = id
-            && known.is_none()
-        {
+        let Some(id) = known.or_else(|| self.invite(process.clone(), told)) else { return };
+        self.roster.declare(id, true);
+        if known.is_none() {
             self.enter(id, None, State::Expected, self.now, Reason::Declared, told);
         }
     }

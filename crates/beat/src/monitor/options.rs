@@ -65,8 +65,9 @@ impl MonitorOptions {
         self
     }
 
-    /// How many processes it knows at most; the beats of further ones are refused and counted, so that a flood of
-    /// names cannot fill the memory. Default: 100,000, some 20 MB.
+    /// How many processes it knows at most beside those that are [declared](crate::Monitor::declare), which always have a
+    /// place; the beats of further ones are refused and counted, so that a flood of names cannot fill the memory.
+    /// Default: 100,000, some 20 MB.
     #[must_use]
     pub const fn with_max_processes(mut self, max_processes: usize) -> Self {
         self.max_processes = max_processes;

@@ -51,9 +51,10 @@ impl Monitor {
     ) -> bool {
         self.advance(now, told);
         let Some(id) = self.roster.id(name) else { return false };
-        let Some(entry) = self.roster.get_mut(id).filter(|it| it.is_declared) else { return false };
-        entry.is_declared = false;
-        if entry.last_seen.is_none() {
+        let Some(entry) = self.roster.get(id).filter(|it| it.is_declared) else { return false };
+        let is_seen = entry.last_seen.is_some();
+        self.roster.declare(id, false);
+        if !is_seen {
             self.forget(id, self.now, told);
         } else {
             self.arm(id);

@@ -56,9 +56,13 @@ impl Monitor {
                 (entry, stamp(saved.since))
             })
             .collect();
-        let refused = entries.len().saturating_sub(monitor.options.max_processes);
-        entries.truncate(monitor.options.max_processes);
-        monitor.counts.refused += refused as u64;
+        let (known, mut room) = (entries.len(), monitor.options.max_processes);
+        entries.retain(|(entry, _)| {
+            let fits = entry.is_declared || room > 0;
+            room = room.saturating_sub(usize::from(!entry.is_declared));
+            fits
+        });
+        monitor.counts.refused += (known - entries.len()) as u64;
         for (entry, since) in entries {
             // A snapshot that names one twice is of nobody's making; the first one counts.
             if monitor.roster.id(entry.process.as_str()).is_none()

@@ -23,7 +23,7 @@ pub(super) struct Entry {
     pub(super) findings: Findings,
     /// By whom it is judged.
     pub(super) rule: u16,
-    /// Never forgotten.
+    /// Never forgotten; [`Roster::declare`] changes it.
     pub(super) is_declared: bool,
 }
 
@@ -41,11 +41,28 @@ pub(super) struct Roster {
     since: Vec<Timestamp>,
     /// Ids that nobody has.
     free: Vec<u32>,
+    /// How many are declared.
+    declared: usize,
 }
 
 impl Roster {
     pub(super) fn len(&self) -> usize {
         self.ids.len()
+    }
+
+    /// How many are there whom nobody declared.
+    pub(super) fn uninvited(&self) -> usize {
+        self.len().saturating_sub(self.declared)
+    }
+
+    /// Declares one, or takes that back.
+    pub(super) fn declare(&mut self, id: u32, is_declared: bool) {
+        let entry = self.entries.get_mut(id as usize).and_then(Option::as_mut);
+        if let Some(entry) = entry.filter(|it| it.is_declared != is_declared) {
+            entry.is_declared = is_declared;
+            self.declared =
+                if is_declared { self.declared + 1 } else { self.declared.saturating_sub(1) };
+        }
     }
 
     pub(super) fn id(&self, name: &str) -> Option<u32> {
@@ -103,6 +120,7 @@ impl Roster {
             }
         };
         let hash = self.hasher.hash_one(entry.process.as_str());
+        self.declared += usize::from(entry.is_declared);
         *self.since.get_mut(id as usize)? = since;
         *self.entries.get_mut(id as usize)? = Some(entry);
         self.ids.insert(hash, id);
@@ -113,6 +131,7 @@ impl Roster {
         let entry = self.entries.get_mut(id as usize)?.take()?;
         let hash = self.hasher.hash_one(entry.process.as_str());
         self.ids.remove(hash, id);
+        self.declared -= usize::from(entry.is_declared);
         self.free.push(id);
         Some(entry)
     }

@@ -277,11 +277,43 @@ fn one_process_too_many_is_refused_and_counted() {
     let mut told = Told::with(MonitorOptions::default().with_max_processes(1));
     told.beat("a", beat(5), 0.0);
     told.beat("b", beat(5), 0.0);
-    told.declare("c", 0.0);
     told.beat("a", degraded(5), 0.0);
     assert_eq!(told.monitor.len(), 1);
-    assert_eq!(told.monitor.counts().refused, 2);
+    assert_eq!(told.monitor.counts().refused, 1);
     assert_eq!(told.state("a"), State::Degraded);
+}
+
+#[test]
+fn who_is_expected_has_a_place_however_many_others_there_are() {
+    let mut told = Told::with(MonitorOptions::default().with_max_processes(1));
+    told.beat("a", beat(5), 0.0);
+    told.declare("c", 0.0);
+    told.declare("a", 0.0);
+    told.beat("b", beat(5), 0.0);
+    told.beat("d", beat(5), 0.0);
+    assert_eq!((told.monitor.len(), told.monitor.counts().refused), (3, 1));
+    // Who is expected no more takes one of the others' places, and gives it up.
+    told.monitor.undeclare("a", at(1.0), &mut told.events);
+    told.monitor.undeclare("c", at(1.0), &mut told.events);
+    told.beat("e", beat(5), 1.0);
+    assert_eq!((told.monitor.len(), told.monitor.counts().refused), (2, 2));
+    told.advance(100.0);
+    told.declare("e", 100.0);
+    assert_eq!(told.state("e"), State::Expected);
+}
+
+#[test]
+fn who_was_expected_is_found_in_a_snapshot_of_more_than_there_is_room_for() {
+    let mut told = Told::new();
+    told.beat("a", beat(5), 0.0);
+    told.beat("b", beat(5), 0.0);
+    told.declare("c", 0.0);
+    let clock = crate::Clock::start();
+    let snapshot = told.monitor.snapshot(&clock);
+    let options = MonitorOptions::default().with_max_processes(1);
+    let monitor = Monitor::restore(options, &snapshot, &clock);
+    let names: Vec<_> = monitor.processes().map(|it| it.process.to_string()).collect();
+    assert_eq!((names, monitor.counts().refused), (vec!["a".to_owned(), "c".to_owned()], 1));
 }
 
 #[test]

@@ -157,7 +157,8 @@ impl Serve {
         let publisher = backend.publisher().ok();
         let desk = Desk::new(&file, clock, session.output, publisher, webhooks);
         let desk = Arc::new(desk);
-        let board = Arc::new(Board::new(table.clone(), file.max_processes));
+        let expected = self.expect.len() + file.expected.len();
+        let board = Arc::new(Board::new(table.clone(), file.max_processes + expected));
         reload::expect(&table, self.expect.iter().chain(&file.expected));
         if let Some(path) = &snapshots {
             let mut kept = snapshots::load_kept(path, session.output)?;
