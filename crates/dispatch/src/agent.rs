@@ -24,7 +24,7 @@ pub trait Agent<Request>: Send + Sync + 'static {
     type Reply: IntoPayload;
 
     /// Answers one request. Calls run beside each other, each on a task of its own, up to the agent's
-    /// [concurrency](AnyAgent::with_concurrency); what blocks belongs into [`blocking`](crate::blocking).
+    /// [concurrency](AnyAgent::with_concurrency); what blocks belongs into [`blocking`](crate::blocking()).
     ///
     /// A panic is caught, and answers for it with the code [`AgentError::PANIC`].
     ///

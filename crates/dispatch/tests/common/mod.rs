@@ -3,16 +3,21 @@ use std::{future::pending, time::Duration};
 
 use sinew_core::Result;
 use sinew_dispatch::{AgentError, AgentId, AnyAgent, Context, Reply};
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 pub(crate) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+/// Lets virtual time pass, and everything happen that is due within it.
+pub(crate) async fn pass(time: Duration) {
+    let _ = timeout(time, pending::<()>()).await;
+}
+
 /// Answers with its name, after a while.
 pub(crate) fn slow(name: &'static str, after: Duration) -> Result<AnyAgent> {
     AnyAgent::new(name, move |_: Context, _: String| async move {
-        sleep(after).await;
+        pass(after).await;
         Ok(name)
     })
 }

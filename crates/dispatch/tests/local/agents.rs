@@ -1,9 +1,8 @@
 //! Agents: registered, deregistered, drained, and what they take.
 use sinew_core::{ErrorKind, Result};
 use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Ended, blocking};
-use tokio::time::sleep;
 
-use crate::common::{ms, names, quick, slow, who};
+use crate::common::{ms, names, pass, quick, slow, who};
 
 #[tokio::test(start_paused = true)]
 async fn one_agent_answers_under_several_topics_by_their_names() -> Result<()> {
@@ -107,7 +106,7 @@ async fn sixty_four_agents_that_block_hold_nobody_up() -> Result<()> {
     let first = replies.next().await.unwrap();
     assert_eq!(who(&first), "quick");
     // The runtime's only thread still turns.
-    sleep(ms(1)).await;
+    pass(ms(1)).await;
     assert_eq!(replies.finish().cancelled.len(), 64);
     for it in registered {
         it.drained(ms(60_000)).await?;

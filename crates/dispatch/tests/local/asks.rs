@@ -10,9 +10,9 @@ use sinew_dispatch::{
     AgentError, AgentId, AnyAgent, Context, Dispatcher, DispatcherOptions, Ended, Expect, Hedge,
     Until,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use crate::common::{failing, ms, names, quick, silent, slow, who};
+use crate::common::{failing, ms, names, pass, quick, silent, slow, who};
 
 #[tokio::test(start_paused = true)]
 async fn replies_come_as_they_arrive_and_the_end_counts_everybody() -> Result<()> {
@@ -144,23 +144,23 @@ async fn agents_are_told_when_the_asker_has_enough_or_is_gone_or_time_is_up() ->
             "deadline" => drop(ask.collect::<String>().await?),
             "finish" => {
                 let replies = ask.send::<String>().await?;
-                sleep(ms(10)).await;
+                pass(ms(10)).await;
                 assert_eq!(names(&replies.finish().cancelled), ["watched"]);
             }
             "drop" => {
                 let replies = ask.send::<String>().await?;
-                sleep(ms(10)).await;
+                pass(ms(10)).await;
                 drop(replies);
             }
             _ => {
                 let replies = ask.send::<String>().await?;
-                sleep(ms(100)).await;
+                pass(ms(100)).await;
                 tokio::task::yield_now().await;
                 assert!(told.load(SeqCst), "an asker that does not look holds nobody up");
                 assert_eq!(replies.finish().ended, Ended::Deadline);
             }
         }
-        sleep(ms(1)).await;
+        pass(ms(1)).await;
         assert!(told.load(SeqCst), "{way}");
         assert_eq!(agent.running(), 0, "{way}");
     }
@@ -176,10 +176,10 @@ async fn a_late_answer_counts_and_never_enters_the_next_ask() -> Result<()> {
     let (replies, end) = dispatcher.ask("t", "?").deadline(ms(100)).collect::<String>().await?;
     assert_eq!((replies.len(), names(&end.missing)), (0, vec!["late"]));
     let mut next = dispatcher.ask("t", "?").deadline(ms(100)).send::<String>().await?;
-    sleep(ms(60)).await;
+    pass(ms(60)).await;
     assert_eq!(dispatcher.counts().late, 1);
     assert!(next.next().await.is_none());
-    sleep(ms(60)).await;
+    pass(ms(60)).await;
     assert_eq!(next.finish().late, 1);
     Ok(())
 }
@@ -211,7 +211,7 @@ async fn a_nested_ask_has_no_more_time_than_is_left_and_the_same_trace() -> Resu
     let outer = AnyAgent::new("outer", move |context: Context, _: String| {
         let nested = nested.clone();
         async move {
-            sleep(ms(100)).await;
+            pass(ms(100)).await;
             let ask = nested.ask("inner", "?").deadline(ms(5000)).within(&context);
             let (replies, _) = ask.collect::<String>().await?;
             replies.into_iter().next().map_or(Ok(String::new()), |it| it.result)

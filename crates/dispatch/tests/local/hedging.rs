@@ -11,9 +11,8 @@ use sinew_core::Result;
 use sinew_dispatch::{
     AgentError, AnyAgent, Context, Dispatcher, Ended, Hedge, Registration, Until,
 };
-use tokio::time::sleep;
 
-use crate::common::{ms, names, who};
+use crate::common::{ms, names, pass, who};
 
 /// Counts how often it is asked; answers after so long, or fails at once.
 fn agent(name: &str, asked: &Arc<AtomicUsize>, after: Option<u64>) -> Result<AnyAgent> {
@@ -22,7 +21,7 @@ fn agent(name: &str, asked: &Arc<AtomicUsize>, after: Option<u64>) -> Result<Any
         asked.fetch_add(1, SeqCst);
         async move {
             match after {
-                Some(after) => sleep(ms(after)).await,
+                Some(after) => pass(ms(after)).await,
                 None => return Err(AgentError::new("broken", "")),
             }
             Ok(context.agent().to_string())

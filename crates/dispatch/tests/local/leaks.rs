@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use sinew_core::{ErrorKind, Result};
 use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Until};
-use tokio::{runtime::Builder, time::sleep};
+use tokio::runtime::Builder;
 
-use crate::common::{failing, ms, quick, silent};
+use crate::common::{failing, ms, pass, quick, silent};
 
 /// How many asks: a million where it is built for speed or asked for by name, a tenth in a plain test.
 fn rounds() -> u32 {
@@ -68,7 +68,7 @@ async fn scene() -> Result<()> {
             _ => while asked.next().await.is_some() {},
         }
     }
-    sleep(ms(10)).await;
+    pass(ms(10)).await;
     let counts = dispatcher.counts();
     assert_eq!((counts.pending, counts.asks), (0, u64::from(rounds - rounds / 8)));
     assert!(counts.late > 0, "those who come late are counted");

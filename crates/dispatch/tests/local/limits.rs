@@ -8,9 +8,8 @@ use sinew_core::{ErrorKind, Result};
 use sinew_dispatch::{
     AgentError, AnyAgent, Context, Dispatcher, DispatcherOptions, Ended, Until, blocking,
 };
-use tokio::time::sleep;
 
-use crate::common::{ms, quick, slow};
+use crate::common::{ms, pass, quick, slow};
 
 #[tokio::test(start_paused = true)]
 async fn an_agent_that_is_busy_says_so_and_may_be_asked_again() -> Result<()> {
@@ -69,7 +68,7 @@ async fn work_whose_time_is_up_is_not_begun() -> Result<()> {
     let asked = dispatcher.ask("t", "?").send::<String>().await?;
     // Its task has not been polled: on this one thread nothing else has run yet.
     drop(asked);
-    sleep(ms(1)).await;
+    pass(ms(1)).await;
     assert_eq!((begun.load(SeqCst), agent.running()), (0, 0));
     Ok(())
 }

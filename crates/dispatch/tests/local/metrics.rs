@@ -10,9 +10,9 @@ use metrics::{
 };
 use sinew_core::Result;
 use sinew_dispatch::{Dispatcher, Until};
-use tokio::{runtime::Builder, time::sleep};
+use tokio::runtime::Builder;
 
-use crate::common::{failing, ms, quick, silent, slow};
+use crate::common::{failing, ms, pass, quick, silent, slow};
 
 #[derive(Default)]
 struct Keys(Mutex<BTreeSet<String>>);
@@ -54,7 +54,7 @@ async fn scene() -> Result<()> {
     let _all: Vec<_> =
         agents.iter().map(|it| dispatcher.register("t", it)).collect::<Result<_>>()?;
     dispatcher.ask("t", "?").deadline(ms(50)).collect::<String>().await?;
-    sleep(ms(50)).await;
+    pass(ms(50)).await;
     dispatcher.ask("t", "?").until(Until::First(1)).collect::<String>().await?;
     Ok(())
 }

@@ -8,9 +8,8 @@ use bytes::Bytes;
 use futures_util::FutureExt as _;
 use sinew_core::{FromPayload, Result};
 use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Until, blocking};
-use tokio::time::sleep;
 
-use crate::common::{ms, names, quick, who};
+use crate::common::{ms, names, pass, quick, who};
 
 type Said = std::result::Result<String, AgentError>;
 
@@ -25,7 +24,7 @@ async fn a_panic_is_that_agents_error_and_it_answers_again() -> Result<()> {
             Ok(std::hint::black_box(None::<String>).expect("at once"))
         })?,
         AnyAgent::new("later", |_: Context, _: String| async {
-            sleep(ms(10)).await;
+            pass(ms(10)).await;
             let nothing: Vec<String> = Vec::new();
             Ok(nothing[7].clone())
         })?,
