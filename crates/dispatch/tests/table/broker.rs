@@ -95,6 +95,25 @@ impl Broker {
         Ok(())
     }
 
+    /// It stops answering, and closes nothing.
+    pub(crate) fn freeze(&self) -> Result<()> {
+        match self {
+            Self::Memory(broker) => broker.freeze(),
+            Self::Nats { server, .. } => server.freeze()?,
+            Self::Amqp(broker) => broker.freeze()?,
+        }
+        Ok(())
+    }
+
+    pub(crate) fn thaw(&self) -> Result<()> {
+        match self {
+            Self::Memory(broker) => broker.thaw(),
+            Self::Nats { server, .. } => server.thaw()?,
+            Self::Amqp(broker) => broker.thaw()?,
+        }
+        Ok(())
+    }
+
     /// How much is subscribed, in whatever the broker counts.
     pub(crate) async fn subscribed(&self) -> Result<u64> {
         match self {

@@ -2,7 +2,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sinew_core::{Error, Result};
-use sinew_dispatch::{Ended, Until};
+use sinew_dispatch::{Dispatcher, Ended, Until};
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
@@ -10,7 +10,10 @@ use crate::{
     scene::{Scene, expect, gated, until},
 };
 
-behaviours![a_broker_that_is_restarted_mid_ask_ends_it_by_its_deadline_and_serves_the_next];
+behaviours![
+    a_broker_that_is_restarted_mid_ask_ends_it_by_its_deadline_and_serves_the_next,
+    a_broker_that_is_frozen_holds_no_ask_beyond_its_deadline,
+];
 
 async fn a_broker_that_is_restarted_mid_ask_ends_it_by_its_deadline_and_serves_the_next(
     scene: Scene,
@@ -40,10 +43,38 @@ async fn a_broker_that_is_restarted_mid_ask_ends_it_by_its_deadline_and_serves_t
     restarting.await.map_err(failed)??;
     gate.close();
     // Nobody did anything: the agents are served again, and the same dispatcher asks them.
-    let answered = async || {
-        let ask = dispatcher.ask(scene.topic(), "y").until(Until::First(2));
+    answer_again(&scene, &dispatcher, 2).await
+}
+
+async fn a_broker_that_is_frozen_holds_no_ask_beyond_its_deadline(scene: Scene) -> Result<()> {
+    const DEADLINE: Duration = Duration::from_millis(700);
+    let _agent = scene.echo("a").await?;
+    let dispatcher = scene.dispatcher().await?;
+    answer_again(&scene, &dispatcher, 1).await?;
+    scene.broker.freeze()?;
+    for _ in 0..3 {
+        let ask = dispatcher.ask(scene.topic(), "x").expect(expect(&["a"])?).deadline(DEADLINE);
+        let asked = Instant::now();
+        match ask.collect::<String>().await {
+            // It was handed over, and nobody answered.
+            Ok((_, end)) => assert_eq!((end.ended, end.missing.len()), (Ended::Deadline, 1)),
+            // Or it could not be.
+            Err(err) => assert!(err.is_transient(), "{err:?}"),
+        }
+        assert!(asked.elapsed() < DEADLINE + Duration::from_secs(2), "{:?}", asked.elapsed());
+    }
+    scene.broker.thaw()?;
+    answer_again(&scene, &dispatcher, 1).await?;
+    assert_eq!(dispatcher.counts().pending, 0);
+    Ok(())
+}
+
+/// Waits until so many agents answer again.
+async fn answer_again(scene: &Scene, dispatcher: &Dispatcher, agents: usize) -> Result<()> {
+    until("they answer", async || {
+        let ask = dispatcher.ask(scene.topic(), "y").until(Until::First(agents));
         let told = ask.deadline(Duration::from_secs(1)).collect::<String>().await;
-        Ok::<_, Error>(told.is_ok_and(|(_, end)| end.ok == 2))
-    };
-    until("both answer again", answered).await
+        Ok::<_, Error>(told.is_ok_and(|(_, end)| end.ok == agents))
+    })
+    .await
 }
