@@ -2,6 +2,7 @@
 use std::{
     fmt,
     future::poll_fn,
+    mem,
     panic::resume_unwind,
     pin::Pin,
     sync::Arc,
@@ -21,11 +22,13 @@ use crate::{End, Ended, Reply, asking::Asking};
 pub struct Gathering<T> {
     asking: Arc<Asking<T>>,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Whether the agents were let run before there is a timer: they may all answer at once.
+    has_yielded: bool,
 }
 
 impl<T: FromPayload + Send + 'static> Gathering<T> {
     pub(crate) fn new(asking: Arc<Asking<T>>) -> Self {
-        Self { asking, timer: None }
+        Self { asking, timer: None, has_yielded: false }
     }
 
     /// The next reply; `None` once the ask is over and everything was taken.
@@ -83,6 +86,10 @@ impl<T: FromPayload + Send + 'static> Gathering<T> {
             };
             // It ended in between.
             let Some(due) = due else { continue };
+            if self.timer.is_none() && !mem::replace(&mut self.has_yielded, true) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let timer = self.timer.get_or_insert_with(|| {
                 let _inside = self.asking.runtime().enter();
                 Box::pin(sleep_until(due))

@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub(crate) struct Load {
     running: AtomicUsize,
+    /// How many wait until nothing runs: nearly always none.
+    waiting: AtomicUsize,
     idle: Notify,
 }
 
@@ -23,13 +25,14 @@ impl Load {
     }
 
     fn leave(&self) {
-        if self.running.fetch_sub(1, SeqCst) == 1 {
+        if self.running.fetch_sub(1, SeqCst) == 1 && self.waiting.load(SeqCst) > 0 {
             self.idle.notify_waiters();
         }
     }
 
     /// Waits until nothing runs.
     pub(crate) async fn idle(&self) {
+        let _waiting = Waiting::enter(&self.waiting);
         loop {
             let idle = self.idle.notified();
             if self.running() == 0 {
@@ -37,6 +40,22 @@ impl Load {
             }
             idle.await;
         }
+    }
+}
+
+/// Counts one who waits, until it is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn enter(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
     }
 }
 
