@@ -26,6 +26,12 @@ pub(crate) fn agent(ask: &Span, agent: &AgentId) -> Span {
     tracing::debug_span!(target: TARGET, parent: ask, "agent", agent = agent.as_str())
 }
 
+/// The span of an agent's work for an ask that came over a broker; `trace` is what the asker said of its own.
+pub(crate) fn served(topic: &Subject, agent: &AgentId, trace: Option<&str>) -> Span {
+    let (topic, agent) = (topic.as_str(), agent.as_str());
+    tracing::debug_span!(target: TARGET, "served", topic, agent, traceparent = trace)
+}
+
 pub(crate) fn ended(ask: &Span, end: &End) {
     ask.record("ended", end.ended.as_str());
     ask.record("ok", end.ok);

@@ -1,7 +1,7 @@
 //! What an ask and its answers say of themselves in their headers: text, on every carriage.
 use std::{fmt, time::Duration};
 
-use sinew_core::{Headers, Result, Subject, Value};
+use sinew_core::{Headers, Result, Subject};
 
 use crate::{AgentError, AgentId, AnyAgent, DispatcherOptions};
 
@@ -17,9 +17,6 @@ const ERROR: &str = "sinew-error";
 const RETRYABLE: &str = "sinew-error-retryable";
 /// What an agent says of itself when it is pinged.
 const STATE: &str = "sinew-state";
-
-/// What is passed on as it came, from an ask to its agents and to what they ask in turn.
-const TRACE: [&str; 2] = ["traceparent", "tracestate"];
 
 /// The longest that an ask can say it waits: whoever says more is heard as this.
 const MAX_REMAINING: Duration = DispatcherOptions::MAX_DEADLINE;
@@ -225,16 +222,6 @@ impl Subjects {
     }
 }
 
-/// Passes the trace on.
-pub(crate) fn pass_trace(from: &Headers, to: &mut Headers) -> Result<()> {
-    for name in TRACE {
-        if let Some(text) = from.text(name) {
-            to.insert(name, Value::from(text))?;
-        }
-    }
-    Ok(())
-}
-
 /// Whether it is one word that any carriage takes as it is.
 fn is_word(text: &str, longest: usize) -> bool {
     (1..=longest).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
@@ -243,6 +230,7 @@ fn is_word(text: &str, longest: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use sinew_core::Value;
 
     use super::*;
 
@@ -342,13 +330,5 @@ mod tests {
         let topic = |length| Subject::parse(&"t".repeat(length)).unwrap();
         assert!(Subjects::of(&topic(242)).is_ok());
         assert!(Subjects::of(&topic(243)).is_err());
-    }
-
-    #[test]
-    fn the_trace_is_passed_on_and_nothing_else() {
-        let from = headers(vec![("traceparent", "00-1-2-01".to_owned()), ("x", "y".to_owned())]);
-        let mut to = Headers::default();
-        pass_trace(&from, &mut to).unwrap();
-        assert_eq!(to.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["traceparent"]);
     }
 }

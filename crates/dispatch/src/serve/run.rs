@@ -1,5 +1,5 @@
 //! The loop of a served agent: it always reads, and works on tasks of its own.
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use sinew_core::{AnyPublisher, ErrorKind, Event, Headers, Incoming, Message, PublishExt, Result};
@@ -8,6 +8,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{
     counts::Counts,
@@ -18,7 +19,8 @@ use crate::{
     context::AskInfo,
     local::{self, Entry},
     remote::Remote,
-    wire::{self, Subjects},
+    trace,
+    wire::Subjects,
 };
 
 /// How long an answer is worth publishing once its ask is over: whoever waited counts it as late.
@@ -102,17 +104,11 @@ impl Run {
     ) -> Result<()> {
         let mut turn = interval(TURN);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let stop = self.stop.clone();
+        let mut stopped = pin!(self.stop.clone().cancelled_owned());
         let mut is_stopped = false;
         let ended = loop {
-            let stopped = async {
-                match is_stopped {
-                    false => stop.cancelled().await,
-                    true => pending().await,
-                }
-            };
             tokio::select! {
-                () = stopped => {
+                () = &mut stopped, if !is_stopped => {
                     incoming.stop();
                     is_stopped = true;
                 }
@@ -127,10 +123,16 @@ impl Run {
             turned();
         };
         drop(incoming);
-        while let Some(done) = self.tasks.join_next().await {
-            self.note(done.ok());
+        loop {
+            tokio::select! {
+                done = self.tasks.join_next() => match done {
+                    None => break ended,
+                    Some(done) => self.note(done.ok()),
+                },
+                _ = turn.tick() => {}
+            }
+            turned();
         }
-        ended
     }
 
     /// A task that panicked was ended by this one, which is gone, too, or is the fault of a handler's drop.
@@ -190,7 +192,8 @@ impl Run {
             }
         };
         let number = self.desk.open(head.id.clone(), asker, over);
-        self.tasks.spawn(async move {
+        let span = trace::served(&info.topic, agent.id(), info.headers.text("traceparent"));
+        let work = async move {
             let request = message.payload.clone();
             // Until its answer is out it counts as running, so that a slow broker slows it.
             let _running = context.clone();
@@ -205,7 +208,8 @@ impl Run {
                 None => desk.counts.cancelled(1),
             }
             Done::Asked(head.id, number)
-        });
+        };
+        self.tasks.spawn(work.instrument(span));
     }
 
     fn cancel(&mut self, headers: &Headers) {
@@ -275,7 +279,6 @@ impl Answering {
         if let Some(text) = head.write(&mut reply.headers)? {
             reply.payload = text.into();
         }
-        wire::pass_trace(&asked.headers, &mut reply.headers)?;
         match timeout_at(self.until, self.publisher.send(reply)).await {
             Ok(sent) => sent.map(drop),
             Err(_) => Err(sinew_core::Error::new(ErrorKind::Timeout, "answer")),
