@@ -26,7 +26,9 @@ pub trait Agent<Request>: Send + Sync + 'static {
     /// Answers one request. Calls run beside each other, each on a task of its own, up to the agent's
     /// [concurrency](AnyAgent::with_concurrency); what blocks belongs into [`blocking`](crate::blocking()).
     ///
-    /// A panic is caught, and answers for it with the code [`AgentError::PANIC`].
+    /// # Errors
+    ///
+    /// Whatever keeps it from answering; a panic is caught, and is told as [`AgentError::PANIC`].
     ///
     /// # Cancel safety
     ///

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    AgentId, Context, DispatcherOptions, End, Expect, Gathering, Hedge, Reply, Until,
+    AgentId, Context, DispatcherOptions, End, Ended, Expect, Gathering, Hedge, Reply, Until,
     asking::{Asking, Parts, Request, Sink, Watched},
     context::AskInfo,
     dispatcher::Shared,
@@ -123,7 +123,8 @@ impl Ask {
     /// [`ErrorKind::NoResponders`] at once when there is nobody to ask. [`ErrorKind::Timeout`] when no time was left,
     /// [`ErrorKind::Overloaded`] when as many asks as may be are under way, and [`ErrorKind::InvalidOptions`] for what
     /// makes no sense together. [`ErrorKind::InvalidSubject`], [`ErrorKind::InvalidPayload`] and
-    /// [`ErrorKind::InvalidHeader`] for what was given to it; and what a backend says to a request.
+    /// [`ErrorKind::InvalidHeader`] for what was given to it; and what a backend says to a request, unless that is
+    /// transient and there are agents in this process: then the ask is theirs, and [`End::gap`] says so.
     ///
     /// # Cancel safety
     ///
@@ -181,14 +182,20 @@ impl Ask {
         });
         // From here on it is dropped as any other.
         let gathering = Gathering::new(Arc::clone(&asking));
-        match &shared.elsewhere {
-            Some(elsewhere) => {
-                let sink: Arc<dyn Sink> = Arc::<Asking<T>>::clone(&asking);
-                elsewhere.ask(&info, request, watched, sink).await?;
-            }
-            None => asking.nobody_elsewhere(crate::Ended::NoAgents),
-        }
+        let Some(elsewhere) = &shared.elsewhere else {
+            asking.nobody_elsewhere(Ended::NoAgents);
+            asking.begin(first);
+            return Ok(gathering);
+        };
+        // Those who are here need not wait for the broker, nor go unheard because it is away.
         asking.begin(first);
+        let sink: Arc<dyn Sink> = Arc::<Asking<T>>::clone(&asking);
+        match elsewhere.ask(&info, request, watched, sink).await {
+            Err(err) if first > 0 && err.is_transient() => {
+                asking.nobody_elsewhere(Ended::Disconnected);
+            }
+            sent => sent?,
+        }
         Ok(gathering)
     }
 

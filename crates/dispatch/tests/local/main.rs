@@ -4,8 +4,10 @@ mod common;
 
 mod agents;
 mod asks;
+mod broken;
 mod hedging;
 mod leaks;
 mod limits;
 mod metrics;
 mod panics;
+mod spans;

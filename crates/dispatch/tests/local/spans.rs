@@ -1,0 +1,112 @@
+//! An ask is a span, and each of its agents one in it.
+use std::{
+    fmt::{Debug, Write as _},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use sinew_core::Result;
+use sinew_dispatch::{AnyAgent, Context, Dispatcher};
+use tokio::runtime::Builder;
+use tracing::{
+    Event, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+
+use crate::common::{failing, ms, silent};
+
+/// What was said of each span, by its number.
+#[derive(Clone, Default)]
+struct Spans(Arc<Mutex<Vec<String>>>);
+
+struct Text<'a>(&'a mut String);
+
+impl Visit for Text<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let _ = write!(self.0, " {field}={value:?}");
+    }
+}
+
+impl Spans {
+    fn with(&self, work: impl FnOnce(&mut Vec<String>)) {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn add(&self, span: &span::Id, work: impl FnOnce(&mut String)) {
+        let at = usize::try_from(span.into_u64()).unwrap_or(0);
+        self.with(|spans| {
+            if let Some(text) = spans.get_mut(at - 1) {
+                work(text);
+            }
+        });
+    }
+}
+
+impl Subscriber for Spans {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "sinew_dispatch" || metadata.target() == "handler"
+    }
+
+    fn new_span(&self, new: &span::Attributes<'_>) -> span::Id {
+        let mut text = new.metadata().name().to_owned();
+        if let Some(parent) = new.parent() {
+            let _ = write!(text, " in {}", parent.into_u64());
+        }
+        new.record(&mut Text(&mut text));
+        let mut number = 0;
+        self.with(|spans| {
+            spans.push(text);
+            number = spans.len() as u64;
+        });
+        span::Id::from_u64(number)
+    }
+
+    fn record(&self, span: &span::Id, values: &span::Record<'_>) {
+        self.add(span, |text| values.record(&mut Text(text)));
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        if let Some(parent) = event.parent() {
+            self.add(parent, |text| {
+                text.push_str(" |");
+                event.record(&mut Text(text));
+            });
+        }
+    }
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+    fn enter(&self, span: &span::Id) {
+        self.add(span, |text| text.push('+'));
+    }
+    fn exit(&self, _: &span::Id) {}
+}
+
+async fn scene() -> Result<()> {
+    let dispatcher = Dispatcher::local();
+    let quick = AnyAgent::new("quick", |_: Context, _: String| async { Ok("quick") })?;
+    let agents = [quick, failing("broken")?, silent("dead")?];
+    let _all: Vec<_> =
+        agents.iter().map(|it| dispatcher.register("t", it)).collect::<Result<_>>()?;
+    dispatcher.ask("t", "secret").deadline(ms(50)).collect::<String>().await?;
+    Ok(())
+}
+
+#[test]
+fn an_ask_is_a_span_and_each_of_its_agents_one_in_it() {
+    let spans = Spans::default();
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    tracing::subscriber::with_default(spans.clone(), || runtime.block_on(scene())).unwrap();
+    let spans = spans.0.lock().unwrap();
+    let said: Vec<_> = spans.iter().map(|it| it.replace('+', "")).collect();
+    assert_eq!(
+        said,
+        [
+            "ask topic=\"t\" fan_out=3 ended=\"deadline\" ok=1 failed=1 missing=1 cancelled=0 | \
+             message=agents did not answer missing=[\"dead\"]",
+            "agent in 1 agent=\"quick\"",
+            "agent in 1 agent=\"broken\"",
+            "agent in 1 agent=\"dead\"",
+        ]
+    );
+    assert!(spans[1..].iter().all(|it| it.contains('+')), "its work is done in it: {spans:?}");
+}
