@@ -377,21 +377,31 @@ impl Alerts {
     }
 
     fn send(&mut self, batch: Vec<Alert>, out: &mut impl Extend<Notification>) {
+        for alert in &batch {
+            *self.counts.told.entry(alert.kind).or_default() += 1;
+        }
+        for notification in self.bundle(batch) {
+            self.counts.notifications += 1;
+            self.counts.beyond += notification.more;
+            out.extend([notification]);
+        }
+    }
+
+    /// A notification for each group.
+    fn bundle(&self, batch: Vec<Alert>) -> Vec<Notification> {
         let mut groups: BTreeMap<_, Vec<Alert>> = BTreeMap::new();
         for alert in batch {
-            *self.counts.told.entry(alert.kind).or_default() += 1;
             let is_own = alert.process.is_none();
             let group = self.group(alert.process.as_ref());
             groups.entry((!is_own, group)).or_default().push(alert);
         }
-        for ((_, group), mut alerts) in groups {
+        let bundled = groups.into_iter().map(|((_, group), mut alerts)| {
             alerts.sort_by(|a, b| (a.kind, &a.process).cmp(&(b.kind, &b.process)));
             let more = alerts.len().saturating_sub(self.options.max_alerts) as u64;
             alerts.truncate(self.options.max_alerts);
-            self.counts.notifications += 1;
-            self.counts.beyond += more;
-            out.extend([Notification { group, alerts, more }]);
-        }
+            Notification { group, alerts, more }
+        });
+        bundled.collect()
     }
 
     fn group(&self, process: Option<&Process>) -> Group {

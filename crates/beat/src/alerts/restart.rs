@@ -2,7 +2,7 @@
 use std::{collections::HashMap, time::SystemTime};
 
 use super::{
-    AlertKey, Alerts, Condition, Notification,
+    AlertKey, AlertKind, Alerts, Condition, MuteCause, Notification,
     incident::{Id, Incident, Seen},
 };
 use crate::{Process, ProcessStatus, State, Timestamp};
@@ -101,6 +101,21 @@ impl Alerts {
         let mut batch = Vec::new();
         caught_up.into_iter().for_each(|id| self.touch(id, &mut batch));
         self.send(batch, out);
+    }
+
+    /// What is open, for a receiver that is new: each as [`AlertKind::Firing`], under the key that it has. It is not counted.
+    ///
+    /// Those alone that people were told of and that are as they were told, but for what a mute or an inhibition holds back
+    /// now.
+    #[must_use]
+    pub fn recap(&self) -> Vec<Notification> {
+        let open = self.incidents.iter().filter_map(|(id, incident)| {
+            let condition = incident.told.filter(|_| incident.news().is_none())?;
+            // What was told before the link was cut is as open as it was.
+            let cause = self.cause(id, &incident.address).filter(|it| *it != MuteCause::Blind);
+            cause.is_none().then(|| incident.alert(id, AlertKind::Firing, condition))
+        });
+        self.bundle(open.collect())
     }
 
     /// The incident that goes on, unless there is one already.

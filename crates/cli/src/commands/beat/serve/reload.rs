@@ -119,7 +119,7 @@ impl Reloader {
     fn apply(&self, file: &Config, webhooks: Webhooks) {
         // What must not be told is known before the monitor finds more to tell.
         self.desk.reconfigure(file, webhooks, &self.table.processes());
-        self.board.hold(file.max_processes);
+        self.board.hold(file.max_processes + self.expect.len() + file.expected.len());
         // Where the watch has ended, so does the command.
         let _goes_on = self.table.reconfigure(file.monitor.clone());
         expect(&self.table, self.expect.iter().chain(&file.expected));

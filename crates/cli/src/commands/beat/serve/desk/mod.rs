@@ -110,7 +110,7 @@ impl Desk {
         };
         inner.open_windows(&config.windows, now, &mut Vec::new());
         inner.republish(config.republish, publisher.as_ref(), clock);
-        inner.outputs.replace(config, webhooks, clock);
+        inner.outputs.replace(config, webhooks, clock, &[]);
         Self { clock, output, publisher, inner: Mutex::new(inner), nudge: Notify::new() }
     }
 
@@ -148,7 +148,7 @@ impl Desk {
     }
 
     /// Goes on as a file says that was read anew and [prepared](Self::prepare). Who of `known` is in a state that is
-    /// told only now is told.
+    /// told only now is told; to outputs that are new, all that is open.
     pub(super) fn reconfigure(&self, config: &Config, webhooks: Webhooks, known: &[ProcessStatus]) {
         self.work(|inner, now, due| {
             // The new windows stand before the old ones fall: nothing slips through between.
@@ -159,7 +159,9 @@ impl Desk {
                 inner.alerts.unmute(id, now, due);
             }
             inner.alerts.catch_up(known, now, due);
-            inner.outputs.replace(config, webhooks, self.clock);
+            inner.send(due);
+            let open = inner.alerts.recap();
+            inner.refused += inner.outputs.replace(config, webhooks, self.clock, &open);
             inner.republish(config.republish, self.publisher.as_ref(), self.clock);
         });
         self.nudge.notify_one();
@@ -249,9 +251,8 @@ impl Desk {
         let now = self.clock.now();
         inner.look_at_wall(now, &mut due);
         let done = work(&mut inner, now, &mut due);
-        inner.has_told |= !due.is_empty();
-        let refused = due.into_iter().map(|it| inner.outputs.send(&it)).sum::<u64>();
-        let words = inner.refused(refused);
+        inner.send(&mut due);
+        let words = inner.refused();
         drop(inner);
         if let Some(words) = words {
             self.output.remark(words);
@@ -266,6 +267,12 @@ impl Desk {
 }
 
 impl Inner {
+    /// Hands what is due to every output.
+    fn send(&mut self, due: &mut Vec<Notification>) {
+        self.has_told |= !due.is_empty();
+        self.refused += due.drain(..).map(|it| self.outputs.send(&it)).sum::<u64>();
+    }
+
     fn open_windows(&mut self, windows: &[Mute], now: Timestamp, due: &mut Vec<Notification>) {
         for window in windows {
             // One that is over holds nothing back.
@@ -311,8 +318,7 @@ impl Inner {
     }
 
     /// What to say of notifications that were refused, once in a while.
-    fn refused(&mut self, refused: u64) -> Option<String> {
-        self.refused += refused;
+    fn refused(&mut self) -> Option<String> {
         let now = Instant::now();
         if self.refused == 0 || self.silent_until.is_some_and(|until| now < until) {
             return None;
@@ -327,10 +333,40 @@ impl Inner {
 mod tests {
     use std::path::Path;
 
-    use sinew_beat::{Watch, WatchOptions};
+    use sinew_beat::{Beat, Monitor, MonitorOptions, Process, Watch, WatchOptions};
 
     use super::*;
     use crate::output::Chatter;
+
+    #[tokio::test]
+    async fn an_output_that_a_new_file_adds_is_told_once_what_is_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = folder.path().join("told");
+        let backend = sinew_connect::connect("memory:desk-recap").await.unwrap();
+        let options = WatchOptions::default();
+        let watch = Watch::start(&backend.subscriber().unwrap(), options).await.unwrap();
+        let config = |text: &str| Config::parse(text, Path::new("sinew.toml")).unwrap();
+        let output = Output::new(false, Chatter::Quiet);
+        let desk = Desk::new(&config(""), watch.clock(), output, None, Vec::new());
+        let (mut monitor, mut events) = (Monitor::new(MonitorOptions::default()), Vec::new());
+        for name in ["billing", "well"] {
+            let beat = Beat::Beat { period: Duration::from_secs(1) };
+            let process = Process::parse(name).unwrap();
+            monitor.beat(&process, beat, Timestamp::START, &mut events);
+            monitor.advance(Timestamp::from_start(Duration::from_secs(10)), &mut events);
+        }
+        events.iter().for_each(|event| desk.hear(event));
+        let script = format!("cat >> '{}'", told.display());
+        let config = config(&format!("[[command]]\nrun = [\"sh\", \"-c\", \"{script}\"]\n"));
+        for _ in 0..2 {
+            desk.reconfigure(&config, Vec::new(), &[]);
+        }
+        assert_eq!(desk.finish(Duration::from_secs(30)).await, 0);
+        let told = std::fs::read_to_string(&told).unwrap();
+        let lines: Vec<_> =
+            told.lines().map(|it| it.split('\t').step_by(2).take(2).collect::<Vec<_>>()).collect();
+        assert_eq!(lines, [["firing", "billing"]]);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_walls_clock_is_looked_at_in_a_fleet_that_never_rests() {

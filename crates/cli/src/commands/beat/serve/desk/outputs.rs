@@ -63,25 +63,40 @@ impl Outputs {
         config.webhooks.iter().filter(|it| !is_there(it)).cloned().collect()
     }
 
-    /// Those of a new file, of which `started` are. One that is as it was goes on with what waits for it.
-    pub(crate) fn replace(&mut self, config: &Config, started: Webhooks, clock: Clock) {
+    /// Those of a new file, of which `started` are. One that is as it was goes on with what waits for it; to those that
+    /// are new `open` is told. How many were refused.
+    pub(crate) fn replace(
+        &mut self,
+        config: &Config,
+        started: Webhooks,
+        clock: Clock,
+        open: &[Notification],
+    ) -> u64 {
         self.reap();
+        let mut refused = 0;
+        let mut told = |sent: sinew_core::Result<()>| refused += u64::from(sent.is_err());
         let mut old = std::mem::take(&mut self.commands);
         for config in &config.commands {
             let kept = take(&mut old, config);
             self.commands.push(kept.unwrap_or_else(|| {
-                (config.clone(), CommandOutput::start(config.options(), clock))
+                let output = CommandOutput::start(config.options(), clock);
+                open.iter().for_each(|it| told(output.send(it.clone())));
+                (config.clone(), output)
             }));
         }
         for (_, output) in old {
             self.leaving.spawn(async move { output.finish(LEAVE).await.waiting });
         }
         let mut old = std::mem::take(&mut self.webhooks);
+        for (_, output) in &started {
+            open.iter().for_each(|it| told(output.send(it.clone())));
+        }
         old.extend(started);
         self.webhooks = config.webhooks.iter().filter_map(|it| take(&mut old, it)).collect();
         for (_, output) in old {
             self.leaving.spawn(async move { output.finish(LEAVE).await.waiting });
         }
+        refused
     }
 
     /// Hands it to each; how many refused it.

@@ -182,7 +182,8 @@ async fn an_output_that_is_as_it_was_goes_on_and_another_begins_anew() {
         assert_eq!(page.desk.counts().outputs[0].results[0], ("succeeded", count), "{program}");
     }
     page.beat("b", "degraded/60").await;
-    let failed = "beat_alerts_outputs_total{output=\"command-1\",result=\"failed\"} 1";
+    // The one that is new was told of `a`, too.
+    let failed = "beat_alerts_outputs_total{output=\"command-1\",result=\"failed\"} 2";
     until_metric(&page, failed).await;
 }
 
