@@ -6,6 +6,7 @@ use std::{
     time::Instant,
 };
 
+use rustix::process::{Pid, kill_process};
 use sinew_testkit::harness::nats::NatsServerOptions;
 use tokio::runtime::Runtime;
 
@@ -19,6 +20,7 @@ pub(crate) const TRIALS: &[(&str, Body)] = &[
     ("a_page_tells_of_a_killed_heart_as_it_happens", a_killed_heart_is_told),
     ("a_page_is_blind_without_its_server_and_sees_again", a_page_is_blind),
     ("a_page_is_not_held_up_by_who_does_not_read_its_output", an_unread_page_goes_on),
+    ("a_signal_ends_a_page_whose_output_nobody_reads", a_signal_ends_an_unread_page),
     ("a_demo_has_a_page", a_demo_has_a_page),
     ("a_browser_shows_a_hostile_name_as_text_and_keeps_up", a_browser_shows_it),
 ];
@@ -169,6 +171,32 @@ fn an_unread_page_goes_on(runtime: &Runtime) -> Result<()> {
     let mut rest = String::new();
     remarks.read_to_string(&mut rest)?;
     assert_eq!(rest, "");
+    Ok(())
+}
+
+fn a_signal_ends_an_unread_page(_: &Runtime) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("sinew.toml");
+    // More than a pipe holds.
+    let names: Vec<_> = (0..2000).map(|it| format!("{}-{it}", "x".repeat(200))).collect();
+    std::fs::write(&file, format!("expected = {names:?}"))?;
+    let file = file.display().to_string();
+    let args = ["beat", "serve", "--url", "memory:", "--listen", "127.0.0.1:0", "--config", &file];
+    let (unread, output) = std::io::pipe()?;
+    let mut command = sinew(&args);
+    let mut child = command.stdout(output).stderr(Stdio::piped()).spawn()?;
+    drop(command);
+    let mut remarks = BufReader::new(child.stderr.take().ok_or("no stderr")?);
+    let address = address(&until_line(&mut remarks, &["serving http://"])?)?;
+    let last = format!("/api/processes/{}", names.last().ok_or("nobody")?);
+    let end = Instant::now() + DEADLINE;
+    while !get(&address, &last)?.1.contains("\"to\":\"expected\"") {
+        assert!(Instant::now() < end, "the page stands still");
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM)?;
+    until_line(&mut remarks, &["not all events were printed"])?;
+    assert!(child.wait()?.success());
+    drop(unread);
     Ok(())
 }
 

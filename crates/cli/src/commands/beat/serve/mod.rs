@@ -40,7 +40,7 @@ use self::{
     access::{Gate, Token},
     board::Board,
     desk::{Desk, outputs},
-    hearing::{hear, heard, print},
+    hearing::{Printing, hear, heard},
     reload::{Hangups, Reloader},
     routes::Shown,
     server::Limits,
@@ -190,7 +190,8 @@ impl Serve {
         let router = routes::router(shown, gate, stop.subscribe());
         let server = server::serve(listener, router, Limits::default(), stop.subscribe());
         let mut server = Owned(tokio::spawn(server));
-        let (events, mut printing) = mpsc::channel(UNPRINTED);
+        let (events, unprinted) = mpsc::channel(UNPRINTED);
+        let mut printing = Printing::start(unprinted, report, self.ending)?;
         let hearing = hear(watch, Arc::clone(&board), Arc::clone(&desk), events, stop.subscribe());
         let mut hearing = Owned(tokio::spawn(hearing));
         let _keeping = keeper.clone().map(|it| Owned(tokio::spawn(it.run())));
@@ -216,13 +217,14 @@ impl Serve {
             session.output.remark("everybody who can reach it can read all of it");
         }
 
-        let printed = print(session, &mut printing, report, self.ending).await;
+        let printed = printing.until(session, self.ending).await;
         if let Some(keeper) = &keeper {
             keeper.save().await;
         }
         stop.send_replace(true);
         let _ = (&mut server.0).await;
         let ended = (&mut hearing.0).await;
+        printing.finish(session.output).await;
         let undelivered = desk.finish(DRAIN).await;
         if undelivered > 0 {
             session.output.remark(format_args!("{undelivered} notifications were not delivered"));
