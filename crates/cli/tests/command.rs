@@ -379,6 +379,24 @@ fn the_demo_in_a_pipe_is_plain_lines_with_a_summary() -> Result<()> {
 }
 
 #[test]
+fn the_demo_of_asks_shows_each_way_to_end_and_who_did_not_answer() -> Result<()> {
+    let ran = run(&["demo", "--act", "dispatch", "--for", "5s", "--json"])?.expect(0)?;
+    let objects = ran.objects()?;
+    let ends: Vec<_> = objects.iter().filter(|it| it.get("end").is_some()).collect();
+    assert!(ends.len() >= 3, "{ran:?}");
+    for (end, wanted) in ends.iter().zip(["deadline", "first", "quorum", "quiet"]) {
+        assert_eq!(end["end"], wanted);
+    }
+    assert_eq!(ends[0]["missing"], serde_json::json!(["thermal"]));
+    assert_eq!((&ends[1]["ok"], &ends[1]["cancelled"]), (&1.into(), &5.into()));
+    let bent = objects.iter().find(|it| it["agent"] == "probe").ok_or("no probe")?;
+    assert_eq!(bent["error"]["code"], "bent");
+    assert!(objects.last().ok_or("no summary")?["summary"]["asks"].as_u64() >= Some(3));
+    run(&["demo", "--act", "dispatch", "--serve"])?.expect(64)?;
+    Ok(())
+}
+
+#[test]
 fn no_secret_is_ever_printed() -> Result<()> {
     let host = nobody()?.trim_start_matches("nats://").to_owned();
     let urls = [

@@ -1,4 +1,5 @@
-//! `sinew demo`: a small fleet lives, degrades and dies; no broker, no setup.
+//! `sinew demo`: a small fleet lives, degrades and dies, or wafers are inspected; no broker, no setup.
+mod asking;
 mod cast;
 mod screen;
 mod stage;
@@ -38,13 +39,15 @@ pub(crate) const EXAMPLES: &[Example] = &[
     ("twenty seconds in the life of a fleet", "sinew demo"),
     ("ten seconds of it on its status page, too", "sinew demo --serve --for 10s"),
     ("ten of them, as lines that another program can read", "sinew demo --for 10s --json"),
+    ("agents are asked, and answer, fail, or keep silent", "sinew demo --act dispatch"),
 ];
 
 const NOTE: &str = "A dozen simulated services run in this process. Their hearts are real, and so is the monitor that \
     watches them over the broker inside this process: it knows nothing but what it hears. Each beat promises the next \
-    one within a second; who is silent for two is late, who is silent for four is down.";
+    one within a second; who is silent for two is late, who is silent for four is down. With --act dispatch, six agents \
+    inspect wafers: each is served over a connection of its own, and each ask says when it has enough.";
 
-/// Watch a small fleet live, degrade and die; needs no broker
+/// Watch a small fleet live, degrade and die, or agents answer; needs no broker
 #[derive(Args, Debug)]
 #[command(after_help = section_with_note(NOTE, EXAMPLES))]
 pub(crate) struct Demo {
@@ -66,6 +69,8 @@ pub(crate) struct Demo {
 enum Act {
     /// Heartbeats and the monitor
     Beat,
+    /// Asks, and agents that answer them
+    Dispatch,
 }
 
 /// How long the demo's monitor waits for one that is expected: not the minute that real fleets need.
@@ -78,6 +83,10 @@ impl Demo {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         match self.act {
             Act::Beat => beat(session, self.within, self.serve).await,
+            Act::Dispatch if self.serve => {
+                Err(Failure::usage("--serve shows the page of the fleet; leave --act dispatch out"))
+            }
+            Act::Dispatch => asking::run(session, self.within).await,
         }
     }
 }
