@@ -24,6 +24,12 @@ impl Load {
         self.running.fetch_update(SeqCst, SeqCst, |it| (it < limit).then(|| it + 1)).is_ok()
     }
 
+    /// Counts one more thing that runs, until what is returned is dropped.
+    pub(crate) fn count(this: &Arc<Self>) -> Counted {
+        this.enter(usize::MAX);
+        Counted(Arc::clone(this))
+    }
+
     fn leave(&self) {
         if self.running.fetch_sub(1, SeqCst) == 1 && self.waiting.load(SeqCst) > 0 {
             self.idle.notify_waiters();
@@ -40,6 +46,16 @@ impl Load {
             }
             idle.await;
         }
+    }
+}
+
+/// One thing that runs.
+#[derive(Debug)]
+pub(crate) struct Counted(Arc<Load>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     asking::{Sink, Watched},
     context::AskInfo,
     gather::Responder,
+    load::Counted,
 };
 
 /// How long late answers are listened for, to count them.
@@ -33,15 +34,17 @@ pub(super) struct Listener {
     pub(super) cancel: Option<(Subject, AskId)>,
     pub(super) publisher: AnyPublisher,
     pub(super) lingering: Arc<Semaphore>,
+    /// Held until the ask is over, and those whom nobody waits for are told.
+    pub(super) under_way: Option<Counted>,
 }
 
 impl Listener {
-    pub(super) async fn hear(self, mut incoming: Incoming<Message>) {
-        let over = self.ask.over.clone();
+    pub(super) async fn hear(mut self, mut incoming: Incoming<Message>) {
+        let ask = Arc::clone(&self.ask);
         let is_over = tokio::select! {
             biased;
             // First, so that a flood of answers does not hold it up.
-            () = over.cancelled() => true,
+            () = ask.over.told() => true,
             () = self.listen(&mut incoming) => false,
             never = self.watch() => match never {},
             // Whoever asked may not look; the agents know by themselves.
@@ -55,6 +58,7 @@ impl Listener {
             }
             // Some may not have answered: what they say yet is late, and is counted.
             None | Some(Ended::Deadline | Ended::Quiet) => {
+                self.under_way = None;
                 if let Ok(_place) = self.lingering.try_acquire() {
                     drop(timeout(LINGER, self.listen(&mut incoming)).await);
                 }

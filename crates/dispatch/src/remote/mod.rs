@@ -22,7 +22,7 @@ use tokio::{
     runtime::Handle,
     sync::Semaphore,
     task::JoinSet,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use self::listen::Listener;
@@ -30,6 +30,7 @@ use crate::{
     AgentId, AgentState, AskHead, AskId, Dispatcher, DispatcherOptions,
     asking::{Request, Sink, Watched},
     context::AskInfo,
+    load::Load,
     wire::Subjects,
 };
 
@@ -50,6 +51,7 @@ pub(crate) struct Remote {
     mark: Box<str>,
     next: AtomicU64,
     lingering: Arc<Semaphore>,
+    under_way: Arc<Load>,
     /// Those who hear answers; they go with this.
     tasks: Mutex<JoinSet<()>>,
 }
@@ -83,6 +85,7 @@ impl Remote {
             mark: format!("{:016x}", RandomState::new().hash_one(std::process::id())).into(),
             next: AtomicU64::new(1),
             lingering: Arc::new(Semaphore::new(LINGERING)),
+            under_way: Arc::default(),
             tasks: Mutex::default(),
         })
     }
@@ -156,6 +159,7 @@ impl Remote {
             cancel: head.id.map(|id| (cancel, id)),
             publisher: self.publisher.clone(),
             lingering: Arc::clone(&self.lingering),
+            under_way: Some(Load::count(&self.under_way)),
         };
         self.spawn(listener.hear(incoming));
         Ok(())
@@ -184,6 +188,26 @@ impl Dispatcher {
     /// As [`DispatcherOptions::over`].
     pub fn over(backend: &AnyBackend) -> Result<Self> {
         DispatcherOptions::default().over(backend)
+    }
+
+    /// Waits until no ask over the backend is under way, and the agents that nobody waits for any more have been told:
+    /// what to do before the backend's link is drained.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`] when that is not so after `within`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn drained(&self, within: Duration) -> Result<()> {
+        let Some(remote) = &self.shared().elsewhere else { return Ok(()) };
+        timeout(within, remote.under_way.idle()).await.map_err(|_| {
+            Error::new(ErrorKind::Timeout, "drain dispatcher").with_detail(format!(
+                "{} asks are under way after {within:?}",
+                remote.under_way.running()
+            ))
+        })
     }
 
     /// Who is there: the agents that are registered here, and those elsewhere that say so within `within`.

@@ -8,8 +8,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use sinew_core::{ErrorKind, PublishExt as _, Request as _, Result};
-use sinew_dispatch::{AgentError, AnyAgent, Context, Ended, Until};
+use sinew_core::{ErrorKind, Link as _, PublishExt as _, Request as _, Result};
+use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Ended, Until};
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
@@ -27,6 +27,7 @@ behaviours![
     an_undecodable_answer_is_its_agents_failure,
     whom_nobody_waits_for_is_called_off,
     an_ask_that_is_dropped_is_called_off,
+    who_drains_before_it_leaves_has_called_off,
     an_ask_of_its_own_agents_is_answered_once,
     a_plain_responder_answers_without_a_name,
     a_plain_request_is_answered_by_an_agent,
@@ -164,13 +165,17 @@ async fn whom_nobody_waits_for_is_called_off(scene: Scene) -> Result<()> {
         }
     })?;
     let waits = scene.serve(waits).await?;
-    let _quick = scene.echo("quick").await?;
+    let gate = Arc::new(Semaphore::new(0));
+    let _quick = scene.serve(gated("quick", &gate, Duration::ZERO)?).await?;
     let dispatcher = scene.dispatcher().await?;
     let asked = Instant::now();
     let ask = dispatcher.ask(scene.topic(), "x").until(Until::First(1));
     let ask = ask.expect(expect(&["waits", "quick"])?).deadline(Duration::from_secs(60));
-    let (replies, end) = ask.collect::<String>().await?;
-    assert_eq!(said(&replies), ["x from quick"]);
+    let asking = tokio::spawn(ask.collect::<String>());
+    until("it is worked on", async || Ok(waits.running() == 1)).await?;
+    gate.close();
+    let (replies, end) = asking.await.map_err(failed)??;
+    assert_eq!(said(&replies), ["x"]);
     assert_eq!((end.ended, names(&end.cancelled)), (Ended::First, vec!["waits"]));
     until("the other is told", async || Ok(told.load(SeqCst) == 1)).await?;
     until("and done", async || Ok(waits.running() == 0)).await?;
@@ -189,6 +194,21 @@ async fn an_ask_that_is_dropped_is_called_off(scene: Scene) -> Result<()> {
     until("it is dropped", async || Ok(stuck.service.counts().cancelled == 1)).await?;
     until("and its place is free", async || Ok(stuck.running() == 0)).await?;
     assert_eq!(dispatcher.counts().pending, 0);
+    Ok(())
+}
+
+async fn who_drains_before_it_leaves_has_called_off(scene: Scene) -> Result<()> {
+    let gate = Arc::new(Semaphore::new(0));
+    let stuck = scene.serve(gated("stuck", &gate, Duration::ZERO)?).await?;
+    for round in 1..=20 {
+        let backend = scene.connect().await?;
+        let dispatcher = Dispatcher::over(&backend)?;
+        let ask = dispatcher.ask(scene.topic(), "x").deadline(Duration::from_secs(60));
+        drop(ask.send::<String>().await?);
+        dispatcher.drained(AMPLE).await?;
+        backend.link().drain(AMPLE).await?;
+        until("called off", async || Ok(stuck.service.counts().cancelled == round)).await?;
+    }
     Ok(())
 }
 

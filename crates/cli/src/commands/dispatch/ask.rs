@@ -13,7 +13,7 @@ use crate::{
     examples::{Example, section_with_note},
     exit::{Outcome, Status},
     message::Content,
-    session::Session,
+    session::{DRAIN, Session},
     time::parse_positive,
 };
 
@@ -144,7 +144,10 @@ impl Ask {
             true => session.output.object(&Conclusion::new(&end))?,
             false => session.output.remark(answers::conclusion(&end)),
         }
-        // What calls the agents off still leaves.
+        // Those whom nobody waits for are told, however soon we are gone.
+        if let Err(err) = dispatcher.drained(DRAIN).await {
+            session.output.detail(err);
+        }
         session.drain(&backend).await;
         Ok(match end.ended {
             _ if is_interrupted => Status::Interrupted,
