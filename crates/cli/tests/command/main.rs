@@ -1,11 +1,14 @@
 //! The command as scripts see it: exit statuses, one-line errors, JSON lines, pipes, signals. No broker needed.
 #![cfg(unix)]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod demo;
+mod secrets;
 
 use std::{
     collections::BTreeSet,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader},
     net::TcpListener,
     process::{Command, Stdio},
 };
@@ -338,129 +341,6 @@ fn a_closed_pipe_ends_quietly() -> Result<()> {
         assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
         assert!(output.stderr.is_empty(), "{args:?}: {output:?}");
     }
-    Ok(())
-}
-
-#[test]
-fn what_a_broker_publishes_in_one_process_arrives_there() -> Result<()> {
-    // The memory broker lives as long as the process: `demo` is what can be seen of it from outside.
-    let ran = run(&["demo", "--for", "5500ms", "--json"])?.expect(0)?;
-    let objects = ran.objects()?;
-    assert!(ran.stderr.is_empty(), "{ran:?}");
-    let of = |process: &str| -> Vec<&str> {
-        let its = objects.iter().filter(|it| it["process"] == process);
-        its.filter_map(|it| it["to"].as_str()).collect()
-    };
-    assert_eq!(of("auth"), ["starting", "up"]);
-    assert_eq!(of("billing"), ["starting", "up", "degraded"]);
-    assert_eq!(of("inventory"), ["starting", "up", "late"]);
-    let killed = objects.iter().find(|it| it["happened"] == "kill").ok_or("nobody was killed")?;
-    assert_eq!(killed["service"], "inventory");
-    let summary = &objects.last().ok_or("no summary")?["summary"];
-    assert_eq!(summary["states"]["inventory"], "late");
-    assert_eq!(summary["states"].as_object().map(serde_json::Map::len), Some(12));
-    for object in objects.iter().filter(|it| it.get("to").is_some()) {
-        for key in ["time", "process", "from", "to", "at", "reason"] {
-            assert!(object.get(key).is_some(), "{object}");
-        }
-        let time = object["time"].as_str().ok_or("no time")?;
-        assert!(time.len() == 27 && time.ends_with('Z'), "{time}");
-    }
-    Ok(())
-}
-
-#[test]
-fn the_demo_in_a_pipe_is_plain_lines_with_a_summary() -> Result<()> {
-    let ran = run(&["demo", "--for", "3500ms"])?.expect(0)?;
-    assert!(!ran.stdout.contains(&0x1b), "{}", ran.text());
-    assert!(ran.text().contains("is killed") && ran.text().contains("beats heard"), "{ran:?}");
-    assert!(ran.text().lines().all(|line| line.chars().count() <= 80), "{}", ran.text());
-    Ok(())
-}
-
-#[test]
-fn the_demo_of_asks_shows_each_way_to_end_and_who_did_not_answer() -> Result<()> {
-    let ran = run(&["demo", "--act", "dispatch", "--for", "5s", "--json"])?.expect(0)?;
-    let objects = ran.objects()?;
-    let ends: Vec<_> = objects.iter().filter(|it| it.get("end").is_some()).collect();
-    assert!(ends.len() >= 3, "{ran:?}");
-    for (end, wanted) in ends.iter().zip(["deadline", "first", "quorum", "quiet"]) {
-        assert_eq!(end["end"], wanted);
-    }
-    assert_eq!(ends[0]["missing"], serde_json::json!(["thermal"]));
-    assert_eq!((&ends[1]["ok"], &ends[1]["cancelled"]), (&1.into(), &5.into()));
-    let bent = objects.iter().find(|it| it["agent"] == "probe").ok_or("no probe")?;
-    assert_eq!(bent["error"]["code"], "bent");
-    assert!(objects.last().ok_or("no summary")?["summary"]["asks"].as_u64() >= Some(3));
-    run(&["demo", "--act", "dispatch", "--serve"])?.expect(64)?;
-    Ok(())
-}
-
-#[test]
-fn no_secret_is_ever_printed() -> Result<()> {
-    let host = nobody()?.trim_start_matches("nats://").to_owned();
-    let urls = [
-        format!("nats://ann:hush@{host}"),
-        format!("nats://hush@{host}"),
-        format!("nats+js://ann:hush@{host}/S"),
-        format!("nats://ann:hu%73h@{host}"),
-        format!("amqp://ann:hush@{host}/shop"),
-        format!("amqps://ann:hu%73h@{host}"),
-        "amqp://ann:hush@h,i".to_owned(),
-        "amqp://ann:hush@h?auth_mechanism=external".to_owned(),
-        "zmq+tcp://ann:hush@h".to_owned(),
-        "nats://ann:hush@".to_owned(),
-        "nats://ann:hush/x@h".to_owned(),
-        "nats://ann:hush?x@h".to_owned(),
-        "nats://ann:hush#x@h".to_owned(),
-        "nats//ann:hush@h".to_owned(),
-        "nats://ann:hush@h:port".to_owned(),
-        "nats://ann:hush@h?password=hush".to_owned(),
-        "memory://ann:hush@h".to_owned(),
-    ];
-    for url in &urls {
-        for args in [
-            &["-vv", "pub", "a", "x", "--url", url][..],
-            &["-vv", "beat", "watch", "--url", url],
-            &["-vv", "beat", "check", "a", "--wait", "50ms", "--url", url],
-        ] {
-            let ran = run(args)?;
-            assert!(!format!("{}{}", ran.text(), ran.stderr).contains("hush"), "{args:?}: {ran:?}");
-            assert_ne!(ran.status, Some(0));
-        }
-        let mut command = sinew(&["-vv", "sub", "a"]);
-        command.env("SINEW_URL", url);
-        assert!(!run_with(command, b"")?.stderr.contains("hush"), "{url}");
-        let mut command = sinew(&["sub", "--help"]);
-        command.env("SINEW_URL", url);
-        assert!(!run_with(command, b"")?.text().contains("hush"), "{url}");
-    }
-    // Where a URL stands in the wrong place, the usage error does not repeat it.
-    let url = &urls[0];
-    for args in [&["pub", url, "x"][..], &["pub", "a", "b", url], &[url], &["demo", url]] {
-        let ran = run(args)?;
-        assert!(!ran.stderr.contains("hush"), "{ran:?}");
-        assert!(matches!(ran.status, Some(64 | 69)), "{ran:?}");
-    }
-    Ok(())
-}
-
-#[test]
-fn a_secret_in_a_file_is_not_repeated_either() -> Result<()> {
-    let path = std::env::temp_dir().join(format!("sinew-hush-{}", std::process::id()));
-    std::fs::File::create(&path)?.write_all(b"hush\n")?;
-    let (file, url) = (path.display().to_string(), nobody()?);
-    for login in [
-        &["--user", "ann", "--password-file", &file][..],
-        &["--token-file", &file],
-        &["--creds", &file],
-    ] {
-        let ran = run(&[&["-vv", "pub", "a", "x", "--url", &url], login].concat())?;
-        let told = format!("{}{}", ran.text(), ran.stderr.replace(&file, ""));
-        assert!(!told.contains("hush"), "{ran:?}");
-        assert!(matches!(ran.status, Some(64 | 69)), "{ran:?}");
-    }
-    std::fs::remove_file(path)?;
     Ok(())
 }
 
