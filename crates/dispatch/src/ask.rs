@@ -3,7 +3,6 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use sinew_core::{Error, ErrorKind, FromPayload, Headers, IntoPayload, Result, Subject, Value};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     AgentId, Context, DispatcherOptions, End, Ended, Expect, Gathering, Hedge, Reply, Until,
@@ -12,6 +11,7 @@ use crate::{
     dispatcher::Shared,
     gather::{Bounds, Gather, Reach},
     local::Entries,
+    over::Over,
     trace,
 };
 
@@ -141,7 +141,8 @@ impl Ask {
             return Err(error(ErrorKind::Timeout).with_detail("no time is left for it"));
         }
         let runtime = shared.runtime()?;
-        let agents = turned(shared.registry.under(&topic), hedge.map(|_| shared.next_turn()));
+        let (agents, meter) = shared.registry.metered(&topic);
+        let agents = turned(agents, hedge.map(|_| shared.next_turn()));
         let nobody = shared.elsewhere.is_none() && agents.is_empty();
         if nobody {
             return Err(error(ErrorKind::NoResponders).with_detail("no agent is registered"));
@@ -160,11 +161,10 @@ impl Ask {
             first = first.min(1);
         }
         shared.acquire()?;
-        let meter = shared.meters.of(&topic);
+        let meter = meter.unwrap_or_else(|| shared.meters.of(&topic));
         meter.asked(fan_out);
         let span = trace::ask(&topic, fan_out);
-        let over = CancellationToken::new();
-        let info = Arc::new(AskInfo { topic, headers, sent, deadline, over });
+        let info = Arc::new(AskInfo { topic, headers, sent, deadline, over: Over::default() });
         let condition = match until {
             Until::When(condition) => Some(condition),
             _ => None,

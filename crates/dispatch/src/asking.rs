@@ -143,7 +143,7 @@ impl<T> Asking<T> {
     /// Ends it, if it has not ended, and says how it did.
     pub(crate) fn finish(&self) -> End {
         let mut state = self.lock();
-        state.gather.stop(Ended::Stopped, Instant::now());
+        state.stop();
         let end = state.gather.summary(|place| Some(self.agents.get(place)?.agent.id().clone()));
         self.settle(state);
         // It was stopped above.
@@ -156,7 +156,7 @@ impl<T> Asking<T> {
         if std::mem::replace(&mut state.closed, true) {
             return;
         }
-        state.gather.stop(Ended::Stopped, Instant::now());
+        state.stop();
         let kept =
             (std::mem::take(&mut state.replies), state.condition.take(), state.reader.take());
         self.settle(state);
@@ -179,7 +179,7 @@ impl<T> Asking<T> {
         let reader = state.reader.take();
         drop(state);
         if let Some(end) = end {
-            self.info.over.cancel();
+            self.info.over.tell();
             self.meter.ended(&end);
             crate::trace::ended(&self.span, &end);
         }
@@ -221,18 +221,19 @@ impl<T: FromPayload + Send + 'static> Asking<T> {
         let Some(entry) = self.agents.get(place) else { return Ok(()) };
         let context = admit(&entry.agent, &self.info, &entry.load)?;
         let span = crate::trace::agent(&self.span, entry.agent.id());
-        let answer =
-            run(entry.agent.clone(), Arc::clone(&self.info), context, self.request.clone());
+        let (entry, info) = (Arc::clone(entry), Arc::clone(&self.info));
+        let answer = run(entry, info, context, self.request.clone());
         let asking = Arc::clone(self);
         // Owned by the ask: it ends with it, or an agent's grace later.
-        self.runtime.spawn(
-            async move {
-                if let Some(answer) = answer.await {
-                    asking.answer(Responder::Local(place), answer);
-                }
+        let work = async move {
+            if let Some(answer) = answer.await {
+                asking.answer(Responder::Local(place), answer);
             }
-            .instrument(span),
-        );
+        };
+        match span.is_disabled() {
+            true => self.runtime.spawn(work),
+            false => self.runtime.spawn(work.instrument(span)),
+        };
         Ok(())
     }
 
@@ -246,7 +247,7 @@ impl<T: FromPayload + Send + 'static> Asking<T> {
         let result = answer.as_ref().map_err(Clone::clone).and_then(decode);
         let now = Instant::now();
         let mut state = self.lock();
-        if self.info.over.is_cancelled() {
+        if self.info.over.is_told() {
             // Its agents were told that time is up: what they say of it is no answer, be it as quick as it may.
             state.gather.tick(now);
         }
@@ -285,6 +286,13 @@ impl<T: FromPayload + Send + 'static> Asking<T> {
 }
 
 impl<T> State<T> {
+    /// Whoever asked has enough.
+    fn stop(&mut self) {
+        if self.gather.ended().is_none() {
+            self.gather.stop(Ended::Stopped, Instant::now());
+        }
+    }
+
     /// Asks the caller's condition about an answer that counts.
     fn judge(
         &mut self,

@@ -3,9 +3,8 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use sinew_core::{Headers, Subject};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use crate::{AgentId, load::Slot};
+use crate::{AgentId, load::Slot, over::Over};
 
 /// What one handler is told: who asks for what, until when, and whether anybody still waits.
 ///
@@ -27,8 +26,8 @@ pub(crate) struct AskInfo {
     pub(crate) headers: Headers,
     pub(crate) sent: Instant,
     pub(crate) deadline: Instant,
-    /// Fires when the ask is over, whyever.
-    pub(crate) over: CancellationToken,
+    /// Told when the ask is over, whyever.
+    pub(crate) over: Over,
 }
 
 impl Context {
@@ -69,7 +68,7 @@ impl Context {
     /// Whether nobody waits for the answer any more: the asker has enough or is gone, or time ran out.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.ask.over.is_cancelled() || self.remaining().is_zero()
+        self.0.ask.over.is_told() || self.remaining().is_zero()
     }
 
     /// Waits until the asker has enough, or is gone, or the ask ended otherwise.
@@ -80,7 +79,7 @@ impl Context {
     ///
     /// Safe.
     pub async fn cancelled(&self) {
-        self.0.ask.over.cancelled().await;
+        self.0.ask.over.told().await;
     }
 }
 

@@ -17,6 +17,7 @@ mod gathering;
 mod load;
 mod local;
 mod options;
+mod over;
 #[cfg(feature = "beat")]
 mod presence;
 mod remote;

@@ -7,11 +7,22 @@ use std::{
 
 use sinew_core::{Error, ErrorKind, Result, Subject};
 
-use crate::{AgentId, AnyAgent, load::Load};
+use crate::{
+    AgentId, AnyAgent,
+    load::Load,
+    stats::{Meter, Meters},
+};
 
 /// Agents by topic. Each topic's list is replaced, never changed: an ask keeps the one that it saw when it was sent.
 #[derive(Debug, Default)]
-pub(crate) struct Registry(RwLock<HashMap<Subject, Entries>>);
+pub(crate) struct Registry(RwLock<HashMap<Subject, Topic>>);
+
+/// A topic that has agents.
+#[derive(Debug)]
+struct Topic {
+    entries: Entries,
+    meter: Arc<Meter>,
+}
 
 /// Those who are asked, in the order of their registration.
 pub(crate) type Entries = Arc<[Arc<Entry>]>;
@@ -24,15 +35,28 @@ pub(crate) struct Entry {
 }
 
 impl Registry {
-    /// Those who are registered under `topic` now.
-    pub(crate) fn under(&self, topic: &Subject) -> Entries {
+    /// Those who are registered under `topic` now, and the topic's counters if there are any.
+    pub(crate) fn metered(&self, topic: &Subject) -> (Entries, Option<Arc<Meter>>) {
         let topics = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        topics.get(topic).map(Arc::clone).unwrap_or_default()
+        match topics.get(topic) {
+            Some(it) => (Arc::clone(&it.entries), Some(Arc::clone(&it.meter))),
+            None => Default::default(),
+        }
     }
 
-    pub(crate) fn add(&self, topic: &Subject, agent: AnyAgent) -> Result<Arc<Entry>> {
+    /// Those who are registered under `topic` now.
+    pub(crate) fn under(&self, topic: &Subject) -> Entries {
+        self.metered(topic).0
+    }
+
+    pub(crate) fn add(
+        &self,
+        topic: &Subject,
+        agent: AnyAgent,
+        meters: &Meters,
+    ) -> Result<Arc<Entry>> {
         let mut topics = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let entries = topics.entry(topic.clone()).or_default();
+        let entries = topics.get(topic).map(|it| Arc::clone(&it.entries)).unwrap_or_default();
         if entries.iter().any(|it| it.agent.id() == agent.id()) {
             return Err(Error::new(ErrorKind::Conflict, "register agent")
                 .with_subject(agent.id().as_str())
@@ -41,13 +65,14 @@ impl Registry {
                 ));
         }
         let entry = Arc::new(Entry { agent, load: Arc::default() });
-        *entries = entries.iter().chain([&entry]).map(Arc::clone).collect();
+        let entries = entries.iter().chain([&entry]).map(Arc::clone).collect();
+        topics.insert(topic.clone(), Topic { entries, meter: meters.of(topic) });
         Ok(entry)
     }
 
     pub(crate) fn remove(&self, topic: &Subject, entry: &Arc<Entry>) {
         let mut topics = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(entries) = topics.get_mut(topic) else { return };
+        let Some(Topic { entries, .. }) = topics.get_mut(topic) else { return };
         *entries = entries.iter().filter(|it| !Arc::ptr_eq(it, entry)).map(Arc::clone).collect();
         if entries.is_empty() {
             topics.remove(topic);

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use sinew_core::BoxFuture;
 use tokio::time::{sleep, timeout_at};
 
+use super::Entry;
 use crate::{
     AgentError, AnyAgent, Context,
     context::AskInfo,
@@ -40,7 +41,7 @@ pub(crate) fn admit(
 /// A handler that works on when its ask is over has the agent's grace, and is dropped then. One whose time is up
 /// already is not begun.
 pub(crate) async fn run(
-    agent: AnyAgent,
+    entry: Arc<Entry>,
     ask: Arc<AskInfo>,
     context: Context,
     request: Bytes,
@@ -49,11 +50,12 @@ pub(crate) async fn run(
         return None;
     }
     let kept = context.clone();
-    let mut handler = match catch_unwind(AssertUnwindSafe(|| agent.handle(context, request))) {
+    let mut handler = match catch_unwind(AssertUnwindSafe(|| entry.agent.handle(context, request)))
+    {
         Ok(handler) => Some(handler),
         Err(panic) => return Some(Err(panicked(&*panic))),
     };
-    let mut end = Fuse::new(ask, agent.grace());
+    let mut end = Fuse::new(ask, entry.agent.grace());
     let answer = std::future::poll_fn(|cx| {
         let Some(running) = &mut handler else { return Poll::Ready(None) };
         match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))) {
@@ -98,8 +100,8 @@ impl Fuse {
             let (ask, grace) = (Arc::clone(&self.ask), self.grace);
             Box::pin(async move {
                 // Nobody may be there to end the ask in time; its agents learn of it all the same.
-                if timeout_at(ask.deadline, ask.over.cancelled()).await.is_err() {
-                    ask.over.cancel();
+                if timeout_at(ask.deadline, ask.over.told()).await.is_err() {
+                    ask.over.tell();
                 }
                 sleep(grace).await;
             })

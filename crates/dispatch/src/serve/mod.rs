@@ -85,7 +85,7 @@ impl Dispatcher {
             ));
         };
         let topic = topic.to_subject()?;
-        let entry = shared.registry.add(&topic, agent.clone())?;
+        let entry = shared.registry.add(&topic, agent.clone(), &shared.meters)?;
         let registration = Registration::new(&shared.registry, topic.clone(), Arc::clone(&entry));
         let subjects = Subjects::of(&topic)?;
         let wanted = Subscription::new(subjects.ask.clone())

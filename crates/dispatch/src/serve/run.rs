@@ -18,6 +18,7 @@ use crate::{
     AgentError, AgentId, AgentState, AskHead, AskId, ReplyHead,
     context::AskInfo,
     local::{self, Entry},
+    over::Over,
     remote::Remote,
     trace,
     wire::Subjects,
@@ -39,7 +40,7 @@ pub(super) struct Run {
     entry: Arc<Entry>,
     counts: Arc<Counts>,
     stop: CancellationToken,
-    desk: Desk<CancellationToken>,
+    desk: Desk<Arc<AskInfo>>,
     tasks: JoinSet<Done>,
     refusals: usize,
 }
@@ -78,8 +79,9 @@ impl Run {
         heart: sinew_beat::Heart<AnyPublisher>,
     ) -> Result<()> {
         use sinew_beat::{Health, Progress};
-        let agent = self.entry.agent.clone();
-        let health = || match AgentState::of(&agent) {
+        let entry = Arc::clone(&self.entry);
+        let agent = &entry.agent;
+        let health = || match AgentState::of(agent) {
             AgentState::Ready => Health::Up,
             AgentState::Busy => Health::Degraded,
         };
@@ -117,8 +119,11 @@ impl Run {
                     Some(Err(err)) => break Err(err),
                     Some(Ok(event)) => self.hear(event),
                 },
-                Some(done) = self.tasks.join_next() => self.note(done.ok()),
                 _ = turn.tick() => {}
+            }
+            // Here, and not as they end: that would wake the loop once more for each ask.
+            while let Some(done) = self.tasks.try_join_next() {
+                self.note(done.ok());
             }
             turned();
         };
@@ -169,35 +174,35 @@ impl Run {
             Taken::Cancelled => return self.counts.cancelled(1),
             Taken::Duplicate => return self.counts.duplicate(1),
         }
-        let over = CancellationToken::new();
         let info = Arc::new(AskInfo {
             topic: self.subjects.ask.clone(),
             headers: message.headers.clone(),
             sent: now,
             deadline: now + head.remaining.unwrap_or(PLAIN),
-            over: over.clone(),
+            over: Over::default(),
         });
-        let agent = self.entry.agent.clone();
+        let entry = Arc::clone(&self.entry);
+        let agent = &entry.agent;
         let desk = Answering {
             publisher: self.publisher.clone(),
             agent: agent.id().clone(),
             counts: Arc::clone(&self.counts),
             until: info.deadline + LATE,
         };
-        let context = match local::admit(&agent, &info, &self.entry.load) {
+        let context = match local::admit(agent, &info, &self.entry.load) {
             Ok(context) => context,
             Err(busy) => {
                 self.counts.busy(1);
                 return self.refuse(async move { desk.answer(&message, Err(busy)).await });
             }
         };
-        let number = self.desk.open(head.id.clone(), asker, over);
+        let number = self.desk.open(head.id.clone(), asker, Arc::clone(&info));
         let span = trace::served(&info.topic, agent.id(), info.headers.text("traceparent"));
         let work = async move {
             let request = message.payload.clone();
             // Until its answer is out it counts as running, so that a slow broker slows it.
             let _running = context.clone();
-            match local::run(agent, info, context, request).await {
+            match local::run(entry, info, context, request).await {
                 Some(answer) => {
                     match &answer {
                         Ok(_) => desk.counts.ok(1),
@@ -214,9 +219,9 @@ impl Run {
 
     fn cancel(&mut self, headers: &Headers) {
         if let Some(id) = AskHead::read(headers).id
-            && let Some(over) = self.desk.cancel(id)
+            && let Some(ask) = self.desk.cancel(id)
         {
-            over.cancel();
+            ask.over.tell();
         }
     }
 

@@ -10,4 +10,3 @@ mod leaks;
 mod limits;
 mod metrics;
 mod panics;
-mod spans;

@@ -1,19 +1,20 @@
-//! An ask is a span, and each of its agents one in it.
+//! An ask is a span, and each of its agents one in it. Alone in its program: who listens to a callsite is known to all
+//! threads.
 use std::{
     fmt::{Debug, Write as _},
+    future::pending,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use sinew_core::Result;
-use sinew_dispatch::{AnyAgent, Context, Dispatcher};
+use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher};
 use tokio::runtime::Builder;
 use tracing::{
     Event, Metadata, Subscriber,
     field::{Field, Visit},
     span,
 };
-
-use crate::common::{failing, ms, silent};
 
 /// What was said of each span, by its number.
 #[derive(Clone, Default)]
@@ -83,11 +84,18 @@ impl Subscriber for Spans {
 
 async fn scene() -> Result<()> {
     let dispatcher = Dispatcher::local();
-    let quick = AnyAgent::new("quick", |_: Context, _: String| async { Ok("quick") })?;
-    let agents = [quick, failing("broken")?, silent("dead")?];
+    let agents = [
+        AnyAgent::new("quick", |_: Context, _: String| async { Ok("quick") })?,
+        AnyAgent::new("broken", |_: Context, _: String| async {
+            Err::<String, _>(AgentError::new("broken", ""))
+        })?,
+        AnyAgent::new("dead", |_: Context, _: String| {
+            pending::<std::result::Result<String, AgentError>>()
+        })?,
+    ];
     let _all: Vec<_> =
         agents.iter().map(|it| dispatcher.register("t", it)).collect::<Result<_>>()?;
-    dispatcher.ask("t", "secret").deadline(ms(50)).collect::<String>().await?;
+    dispatcher.ask("t", "secret").deadline(Duration::from_millis(50)).collect::<String>().await?;
     Ok(())
 }
 
