@@ -1,6 +1,6 @@
 //! What is told: one alert, and the notification that carries it.
 use std::{
-    fmt,
+    fmt::{self, Write as _},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -157,10 +157,11 @@ impl Alert {
 }
 
 impl fmt::Display for Alert {
-    /// A line for a person: `billing is down: silent`, `billing is up again: beat, was down for 2m5s`.
+    /// A line for a person: `billing is down: silent`, `billing is up again: beat, was down for 2m5s`. What a name holds
+    /// that is not seen, or turns what follows, is escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.process {
-            Some(process) => write!(f, "{process}")?,
+            Some(process) => visible(f, process.as_str())?,
             None => f.write_str("the monitor")?,
         }
         let (was, lasted) = (self.condition, Lasted(self.lasted()));
@@ -182,6 +183,14 @@ impl fmt::Display for Alert {
         }
         Ok(())
     }
+}
+
+/// Shows what does not print, and what makes the text read as another: names come off the wire.
+fn visible(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+    name.chars().try_for_each(|c| match c {
+        '\'' | '"' | '\\' => f.write_char(c),
+        c => write!(f, "{}", c.escape_debug()),
+    })
 }
 
 /// A time as people read it, to the second: `45s`, `2m5s`, `3h0m`, `2d4h`.
@@ -258,5 +267,7 @@ mod tests {
         (alert.process, alert.kind) = (None, AlertKind::Notice);
         (alert.condition, alert.at) = (Condition::Stalled, at(10 + 90_000));
         assert_eq!(alert.to_string(), "the monitor was stalled for 1d1h");
+        alert.process = Some(Process::parse("a\u{202e}b\u{200b} Zoë's").unwrap());
+        assert_eq!(alert.to_string(), "a\\u{202e}b\\u{200b} Zoë's was stalled for 1d1h");
     }
 }

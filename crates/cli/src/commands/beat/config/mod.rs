@@ -20,7 +20,7 @@ pub(crate) use self::{
     outputs::{CommandConfig, HeartConfig, WebhookConfig},
 };
 
-use self::reader::{Flaws, Section, at_least, flag, list, read, said, text};
+use self::reader::{Doubt, Flaws, Section, at_least, flag, list, read, said, text};
 use crate::exit::{Failure, Status};
 
 /// A larger file is some other file.
@@ -29,9 +29,18 @@ const LARGEST: u64 = 4 * 1024 * 1024;
 /// How many processes may be expected by the file.
 const MOST_EXPECTED: usize = 100_000;
 
+/// Keys that the gate may refuse.
+pub(crate) const LISTEN: &str = "listen";
+pub(crate) const ACCESS_TOKEN_FILE: &str = "access_token_file";
+
 /// What the file says. What it does not say is none, or what it is by default.
 #[derive(Debug)]
 pub(crate) struct Config {
+    /// What may yet come right, each with its place.
+    pub(crate) doubts: Vec<String>,
+    /// Where the file says who may look: the file, and the lines of these keys.
+    file: PathBuf,
+    gate: Vec<(&'static str, usize)>,
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) access_token_file: Option<PathBuf>,
     pub(crate) open: bool,
@@ -69,6 +78,11 @@ impl Config {
     pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, Failure> {
         let folder = path.parent().unwrap_or_else(|| Path::new(""));
         let (config, _) = read(text, |section| Self::read(section, folder));
+        let config = config.map(|(config, doubts)| {
+            let told = |it: Doubt| format!("{}:{}: {}", path.display(), it.line, it.what);
+            let doubts = doubts.into_iter().map(told).collect();
+            Self { doubts, file: path.to_owned(), ..config }
+        });
         config.map_err(|Flaws { line, what, more }| {
             let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
             Failure::new(Status::Usage, format!("{}:{line}: {what}{more}", path.display()))
@@ -77,12 +91,12 @@ impl Config {
 
     fn read(section: &mut Section<'_>, folder: &Path) -> Self {
         let file = |value: &DeValue<'_>| Ok(folder.join(text(value)?));
-        let listen = section.value("listen", |value| {
+        let listen = section.value(LISTEN, |value| {
             let why =
                 "an IP address and a port are wanted, as \"127.0.0.1:2328\" or \"[::1]:2328\"";
             text(value)?.parse().map_err(|_| why.to_owned())
         });
-        let access_token_file = section.value("access_token_file", file);
+        let access_token_file = section.value(ACCESS_TOKEN_FILE, file);
         let open = section.value("open", flag).unwrap_or(false);
         if open && access_token_file.is_some() {
             section
@@ -96,7 +110,12 @@ impl Config {
         let blind_after = section.value("blind_after", at_least(Duration::from_secs(1), "1s"));
         let (monitor, max_processes) = monitor::read(section);
         let monitor = monitor.with_blind_after(blind_after);
+        let gate = [LISTEN, ACCESS_TOKEN_FILE];
+        let gate = gate.into_iter().filter_map(|key| Some((key, section.line(key)?))).collect();
         Self {
+            doubts: Vec::new(),
+            file: PathBuf::new(),
+            gate,
             listen,
             access_token_file,
             open,
@@ -128,6 +147,15 @@ fn process(value: &DeValue<'_>) -> Result<Process, String> {
 }
 
 impl Config {
+    /// Says where the file says what is refused; what it does not say is the command line's.
+    pub(crate) fn blame(&self, key: &str, mut failure: Failure) -> Failure {
+        if let Some((_, line)) = self.gate.iter().find(|(it, _)| *it == key) {
+            let what = failure.message.take().unwrap_or_default();
+            failure.message = Some(format!("{}:{line}: {key}: {what}", self.file.display()));
+        }
+        failure
+    }
+
     /// Whether this is the monitor's own heart, which it hears whatever it watches.
     pub(crate) fn is_own_heart(&self, process: &Process) -> bool {
         self.heart.as_ref().is_some_and(|heart| heart.process() == process.as_str())

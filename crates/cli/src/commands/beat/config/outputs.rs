@@ -10,7 +10,7 @@ use sinew_core::AnyPublisher;
 use toml::de::DeValue;
 
 use super::reader::{Section, at_least, list, number, positive, said, text};
-use crate::exit::plain;
+use crate::{exit::plain, output::printable};
 
 /// How many of each kind are taken.
 const MOST: usize = 16;
@@ -122,8 +122,37 @@ pub(super) fn commands(section: &mut Section<'_>) -> Vec<CommandConfig> {
         let queue = it.value("queue", number(1_u16, 10_000)).unwrap_or(100);
         let words = words?;
         let (program, args) = words.split_first()?;
+        if !is_found(program) {
+            let program = printable(program);
+            it.doubt(
+                "run",
+                &format!("there is no program `{program}` to run, or it is not executable"),
+            );
+        }
         Some(CommandConfig { program: program.clone(), args: args.to_vec(), timeout, queue })
     })
+}
+
+/// Whether there is such a program, as a path or in one of the folders of `PATH`.
+#[cfg(unix)]
+fn is_found(program: &str) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let is_program = |path: &Path| {
+        path.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        return is_program(Path::new(program));
+    }
+    // Without a PATH it is the system that knows where to look.
+    let path = std::env::var_os("PATH");
+    path.is_none_or(|all| std::env::split_paths(&all).any(|it| is_program(&it.join(program))))
+}
+
+/// Which files are programs is not ours to say here.
+#[cfg(not(unix))]
+fn is_found(_: &str) -> bool {
+    true
 }
 
 pub(super) fn webhooks(section: &mut Section<'_>, folder: &Path) -> Vec<WebhookConfig> {

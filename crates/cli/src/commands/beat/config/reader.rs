@@ -31,6 +31,14 @@ pub(super) struct Reader<'a> {
     known: RefCell<BTreeSet<String>>,
     flaws: RefCell<Vec<(usize, String)>>,
     unknown: RefCell<Vec<Unknown>>,
+    doubts: RefCell<Vec<Doubt>>,
+}
+
+/// What stands in a line and may yet come right: a program that is not there now.
+#[derive(Debug)]
+pub(super) struct Doubt {
+    pub(super) line: usize,
+    pub(super) what: String,
 }
 
 #[derive(Debug)]
@@ -51,21 +59,25 @@ pub(super) struct Section<'a> {
     asked: Vec<&'static str>,
 }
 
-/// What is read, unless something is wrong, and every key that there could be.
+/// What was read, and what is doubtful of it.
+type Read<T> = Result<(T, Vec<Doubt>), Flaws>;
+
+/// What is read with what is doubtful of it, unless something is wrong, and every key that there could be.
 pub(super) fn read<T>(
     text: &str,
     with: impl FnOnce(&mut Section<'_>) -> T,
-) -> (Result<T, Flaws>, BTreeSet<String>) {
+) -> (Read<T>, BTreeSet<String>) {
     let reader = Reader {
         text,
         known: RefCell::default(),
         flaws: RefCell::default(),
         unknown: RefCell::default(),
+        doubts: RefCell::default(),
     };
     let read = match DeTable::parse(text) {
         Ok(table) => {
             let read = reader.section("", Some(table.get_ref()), 0, with);
-            reader.flaws().map_or(Ok(read), Err)
+            reader.flaws().map_or_else(|| Ok((read, reader.doubts.take())), Err)
         }
         Err(err) => {
             let line = reader.line(err.span().map_or(0, |it| it.start));
@@ -217,6 +229,19 @@ impl<'a> Section<'a> {
             }
         }
         read
+    }
+
+    /// Says what is doubtful of a key.
+    pub(super) fn doubt(&self, key: &str, why: &str) {
+        if let Some(line) = self.line(key) {
+            let what = format!("{}: {why}", path(self.name, key));
+            self.reader.doubts.borrow_mut().push(Doubt { line, what });
+        }
+    }
+
+    /// In which line the value of this key begins.
+    pub(super) fn line(&self, key: &str) -> Option<usize> {
+        self.get(key).map(|it| self.reader.line(it.span().start))
     }
 
     /// Whether the file has this key.

@@ -9,8 +9,8 @@ use std::{
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{Config, reader};
-use crate::exit::Status;
+use super::{ACCESS_TOKEN_FILE, Config, LISTEN, reader};
+use crate::exit::{Failure, Status};
 
 /// The page that documents every key.
 fn page() -> String {
@@ -358,4 +358,25 @@ proptest! {
             prop_assert!(told.starts_with("etc/sinew.toml:") && !told.contains('\n'), "{}", told);
         }
     }
+}
+
+#[test]
+fn a_program_that_is_not_there_is_told_with_its_place_and_keeps_no_monitor_from_running() {
+    let text = "[[command]]\nrun = [\"sh\", \"-c\", \"exit\"]\n\n[[command]]\nqueue = 5\nrun = [\"no-such-program\"]\n";
+    let config = Config::parse(text, Path::new("sinew.toml")).unwrap();
+    let told = "sinew.toml:6: command.run: there is no program `no-such-program` to run, or it is not executable";
+    assert_eq!(config.doubts, [told]);
+    assert_eq!(config.commands.len(), 2);
+    let folder = Config::parse("[[command]]\nrun = [\"/\"]", Path::new("sinew.toml")).unwrap();
+    assert_eq!(folder.doubts.len(), 1);
+}
+
+#[test]
+fn what_the_gate_refuses_is_told_with_its_place_in_the_file() {
+    let text = "open = false\n\nlisten = \"0.0.0.0:2328\"";
+    let config = Config::parse(text, Path::new("sinew.toml")).unwrap();
+    let blamed = |key| config.blame(key, Failure::usage("others can reach it")).message.unwrap();
+    assert_eq!(blamed(LISTEN), "sinew.toml:3: listen: others can reach it");
+    // It stands on the command line.
+    assert_eq!(blamed(ACCESS_TOKEN_FILE), "others can reach it");
 }

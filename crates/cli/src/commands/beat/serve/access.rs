@@ -81,7 +81,8 @@ impl Gate {
         let is_local = address.ip().to_canonical().is_loopback();
         if !is_local && token.is_none() && !open {
             return Err(Failure::usage(format!(
-                "others can reach {address}: ask them for a token with --access-token-file FILE, or say --open"
+                "others can reach {address}: ask them for a token with --access-token-file FILE, or say --open \
+                (in a file: `access_token_file`, or `open = true`)"
             )));
         }
         Ok(Self { is_local, token })

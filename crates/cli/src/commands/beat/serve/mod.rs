@@ -47,7 +47,11 @@ use self::{
     snapshots::Keeper,
     upkeep::Upkeep,
 };
-use super::{Report, config::Config, hears_expected};
+use super::{
+    Report,
+    config::{self, Config},
+    hears_expected,
+};
 use crate::{
     args::Format,
     connection::ConnectionArgs,
@@ -137,9 +141,17 @@ impl Serve {
         let snapshots = self.snapshot.clone().or_else(|| file.snapshot_file.clone());
         snapshots.as_deref().map(snapshots::check).transpose()?;
         if self.check_config {
-            session.output.remark("the file can be used");
-            return Ok(Status::Done);
+            let Some(doubt) = file.doubts.first() else {
+                session.output.remark("the file can be used");
+                return Ok(Status::Done);
+            };
+            let more = match file.doubts.len() {
+                1 => String::new(),
+                all => format!(" (and {} more)", all - 1),
+            };
+            return Err(Failure::usage(format!("{doubt}{more}")));
         }
+        file.doubts.iter().for_each(|doubt| session.output.remark(doubt));
         let hangups = self.config.is_some().then(Hangups::listen).transpose()?;
         let (listener, address) = bind(listen).await?;
         let connection = std::mem::take(&mut self.connection);
@@ -249,7 +261,15 @@ impl Serve {
             true => (&self.access_token_file, self.open),
             false => (&file.access_token_file, file.open),
         };
-        Gate::new(listen, token.as_deref().map(Token::read).transpose()?, open)
+        let token = token.as_deref().map(Token::read).transpose();
+        let token = token.map_err(|failure| match says {
+            true => failure,
+            false => file.blame(config::ACCESS_TOKEN_FILE, failure),
+        })?;
+        Gate::new(listen, token, open).map_err(|failure| match self.listen {
+            Some(_) => failure,
+            None => file.blame(config::LISTEN, failure),
+        })
     }
 
     /// Starts to watch, from where an earlier run ended if that is known.

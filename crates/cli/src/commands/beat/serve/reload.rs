@@ -123,6 +123,7 @@ impl Reloader {
         // Where the watch has ended, so does the command.
         let _goes_on = self.table.reconfigure(file.monitor.clone());
         expect(&self.table, self.expect.iter().chain(&file.expected));
+        file.doubts.iter().for_each(|doubt| self.output.remark(doubt));
         let fixed = self.file.fixed(file);
         let path = self.path.display();
         match fixed.as_slice() {
