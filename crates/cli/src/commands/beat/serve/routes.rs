@@ -7,8 +7,8 @@ use axum::{
     http::{
         HeaderName, HeaderValue, StatusCode,
         header::{
-            CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
-            WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+            CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+            RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
         },
     },
     middleware::{self, Next},
@@ -86,6 +86,25 @@ pub(super) fn router(shown: Shown, gate: Gate, stop: watch::Receiver<bool>) -> R
         .with_state(app)
 }
 
+/// The same for who comes when every place is taken: whether we live and see is told, nothing else, and once.
+pub(super) fn only_probes(router: Router) -> Router {
+    router.layer(middleware::from_fn(async |request: Request, next: Next| {
+        let mut response = match is_probe(&request) {
+            true => next.run(request).await,
+            false => {
+                let busy = "too many are connected; try again\n";
+                ([(RETRY_AFTER, "1")], told(StatusCode::SERVICE_UNAVAILABLE, busy)).into_response()
+            }
+        };
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+    }))
+}
+
+fn is_probe(request: &Request) -> bool {
+    matches!(request.uri().path(), HEALTHZ | READYZ)
+}
+
 const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
 
@@ -97,7 +116,7 @@ const ICON: &str = concat!(
 
 /// Nobody passes without what the gate asks for, and no answer leaves without what keeps it harmless.
 async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
-    let is_probe = matches!(request.uri().path(), HEALTHZ | READYZ);
+    let is_probe = is_probe(&request);
     let mut response = match app.gate.check(request.uri(), request.headers(), is_probe) {
         Ok(()) if request.method().is_safe() => next.run(request).await,
         Ok(()) => match app.gate.check_change(request.headers()) {

@@ -22,11 +22,15 @@ use tokio::{
     time::{Sleep, sleep, timeout},
 };
 
+use super::routes;
+
 /// What a client may take of us.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Connections at once; further ones wait in the queue of the operating system.
+    /// Connections at once; of further ones those are answered that ask whether we live.
     pub(super) connections: usize,
+    /// How many of these there may be at once; who comes after them waits in the queue of the operating system.
+    pub(super) probes: usize,
     /// How long a client may take for the head of a request, and between two.
     pub(super) head: Duration,
     /// How long a client may take nothing of what we send.
@@ -39,6 +43,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 256,
+            probes: 16,
             head: Duration::from_secs(10),
             stalled: Duration::from_secs(30),
             drain: Duration::from_secs(5),
@@ -50,6 +55,9 @@ impl Default for Limits {
 const HEAD: usize = 16 * 1024;
 const HEADERS: usize = 64;
 
+/// How long the head of a request may take where every place is taken.
+const HURRY: Duration = Duration::from_secs(1);
+
 /// How long to wait when a connection cannot be taken, as when there are too many open files.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -60,24 +68,30 @@ pub(super) async fn serve(
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
-    let room = Arc::new(Semaphore::new(limits.connections));
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let probes = Arc::new(Semaphore::new(limits.probes));
+    let hurried = Limits { head: limits.head.min(HURRY), ..limits };
+    let only_probes = routes::only_probes(router.clone());
     let mut connections = JoinSet::new();
     let ended = stop.clone();
     let accept = async {
         loop {
-            // It is never closed.
-            let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
+            let Ok((stream, _)) = listener.accept().await else {
+                sleep(BREATH).await;
+                continue;
+            };
             while connections.try_join_next().is_some() {}
-            match listener.accept().await {
-                Ok((stream, _)) => {
-                    let connection = connection(stream, router.clone(), limits, ended.clone());
-                    connections.spawn(async move {
-                        connection.await;
-                        drop(place);
-                    });
-                }
-                Err(_) => sleep(BREATH).await,
-            }
+            // Whoever holds all places, by half-sent heads say, cannot have us taken for dead.
+            let (place, router, limits) = tokio::select! {
+                biased;
+                place = Arc::clone(&places).acquire_owned() => (place, &router, limits),
+                place = Arc::clone(&probes).acquire_owned() => (place, &only_probes, hurried),
+            };
+            let connection = connection(stream, router.clone(), limits, ended.clone());
+            connections.spawn(async move {
+                connection.await;
+                drop(place);
+            });
         }
     };
     tokio::select! {
