@@ -250,7 +250,8 @@ fn a_restart_is_quiet(runtime: &Runtime) -> Result<()> {
     let silence = r#"{"processes":"us.>","for":"1h","author":"ann","comment":"kept"}"#;
     let (status, made) = send(&page, "POST", "/api/silences", silence)?;
     assert!(status == 201 && made.contains("\"kept\":true"), "{made}");
-    assert_eq!(send(&page, "POST", "/api/processes/rare/pause", "{}")?.0, 204);
+    let paused = send(&page, "POST", "/api/processes/rare/pause", "{}")?;
+    assert!(paused.0 == 200 && paused.1.contains("{\"kept\":true}"), "{paused:?}");
     raw(&url, &publication("us.quiet", "beat/0.1"))?;
     page.running.until_line(&["\"process\":\"us.quiet\"", "\"to\":\"down\""])?;
     page.running.signal(Signal::TERM)?;

@@ -30,6 +30,12 @@ pub(super) async fn silences(State(app): State<App>) -> Response {
 }
 
 #[derive(Serialize)]
+struct Done {
+    /// Whether a restart keeps it.
+    kept: bool,
+}
+
+#[derive(Serialize)]
 struct Made {
     #[serde(flatten)]
     silence: Silence,
@@ -86,10 +92,11 @@ pub(super) async fn process(
     if !done {
         return told(StatusCode::NOT_FOUND, "nothing is known of such a process\n");
     }
-    if let Some(keeper) = &app.shown.keeper {
-        keeper.save().await;
-    }
-    StatusCode::NO_CONTENT.into_response()
+    let kept = match &app.shown.keeper {
+        Some(keeper) => keeper.save().await,
+        None => false,
+    };
+    json(&Done { kept })
 }
 
 /// Whether a restart keeps the silences as they are now.

@@ -131,8 +131,8 @@ impl Keeper {
         }
     }
 
-    /// Writes both. A failure is told once, until it goes well again.
-    pub(super) async fn save(&self) {
+    /// Writes both; whether it could. A failure is told once, until it goes well again.
+    pub(super) async fn save(&self) -> bool {
         // What was told first: one that is down, and told meanwhile, is told again rather than never.
         let alerts = self.save_alerts().await;
         let writing = Arc::clone(&self.written).lock_owned().await;
@@ -142,16 +142,17 @@ impl Keeper {
             drop(writing);
             saved
         });
-        let Ok(saved) = saving.await else { return };
+        let Ok(saved) = saving.await else { return false };
         let is_news = self.upkeep.snapshot.note(saved.is_ok() && alerts.is_ok());
         let why = match (saved, alerts) {
             (Err(err), _) => Failure::from(err).message.unwrap_or_default(),
             (_, Err(err)) => format!("cannot write {}: {}", self.alerts.display(), plain(&err)),
-            (Ok(()), Ok(())) => return,
+            (Ok(()), Ok(())) => return true,
         };
         if is_news {
             self.output.remark(format_args!("{why}; trying again"));
         }
+        false
     }
 
     /// Writes the silences and what people were told, where that has changed.

@@ -130,10 +130,10 @@ async fn a_process_is_paused_and_resumed_by_its_name_whatever_that_is() {
     let page = Page::start(&["a/pause", "b"]).await;
     let state =
         async |url: &str| page.json(&format!("/api/processes/{url}")).await["state"].clone();
-    assert_eq!(page.post("/api/processes/a%2Fpause/pause", "{}").await.status, 204);
-    assert_eq!(page.post("/api/processes/b/pause", "").await.status, 204);
+    assert_eq!(page.post("/api/processes/a%2Fpause/pause", "{}").await.body, "{\"kept\":false}\n");
+    assert_eq!(page.post("/api/processes/b/pause", "").await.body, "{\"kept\":false}\n");
     assert_eq!((state("a%2Fpause").await, state("b").await), ("paused".into(), "paused".into()));
-    assert_eq!(page.post("/api/processes/b/resume", "").await.status, 204);
+    assert_eq!(page.post("/api/processes/b/resume", "").await.body, "{\"kept\":false}\n");
     assert_eq!(state("b").await, "expected");
     for path in ["/api/processes/nobody/pause", "/api/processes/b", "/api/processes/b/stop"] {
         assert_eq!(page.post(path, "").await.status, 404, "{path}");
