@@ -1,5 +1,7 @@
 //! Agents: what answers asks.
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    collections::hash_map::RandomState, fmt, hash::BuildHasher as _, sync::Arc, time::Duration,
+};
 
 use bytes::Bytes;
 use sinew_core::{BoxFuture, FromPayload, IntoPayload, Result};
@@ -64,6 +66,7 @@ pub struct AnyAgent {
     handler: Arc<dyn Handler>,
     concurrency: usize,
     grace: Duration,
+    jitter: Duration,
     load: Arc<Load>,
 }
 
@@ -87,6 +90,7 @@ impl AnyAgent {
             handler: Arc::new(Typed { agent, takes: PhantomTypes::default() }),
             concurrency: Self::CONCURRENCY,
             grace: Self::GRACE,
+            jitter: Duration::ZERO,
             load: Arc::default(),
         })
     }
@@ -107,6 +111,15 @@ impl AnyAgent {
         self
     }
 
+    /// Over how much time the answers to asks that come over a broker are spread, at random, so that those of hundreds of
+    /// agents do not come to one asker at one instant. An answer is not held beyond its deadline, nor once the ask is
+    /// over. Default: none.
+    #[must_use]
+    pub fn with_jitter(mut self, jitter: Duration) -> Self {
+        self.jitter = jitter;
+        self
+    }
+
     /// Its name.
     #[must_use]
     pub fn id(&self) -> &AgentId {
@@ -117,6 +130,14 @@ impl AnyAgent {
     #[must_use]
     pub fn running(&self) -> usize {
         self.load.running()
+    }
+
+    /// How long this answer waits: another time each.
+    pub(crate) fn pause(&self) -> Duration {
+        // Of 53 bits a float knows each.
+        #[expect(clippy::cast_precision_loss, reason = "53 bits of it are kept")]
+        let part = (RandomState::new().hash_one(()) >> 11) as f64 / (1_u64 << 53) as f64;
+        self.jitter.mul_f64(part)
     }
 
     pub(crate) fn grace(&self) -> Duration {
@@ -142,6 +163,7 @@ impl fmt::Debug for AnyAgent {
             .field("id", &self.id)
             .field("concurrency", &self.concurrency)
             .field("grace", &self.grace)
+            .field("jitter", &self.jitter)
             .field("running", &self.running())
             .finish()
     }

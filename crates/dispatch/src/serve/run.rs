@@ -202,8 +202,13 @@ impl Run {
             let request = message.payload.clone();
             // Until its answer is out it counts as running, so that a slow broker slows it.
             let _running = context.clone();
-            match local::run(entry, info, context, request).await {
+            let pause = entry.agent.pause();
+            match local::run(entry, Arc::clone(&info), context, request).await {
                 Some(answer) => {
+                    if !pause.is_zero() {
+                        let until = info.deadline.min(Instant::now() + pause);
+                        drop(timeout_at(until, info.over.told()).await);
+                    }
                     match &answer {
                         Ok(_) => desk.counts.ok(1),
                         Err(_) => desk.counts.failed(1),

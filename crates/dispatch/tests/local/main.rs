@@ -6,6 +6,7 @@ mod agents;
 mod asks;
 mod broken;
 mod hedging;
+mod jitter;
 mod leaks;
 mod limits;
 mod metrics;
