@@ -63,12 +63,14 @@ pub(crate) struct Verdict {
     number: u64,
     /// Nobody, where it was told before that it is overdue.
     answer: Option<(oneshot::Sender<Answer>, Answer)>,
-    _place: Option<Place>,
+    place: Option<Place>,
 }
 
 impl Verdict {
     /// Tells it; gives the number of a message that is answered by this, and was not before.
     pub(crate) fn tell(self) -> Option<u64> {
+        // First, so that whoever is told finds it free for the next message.
+        drop(self.place);
         let (asker, answer) = self.answer?;
         let is_failure = answer.is_err();
         if let Err(Err(failure)) = asker.send(answer) {
@@ -323,7 +325,7 @@ impl Table {
         }
         let failed = |cause| Box::new(Failure { cause, unread: self.unread.clone() });
         let answer = asker.map(|asker| (asker, answer.map_err(failed)));
-        self.verdicts.push(Verdict { number, answer, _place: place });
+        self.verdicts.push(Verdict { number, answer, place });
     }
 }
 
