@@ -5,10 +5,10 @@ use axum::{
     Router,
     extract::{Path, Query as Asked, Request, State, rejection::QueryRejection},
     http::{
-        HeaderName, HeaderValue, StatusCode,
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
         header::{
-            CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
-            RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+            CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+            REFERRER_POLICY, RETRY_AFTER, VARY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
         },
     },
     middleware::{self, Next},
@@ -261,11 +261,18 @@ async fn picture(State(app): State<App>, Path(file): Path<String>) -> Response {
     (status, headers, typed(SVG, badge::svg(name, state))).into_response()
 }
 
-async fn scrape(State(app): State<App>) -> Response {
+async fn scrape(State(app): State<App>, headers: HeaderMap) -> Response {
     let picture = app.shown.board.picture().await;
     let alerts = desk::metrics::text(&app.shown.desk, &app.shown.upkeep);
     let listeners = LISTENERS.saturating_sub(app.listeners.available_permits());
-    typed(metrics::TYPE, metrics::body(app.shown.board, picture, listeners, &alerts))
+    let gzip = metrics::takes_gzip(&headers);
+    let body = metrics::body(app.shown.board, picture, listeners, &alerts, gzip);
+    let mut response = typed(metrics::TYPE, body);
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
+    if gzip {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
 }
 
 async fn ready(State(app): State<App>) -> Response {
