@@ -34,7 +34,9 @@ pub use monitor::{
     BlindCause, Monitor, MonitorCounts, MonitorEvent, MonitorOptions, Patience, ProcessStatus,
     Reason, State, Transition,
 };
-pub use outputs::{CommandCounts, CommandOptions, CommandOutput, Republish};
+pub use outputs::{
+    CommandCounts, CommandOptions, CommandOutput, Republish, RepublishCounts, RepublishOutput,
+};
 #[cfg(feature = "webhook")]
 pub use outputs::{WebhookCounts, WebhookFailure, WebhookOptions, WebhookOutput, WebhookSecret};
 pub use process::Process;

@@ -8,7 +8,8 @@ use std::{
 use sinew_adapter_memory::Memory;
 use sinew_beat::{
     AlertKind, AlertOptions, Alerts, Beat, CommandOptions, CommandOutput, Heart, Monitor,
-    MonitorEvent, MonitorOptions, Notification, Process, Republish, Timestamp, Watch, WatchOptions,
+    MonitorEvent, MonitorOptions, Notification, Process, Republish, RepublishOutput, Timestamp,
+    Watch, WatchOptions,
 };
 use sinew_core::{ErrorKind, Pattern, Result, Subscribe as _, Subscription};
 
@@ -190,4 +191,25 @@ async fn a_name_that_makes_no_subject_is_not_told_on_the_bus() {
     let transition = told.iter().find_map(MonitorEvent::transition).unwrap();
     let refused = republish.publish(transition).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::InvalidSubject);
+}
+
+#[tokio::test]
+async fn an_output_on_the_bus_counts_what_it_told_and_what_it_could_not() {
+    let broker = Memory::new();
+    let mut liveness =
+        broker.subscribe(Subscription::new(Pattern::parse("liveness.>").unwrap())).await.unwrap();
+    let clock = clock().await.unwrap();
+    let output = RepublishOutput::start(Republish::new(broker, clock));
+    let (mut monitor, mut told) = (Monitor::new(MonitorOptions::default()), Vec::new());
+    for name in ["my worker", "billing"] {
+        let beat = Beat::Beat { period: Duration::from_secs(5) };
+        monitor.beat(&Process::parse(name).unwrap(), beat, at(0), &mut told);
+    }
+    for transition in told.iter().filter_map(MonitorEvent::transition) {
+        output.send(transition.clone()).unwrap();
+    }
+    let counts = output.finish(LONG).await;
+    assert_eq!((counts.told, counts.failed, counts.refused, counts.waiting), (1, 1, 0, 0));
+    let message = liveness.next_item().await.unwrap().unwrap();
+    assert_eq!(message.address.to_string(), "liveness.billing");
 }

@@ -13,7 +13,7 @@ pub use self::webhook::{
 };
 pub use self::{
     command::{CommandCounts, CommandOptions, CommandOutput},
-    republish::Republish,
+    republish::{Republish, RepublishCounts, RepublishOutput},
 };
 use crate::{Clock, Timestamp};
 

@@ -62,8 +62,13 @@ pub(crate) fn text(desk: &Desk, upkeep: &Upkeep) -> String {
     });
     let what = "What became of notifications, by output.";
     family(&mut text, ("beat_alerts_outputs_total", "counter", what), results);
+    let waiting = outputs.iter().map(|it| (format!("{{output=\"{}\"}}", it.name), it.waiting));
+    let what = "Notifications that wait to be delivered, by output.";
+    family(&mut text, ("beat_alerts_waiting", "gauge", what), waiting);
     let what = "Transitions told on the bus, by what became of them.";
-    let results = republished.into_iter().flatten();
+    let results = republished
+        .into_iter()
+        .flat_map(|it| [("told", it.told), ("failed", it.failed), ("dropped", it.refused)]);
     let results = results.map(|(result, count)| (format!("{{result=\"{result}\"}}"), count));
     family(&mut text, ("beat_republished_total", "counter", what), results);
     last_time(&mut text, "beat_config_reload", "reading the file anew", &upkeep.reload);

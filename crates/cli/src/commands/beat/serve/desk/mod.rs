@@ -2,7 +2,6 @@
 pub(super) mod kept;
 pub(super) mod metrics;
 pub(super) mod outputs;
-mod republish;
 pub(super) mod silences;
 
 use std::{
@@ -11,8 +10,8 @@ use std::{
 };
 
 use sinew_beat::{
-    AlertCounts, Alerts, Clock, MonitorEvent, Mute, MuteId, Notification, ProcessStatus, Timestamp,
-    ToldIncident,
+    AlertCounts, Alerts, Clock, MonitorEvent, Mute, MuteId, Notification, ProcessStatus, Republish,
+    RepublishCounts, RepublishOutput, Timestamp, ToldIncident,
 };
 use sinew_core::AnyPublisher;
 use tokio::{
@@ -23,7 +22,6 @@ use tokio::{
 use self::{
     kept::Kept,
     outputs::{OutputCounts, Outputs, Webhooks},
-    republish::Republishing,
     silences::{Refused, Silence, Silences, Wanted},
 };
 use crate::{commands::beat::config::Config, exit::Failure, output::Output};
@@ -66,7 +64,7 @@ struct Inner {
     has_told: bool,
     /// What outputs that are finished, or are being finished, have not delivered.
     undelivered: u64,
-    republishing: Option<Republishing>,
+    republishing: Option<RepublishOutput>,
     /// Notifications refused since that was said, and when that may be said again.
     refused: u64,
     silent_until: Option<Instant>,
@@ -79,7 +77,7 @@ pub(super) struct DeskCounts {
     pub(super) open: usize,
     pub(super) silences: usize,
     pub(super) outputs: Vec<OutputCounts>,
-    pub(super) republished: Option<[(&'static str, u64); 3]>,
+    pub(super) republished: Option<RepublishCounts>,
 }
 
 impl Desk {
@@ -118,7 +116,8 @@ impl Desk {
     pub(super) fn hear(&self, event: &MonitorEvent) {
         self.work(|inner, now, due| {
             if let (Some(republishing), Some(it)) = (&inner.republishing, event.transition()) {
-                republishing.tell(it);
+                // One that is refused is counted there.
+                let _refused = republishing.send(it.clone());
             }
             inner.alerts.handle(event, now, due);
         });
@@ -228,7 +227,7 @@ impl Desk {
             open: inner.alerts.open(),
             silences: inner.silences.current(SystemTime::now()).len(),
             outputs: inner.outputs.counts(),
-            republished: inner.republishing.as_ref().map(Republishing::counts),
+            republished: inner.republishing.as_ref().map(RepublishOutput::counts),
         }
     }
 
@@ -285,8 +284,8 @@ impl Inner {
     fn republish(&mut self, is_on: bool, publisher: Option<&AnyPublisher>, clock: Clock) {
         match publisher.filter(|_| is_on) {
             Some(publisher) => {
-                self.republishing
-                    .get_or_insert_with(|| Republishing::start(publisher.clone(), clock));
+                let republish = || Republish::new(publisher.clone(), clock);
+                self.republishing.get_or_insert_with(|| RepublishOutput::start(republish()));
             }
             None => self.republishing = None,
         }

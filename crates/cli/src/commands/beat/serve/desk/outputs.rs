@@ -34,6 +34,8 @@ pub(crate) type Webhooks = Vec<(WebhookConfig, WebhookOutput)>;
 pub(crate) struct OutputCounts {
     pub(crate) name: String,
     pub(crate) results: Vec<(&'static str, u64)>,
+    /// Those that it has not delivered yet, nor given up.
+    pub(crate) waiting: u64,
 }
 
 /// Starts those of `wanted`, which connects to nothing yet.
@@ -117,6 +119,7 @@ impl Outputs {
                     ("timed_out", counts.timed_out),
                     ("refused", counts.refused),
                 ],
+                waiting: counts.waiting,
             }
         });
         let webhooks = (1..).zip(&self.webhooks).map(|(number, (_, it))| {
@@ -129,6 +132,7 @@ impl Outputs {
                     ("given_up", counts.given_up),
                     ("refused", counts.refused),
                 ],
+                waiting: counts.waiting,
             }
         });
         commands.chain(webhooks).collect()

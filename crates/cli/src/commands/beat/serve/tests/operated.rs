@@ -164,6 +164,8 @@ async fn what_cannot_wait_for_a_command_is_refused_and_counted() {
     let counts = page.desk.counts();
     let refused = counts.outputs[0].results.iter().find(|it| it.0 == "refused").unwrap().1;
     assert!((2..=3).contains(&refused), "{counts:?}");
+    let waiting = format!("beat_alerts_waiting{{output=\"command-1\"}} {}", 4 - refused);
+    until_metric(&page, &waiting).await;
 }
 
 #[tokio::test]
