@@ -86,13 +86,13 @@ impl ErrorKind {
             Self::InvalidHeader => "not a valid header",
             Self::InvalidPayload => "not a valid payload",
             Self::InvalidOptions => "invalid options",
-            Self::Unsupported => "not supported by this backend",
-            Self::Unreachable => "cannot reach the broker",
+            Self::Unsupported => "not supported",
+            Self::Unreachable => "cannot be reached",
             Self::Disconnected => "disconnected",
-            Self::Denied => "denied by the broker",
+            Self::Denied => "denied",
             Self::NotFound => "not found",
             Self::Conflict => "exists with other properties",
-            Self::TooLarge => "message too large",
+            Self::TooLarge => "too large",
             Self::Unroutable => "no queue takes this message",
             Self::NoResponders => "no responders",
             Self::Overloaded => "overloaded",
@@ -286,6 +286,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_said_of_a_kind_is_true_of_a_webhook_and_of_a_file() {
+        let said = |kind, operation| Error::new(kind, operation).to_string();
+        assert_eq!(said(ErrorKind::Unreachable, "webhook"), "webhook: cannot be reached");
+        assert_eq!(said(ErrorKind::Denied, "webhook"), "webhook: denied");
+        assert_eq!(said(ErrorKind::Unsupported, "read snapshot"), "read snapshot: not supported");
+    }
+
+    #[test]
     fn display_never_repeats_its_source() {
         let err = Error::new(ErrorKind::Unreachable, "nats connect")
             .with_subject("nats://h:4222")
@@ -293,7 +301,7 @@ mod tests {
             .with_source("connection refused");
         assert_eq!(
             err.to_string(),
-            "nats connect `nats://h:4222`: cannot reach the broker: is nats-server running?"
+            "nats connect `nats://h:4222`: cannot be reached: is nats-server running?"
         );
         assert_eq!(err.source().unwrap().to_string(), "connection refused");
     }
@@ -303,10 +311,7 @@ mod tests {
         let err = Error::new(ErrorKind::Denied, "nats publish")
             .with_subject("a\nERROR b")
             .with_detail("it's \r\u{202e} no");
-        assert_eq!(
-            err.to_string(),
-            "nats publish `a\\nERROR b`: denied by the broker: it's \\r\\u{202e} no"
-        );
+        assert_eq!(err.to_string(), "nats publish `a\\nERROR b`: denied: it's \\r\\u{202e} no");
     }
 
     #[test]

@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(err.kind(), ErrorKind::Unsupported);
         assert_eq!(
             err.to_string(),
-            "zmq: not supported by this backend: requests `replies` is needed, it has none; use nats"
+            "zmq: not supported: requests `replies` is needed, it has none; use nats"
         );
     }
 
