@@ -2,7 +2,6 @@
 use std::{
     fs,
     path::Path,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -10,11 +9,11 @@ use serde_json::Value;
 use sinew_adapter_nats::NatsOptions;
 use sinew_dispatch::{AgentId, Dispatcher, Ended, Expect};
 use sinew_testkit::harness::nats::{NatsServer, NatsServerOptions};
-use tokio::runtime::Runtime;
+use tokio::{runtime::Runtime, time::interval};
 
 use crate::{
     Body,
-    common::{Result, Running, Signal, objects, run, sinew},
+    common::{DEADLINE, Result, Running, Signal, objects, run, sinew},
 };
 
 pub(crate) const TRIALS: &[(&str, Body)] = &[
@@ -68,29 +67,30 @@ fn told(text: &str) -> Result<(Vec<Value>, Value)> {
     Ok((lines, end))
 }
 
-/// Waits for a file that a command writes, and what is in it.
-fn written(path: &Path, lines: usize) -> Result<String> {
-    let end = Instant::now() + Duration::from_secs(30);
-    loop {
-        match fs::read_to_string(path) {
-            Ok(text) if text.lines().count() >= lines => return Ok(text),
-            _ if Instant::now() > end => return Err(format!("no {}", path.display()).into()),
-            _ => thread::sleep(Duration::from_millis(5)),
+/// What a command says on its standard error, which its agent passes on.
+const BEGUN: &str = "the command has begun";
+
+/// Looks until it is so.
+async fn until(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
+    let end = Instant::now() + DEADLINE;
+    let mut look = interval(Duration::from_millis(5));
+    while !holds() {
+        if Instant::now() > end {
+            return Err(format!("not so after {DEADLINE:?}: {what}").into());
         }
+        look.tick().await;
     }
+    Ok(())
 }
 
 fn killed_mid_ask(runtime: &Runtime) -> Result<()> {
     let (_server, url) = server(runtime)?;
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("begun");
-    // It outlives its agent, which nobody can help; not by much.
-    let begins = format!("echo begun > '{}'; exec sleep 6", file.display());
     let (_a, _b) = (serve(&url, "a", "cat; echo ' by a'")?, serve(&url, "b", "cat; echo ' by b'")?);
-    let gone = serve(&url, "gone", &begins)?;
+    // The command outlives its agent, which nobody can help; not by much.
+    let mut gone = serve(&url, "gone", &format!("echo {BEGUN} >&2; exec sleep 6"))?;
     let expected = ["--ttl", "4s", "--expect", "a", "--expect", "b", "--expect", "gone"];
     let asking = start(&ask(&url, &expected))?;
-    written(&file, 1)?;
+    gone.until_remark(BEGUN)?;
     gone.signal(Signal::KILL)?;
     let (answers, end) = told(&asking.finish()?.expect(75)?.text())?;
     let payloads: Vec<_> = answers.iter().map(|it| it["payload"].as_str()).collect();
@@ -102,10 +102,7 @@ fn killed_mid_ask(runtime: &Runtime) -> Result<()> {
 
 fn frozen_mid_ask(runtime: &Runtime) -> Result<()> {
     let (_server, url) = server(runtime)?;
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("begun");
-    let command = format!("echo begun >> '{}'; cat; sleep 0.7", file.display());
-    let frozen = serve(&url, "frozen", &command)?;
+    let mut frozen = serve(&url, "frozen", &format!("echo {BEGUN} >&2; cat; sleep 0.7"))?;
     runtime.block_on(async {
         let backend = NatsOptions::new(url).connect().await?.into_any();
         let dispatcher = Dispatcher::over(&backend)?;
@@ -115,7 +112,7 @@ fn frozen_mid_ask(runtime: &Runtime) -> Result<()> {
             Ok::<_, sinew_core::Error>(ask.expect(expected?).collect::<String>())
         };
         let first = tokio::spawn(ask("first", 2)?);
-        tokio::task::block_in_place(|| written(&file, 1))?;
+        tokio::task::block_in_place(|| frozen.until_remark(BEGUN))?;
         frozen.signal(Signal::STOP)?;
         let (replies, end) = first.await??;
         assert_eq!((replies.len(), end.ended), (0, Ended::Deadline), "{end:?}");
@@ -125,40 +122,33 @@ fn frozen_mid_ask(runtime: &Runtime) -> Result<()> {
         let (replies, end) = ask("second", 20)?.await?;
         let said: Vec<_> = replies.iter().map(|it| it.result.as_deref()).collect();
         assert_eq!((said, end.ended), (vec![Ok("second")], Ended::AllKnown), "{end:?}");
-        let until = Instant::now() + Duration::from_secs(10);
-        while dispatcher.counts().late == 0 && Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        assert_eq!(dispatcher.counts().late, 1);
-        Ok(())
+        until("the first answer is late", || dispatcher.counts().late == 1).await
     })
 }
 
 fn nobody_waits(runtime: &Runtime) -> Result<()> {
     let (_server, url) = server(runtime)?;
     let folder = tempfile::tempdir()?;
-    let file = |round: &str| folder.path().join(round).display().to_string();
+    let go = folder.path().join("go");
     for (round, more, status) in [
         ("expires", &["--ttl", "1s", "--expect", "slow"][..], 75),
-        ("called-off", &["--ttl", "60s", "--first", "1"], 0),
+        ("called off", &["--ttl", "60s", "--first", "1"], 0),
     ] {
-        let file = file(round);
-        let starts = format!("sleep 600 & echo $! >> '{file}'; echo $$ >> '{file}'; wait");
-        let _slow = serve(&url, "slow", &starts)?;
+        let mut slow = serve(&url, "slow", r#"sleep 600 & echo "pids $! $$ pids" >&2; wait"#)?;
         // Somebody who answers once the other has begun.
-        let waits = format!("until grep -c . '{file}' | grep -q 2; do sleep 0.02; done; cat");
+        let waits = format!("until test -e '{}'; do sleep 0.02; done; cat", go.display());
         let _quick = (status == 0).then(|| serve(&url, "quick", &waits)).transpose()?;
-        asked(&ask(&url, more), status)?;
-        let pids = written(Path::new(&file), 2)?;
-        let lives = |pid: &str| {
-            // Gone, or waiting to be collected, which leaves no command line.
-            !fs::read(Path::new("/proc").join(pid).join("cmdline")).unwrap_or_default().is_empty()
-        };
-        let end = Instant::now() + Duration::from_secs(20);
-        while pids.lines().any(lives) {
-            assert!(Instant::now() < end, "{round}: {pids} live");
-            thread::sleep(Duration::from_millis(5));
-        }
+        let asking = start(&ask(&url, more))?;
+        let said = slow.until_remark(" pids")?;
+        fs::write(&go, "")?;
+        asking.finish()?.expect(status)?;
+        let pids = said.split("pids").nth(1).unwrap_or_default();
+        assert_eq!(pids.split_whitespace().count(), 2, "{said}");
+        // Gone, or waiting to be collected, which leaves no command line.
+        let line = |pid| fs::read(Path::new("/proc").join(pid).join("cmdline"));
+        let lives = |pid| line(pid).is_ok_and(|line| !line.is_empty());
+        let are_gone = || !pids.split_whitespace().any(lives);
+        runtime.block_on(until(&format!("{round}: {pids} are gone"), are_gone))?;
     }
     Ok(())
 }
@@ -178,12 +168,10 @@ fn a_failure_is_told(runtime: &Runtime) -> Result<()> {
 
 fn a_busy_agent(runtime: &Runtime) -> Result<()> {
     let (_server, url) = server(runtime)?;
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("begun");
-    let command = format!("echo begun > '{}'; exec sleep 5", file.display());
-    let _agent = serve_with(&url, "one", &command, &["--concurrency", "1"])?;
+    let command = format!("echo {BEGUN} >&2; exec sleep 5");
+    let mut agent = serve_with(&url, "one", &command, &["--concurrency", "1"])?;
     let _first = start(&ask(&url, &["--ttl", "60s"]))?;
-    written(&file, 1)?;
+    agent.until_remark(BEGUN)?;
     let (answers, end) = asked(&ask(&url, &["--all-known"]), 1)?;
     assert_eq!(answers[0]["error"]["code"], "busy");
     assert_eq!((&answers[0]["error"]["retryable"], &end["failed"]), (&true.into(), &1.into()));
@@ -195,15 +183,11 @@ fn a_busy_agent(runtime: &Runtime) -> Result<()> {
 fn ended_mid_ask(runtime: &Runtime) -> Result<()> {
     let (_server, url) = server(runtime)?;
     let folder = tempfile::tempdir()?;
-    let (file, go) = (folder.path().join("begun"), folder.path().join("go"));
-    let command = format!(
-        "echo begun > '{}'; until test -e '{}'; do sleep 0.02; done; cat",
-        file.display(),
-        go.display()
-    );
-    let agent = serve(&url, "a", &command)?;
+    let go = folder.path().join("go");
+    let waits = format!("until test -e '{}'; do sleep 0.02; done", go.display());
+    let mut agent = serve(&url, "a", &format!("echo {BEGUN} >&2; {waits}; cat"))?;
     let asking = start(&ask(&url, &["--ttl", "30s", "--expect", "a"]))?;
-    written(&file, 1)?;
+    agent.until_remark(BEGUN)?;
     agent.signal(Signal::TERM)?;
     fs::write(&go, "")?;
     let (answers, end) = told(&asking.finish()?.expect(0)?.text())?;

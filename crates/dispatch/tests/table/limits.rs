@@ -3,8 +3,8 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc,
     },
-    thread,
     time::Duration,
 };
 
@@ -186,7 +186,9 @@ async fn agents_that_block_hold_up_nobody(scene: Scene) -> Result<()> {
         let agent = AnyAgent::new(
             &format!("blocks-{nth}"),
             blocking(|_: Context, asked: String| {
-                thread::sleep(BLOCKED);
+                // A device that takes its time.
+                let (_device, done) = mpsc::channel::<()>();
+                let _silent = done.recv_timeout(BLOCKED);
                 Ok(asked)
             }),
         )?;

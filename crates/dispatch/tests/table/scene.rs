@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 use sinew_core::{AnyBackend, Incoming, Message, Result, Subject, Subscribe as _, Subscription};
 use sinew_dispatch::{AgentId, AnyAgent, Context, Dispatcher, End, Expect, Reply, Service};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::{
     broker::{Broker, Kind},
@@ -129,11 +129,13 @@ pub(crate) fn tally(end: &End) -> (usize, usize, usize, usize) {
 /// Waits for a fact that comes by itself.
 pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     let end = Instant::now() + SOON;
+    let mut look = interval(Duration::from_millis(5));
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !holds().await? {
         if Instant::now() > end {
             return Err(failed(format!("not so after {SOON:?}: {what}")));
         }
-        sleep(Duration::from_millis(5)).await;
+        look.tick().await;
     }
     Ok(())
 }

@@ -30,7 +30,7 @@ pub(crate) const EXAMPLES: &[Example] = &[
     ),
     (
         "one that can do four at once, and refuses more",
-        "sinew serve thumbnails.make --concurrency 4 --exec 'cat' --for 10s",
+        "sinew serve labels.print --concurrency 4 --exec 'cat' --for 10s",
     ),
 ];
 
