@@ -95,11 +95,13 @@ impl AnyAgent {
         })
     }
 
-    /// How many calls run at once, over all topics; what comes beyond is refused with the code [`AgentError::BUSY`].
-    /// Default: [`AnyAgent::CONCURRENCY`].
+    /// How many calls run at once, over all topics; what comes beyond is refused with the code [`AgentError::BUSY`]; with
+    /// 0 everything is. A limit of its own: clones that were made before keep theirs. Default:
+    /// [`AnyAgent::CONCURRENCY`].
     #[must_use]
     pub fn with_concurrency(mut self, concurrency: usize) -> Self {
         self.concurrency = concurrency;
+        self.load = Arc::default();
         self
     }
 

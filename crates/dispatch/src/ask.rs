@@ -228,9 +228,8 @@ impl Ask {
     }
 
     fn check_bounds(&self) -> Result<()> {
-        let flaw = if self.deadline.is_some_and(|it| it > DispatcherOptions::MAX_DEADLINE)
-            || self.shared.options.deadline > DispatcherOptions::MAX_DEADLINE
-        {
+        let deadline = self.deadline.unwrap_or(self.shared.options.deadline);
+        let flaw = if deadline > DispatcherOptions::MAX_DEADLINE {
             "a deadline is at most 7 days"
         } else if self.bounds.replies == 0 {
             "an ask takes at least one reply"
@@ -276,10 +275,12 @@ fn expected(
         let here: std::collections::HashSet<_> = agents.iter().map(|it| it.agent.id()).collect();
         names.retain(|name| !here.contains(name));
     }
-    let reach = match (has_elsewhere, expect) {
-        (false, _) => Reach::Closed,
-        (true, Expect::Nobody) => Reach::Open,
-        (true, _) => Reach::Listed,
+    let reach = match has_elsewhere {
+        false => Reach::Closed,
+        // Who expects nobody, as nobody has been heard of yet, does not know that nobody is there.
+        true if names.is_empty() && agents.is_empty() => Reach::Open,
+        true if matches!(expect, Expect::Nobody) => Reach::Open,
+        true => Reach::Listed,
     };
     (reach, names)
 }

@@ -2,7 +2,7 @@
 use std::{panic::resume_unwind, sync::Arc};
 
 use sinew_core::{BoxFuture, IntoPayload};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::{AgentError, Context};
 
@@ -35,16 +35,31 @@ where
         // The handler may drop its own; the call still runs.
         let running = context.clone();
         Box::pin(async move {
-            let work = spawn_blocking(move || {
-                let answer = handler(context, request);
+            let mut work = OnDrop(spawn_blocking(move || {
+                // It may have waited for a thread for longer than anybody waits for it.
+                let answer = match running.is_cancelled() {
+                    true => {
+                        Err(AgentError::new(AgentError::CANCELLED, "no thread was free in time"))
+                    }
+                    false => handler(context, request),
+                };
                 drop(running);
                 answer
-            });
-            match work.await {
+            }));
+            match (&mut work.0).await {
                 Ok(answer) => answer,
                 Err(err) if err.is_panic() => resume_unwind(err.into_panic()),
                 Err(_) => Err(AgentError::new(AgentError::CANCELLED, "its runtime shuts down")),
             }
         })
+    }
+}
+
+/// What has not begun when nobody waits for it any more does not begin.
+struct OnDrop<T>(JoinHandle<T>);
+
+impl<T> Drop for OnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -38,11 +38,15 @@ impl AgentError {
     /// The longest message, in bytes; a longer one is cut.
     pub const MAX_MESSAGE: usize = 1024;
 
-    /// A failure that asking again does not mend.
+    /// A failure that asking again does not mend. The code is a word of visible ASCII, so that it is the same behind a
+    /// broker; any other is [`AgentError::FAILED`].
     #[must_use]
     pub fn new(code: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Self {
-        let (code, message) =
+        let (mut code, message) =
             (cut(code.into(), Self::MAX_CODE), cut(message.into(), Self::MAX_MESSAGE));
+        if code.is_empty() || !code.bytes().all(|byte| byte.is_ascii_graphic()) {
+            code = Self::FAILED.into();
+        }
         Self(Box::new(Inner { code, message, retryable: false }))
     }
 
@@ -109,5 +113,13 @@ mod tests {
         let err = AgentError::new("c", format!("x{}", "é".repeat(1000)));
         assert_eq!(err.message().len(), 1023);
         assert_eq!(AgentError::new("x".repeat(65), "").code().len(), 64);
+    }
+
+    #[test]
+    fn a_code_is_a_word_here_as_it_is_behind_a_broker() {
+        for code in ["", "out of order", "caf\u{e9}", "a\nb"] {
+            assert_eq!(AgentError::new(code, "").code(), AgentError::FAILED, "{code:?}");
+        }
+        assert_eq!(AgentError::new("out-of-order", "").code(), "out-of-order");
     }
 }

@@ -77,6 +77,12 @@ impl Ended {
         }
     }
 
+    /// Whether those elsewhere who have not answered are told that nobody waits any more. Where the deadline has passed
+    /// they know; where all that were expected have answered, it would cost everybody a message for each ask.
+    pub(crate) const fn is_told(self) -> bool {
+        self.calls_off() || matches!(self, Self::Quiet)
+    }
+
     /// Whether those who have not answered by then were called off, rather than missed.
     pub(crate) const fn calls_off(self) -> bool {
         matches!(

@@ -143,8 +143,7 @@ impl ReplyHead {
             headers.insert(AGENT, agent.as_str())?;
         }
         let Some(error) = &self.error else { return Ok(None) };
-        let code = Some(error.code()).filter(|code| is_word(code, AgentError::MAX_CODE));
-        headers.insert(ERROR, code.unwrap_or(AgentError::FAILED))?;
+        headers.insert(ERROR, error.code())?;
         headers.insert(RETRYABLE, if error.is_retryable() { "true" } else { "false" })?;
         Ok(Some(error.message().to_owned()))
     }

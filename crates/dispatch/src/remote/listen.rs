@@ -52,12 +52,12 @@ impl Listener {
         };
         match self.sink.ended() {
             _ if !is_over => {}
-            Some(ended) if ended.calls_off() => {
+            Some(ended) if ended.is_told() => {
                 drop(incoming);
                 self.call_off().await;
             }
             // Some may not have answered: what they say yet is late, and is counted.
-            None | Some(Ended::Deadline | Ended::Quiet) => {
+            None | Some(Ended::Deadline) => {
                 self.under_way = None;
                 if let Ok(_place) = self.lingering.try_acquire() {
                     drop(timeout(LINGER, self.listen(&mut incoming)).await);

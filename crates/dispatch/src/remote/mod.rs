@@ -7,7 +7,7 @@ use std::{
     fmt,
     hash::BuildHasher as _,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -21,7 +21,6 @@ use sinew_core::{
 use tokio::{
     runtime::Handle,
     sync::Semaphore,
-    task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
 
@@ -46,14 +45,14 @@ pub(crate) struct Remote {
     pub(crate) subscriber: AnySubscriber,
     requester: AnyRequester,
     capabilities: Capabilities,
-    runtime: Handle,
+    pub(crate) runtime: Handle,
     /// What the names of our asks begin with.
     mark: Box<str>,
+    /// What makes a name of a number that nobody can guess from the last one.
+    names: RandomState,
     next: AtomicU64,
     lingering: Arc<Semaphore>,
     under_way: Arc<Load>,
-    /// Those who hear answers; they go with this.
-    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Remote {
@@ -83,10 +82,10 @@ impl Remote {
             capabilities,
             runtime,
             mark: format!("{:016x}", RandomState::new().hash_one(std::process::id())).into(),
+            names: RandomState::new(),
             next: AtomicU64::new(1),
             lingering: Arc::new(Semaphore::new(LINGERING)),
             under_way: Arc::default(),
-            tasks: Mutex::default(),
         })
     }
 
@@ -96,7 +95,8 @@ impl Remote {
     }
 
     fn name(&self) -> Option<AskId> {
-        AskId::parse(&format!("{}.{}", self.mark, self.next.fetch_add(1, Relaxed)))
+        let number = self.names.hash_one(self.next.fetch_add(1, Relaxed));
+        AskId::parse(&format!("{}.{number:016x}", self.mark))
     }
 
     /// The ask as a message.
@@ -119,13 +119,8 @@ impl Remote {
         Ok(message)
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        while tasks.try_join_next().is_some() {}
-        tasks.spawn_on(task, &self.runtime);
-    }
-
-    /// Sends an ask there, and tells `sink` what comes of it until it is over.
+    /// Sends an ask there, and tells `sink` what comes of it until it is over. An ask that is over before the backend has
+    /// taken it, as those who are here have answered, does not wait for that.
     ///
     /// # Errors
     ///
@@ -146,8 +141,16 @@ impl Remote {
         let remaining = ask.deadline.saturating_duration_since(Instant::now());
         let head = AskHead { id: self.name(), remaining: Some(remaining) };
         let message = self.message(&ask, &head, request)?;
-        let asking = timeout_at(ask.deadline, self.requester.request(message));
-        let incoming = asking.await.map_err(|_| {
+        let asking = {
+            let _inside = self.runtime.enter();
+            timeout_at(ask.deadline, self.requester.request(message))
+        };
+        let asked = tokio::select! {
+            biased;
+            () = ask.over.told() => return Ok(()),
+            asked = asking => asked,
+        };
+        let incoming = asked.map_err(|_| {
             Error::new(ErrorKind::Timeout, "ask")
                 .with_subject(ask.topic.as_str())
                 .with_detail("the backend did not take it before its deadline")
@@ -161,7 +164,8 @@ impl Remote {
             lingering: Arc::clone(&self.lingering),
             under_way: Some(Load::count(&self.under_way)),
         };
-        self.spawn(listener.hear(incoming));
+        // It ends with the ask, or a while after it.
+        self.runtime.spawn(listener.hear(incoming));
         Ok(())
     }
 }
@@ -202,7 +206,11 @@ impl Dispatcher {
     /// Safe.
     pub async fn drained(&self, within: Duration) -> Result<()> {
         let Some(remote) = &self.shared().elsewhere else { return Ok(()) };
-        timeout(within, remote.under_way.idle()).await.map_err(|_| {
+        let idle = {
+            let _inside = remote.runtime.enter();
+            timeout(within, remote.under_way.idle())
+        };
+        idle.await.map_err(|_| {
             Error::new(ErrorKind::Timeout, "drain dispatcher").with_detail(format!(
                 "{} asks are under way after {within:?}",
                 remote.under_way.running()
@@ -210,7 +218,8 @@ impl Dispatcher {
         })
     }
 
-    /// Who is there: the agents that are registered here, and those elsewhere that say so within `within`.
+    /// Who is there: the agents that are registered here, and those elsewhere that say so within `within`: as many as an
+    /// ask takes replies, see [`DispatcherOptions::with_max_replies`].
     ///
     /// # Errors
     ///
@@ -227,7 +236,10 @@ impl Dispatcher {
         let topic = topic.to_subject()?;
         let shared = self.shared();
         let mut agents = match &shared.elsewhere {
-            Some(remote) => remote.ping(&topic, Instant::now() + within).await?,
+            Some(remote) => {
+                let until = Instant::now() + within.min(DispatcherOptions::MAX_DEADLINE);
+                remote.ping(&topic, until, shared.options.max_replies).await?
+            }
             None => BTreeMap::new(),
         };
         let here = shared.registry.under(&topic);
@@ -305,6 +317,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_end_of_a_service_may_be_waited_for_again() -> Result<()> {
+        let memory = Memory::new();
+        let dispatcher = Dispatcher::over(&memory.clone().into_any())?;
+        let agent = AnyAgent::new("a", |_: crate::Context, it: String| async { Ok(it) })?;
+        let mut service = dispatcher.serve("t", &agent).await?;
+        memory.drain(Duration::from_secs(5)).await?;
+        service.ended().await?;
+        service.ended().await?;
+        service.drained(Duration::from_secs(5)).await
+    }
+
+    #[test]
+    fn it_is_asked_and_served_from_outside_of_the_runtime_that_it_was_built_in() -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let inside = runtime.enter();
+        let dispatcher = Dispatcher::over(&Memory::new().into_any())?;
+        drop(inside);
+        futures_executor::block_on(async {
+            let agent = AnyAgent::new("a", |_: crate::Context, it: String| async { Ok(it) })?;
+            let _service = dispatcher.serve("t", &agent).await?;
+            assert_eq!(dispatcher.agents("t", Duration::from_millis(50)).await?.len(), 1);
+            let ask = dispatcher.ask("t", "?").until(crate::Until::First(1));
+            assert_eq!(ask.collect::<String>().await?.0.len(), 1);
+            dispatcher.drained(Duration::from_secs(5)).await
+        })
+    }
+
+    #[tokio::test]
     async fn a_topic_that_leaves_no_room_for_its_subjects_is_refused() {
         let dispatcher = Dispatcher::over(&Memory::new().into_any()).unwrap();
         let topic = "t".repeat(250);
@@ -319,6 +359,8 @@ mod tests {
         let other = Remote::new(&Memory::new().into_any()).unwrap();
         let names = [remote.name(), remote.name(), other.name()].map(Option::unwrap);
         assert!(names[0] != names[1] && names[1] != names[2]);
+        // Who was asked cannot tell what the next ask is called.
+        assert_eq!(names[0].as_str().len(), names[1].as_str().len());
         assert!(names[0].as_str().starts_with(remote.mark()));
         assert_ne!(remote.mark(), other.mark());
     }

@@ -8,11 +8,12 @@ use super::Remote;
 use crate::{AgentId, AgentState, ReplyHead, wire::Subjects};
 
 impl Remote {
-    /// The agents that say before `until` that they are there, by name, each once.
+    /// The agents that say before `until` that they are there, by name, each once; the first `max` of them.
     pub(crate) async fn ping(
         &self,
         topic: &Subject,
         until: Instant,
+        max: usize,
     ) -> Result<BTreeMap<AgentId, AgentState>> {
         let ping = Message::new(Subjects::of(topic)?.ping, "");
         let mut agents = BTreeMap::new();
@@ -25,6 +26,9 @@ impl Remote {
                         if let Some(agent) = head.agent {
                             agents.insert(agent, AgentState::read(&reply.headers));
                         }
+                        if agents.len() >= max {
+                            break;
+                        }
                     }
                     Ok(_) => {}
                     Err(err) if err.kind() == ErrorKind::NoResponders => break,
@@ -33,7 +37,11 @@ impl Remote {
             }
             Ok(())
         };
-        match timeout_at(until, listening).await {
+        let listening = {
+            let _inside = self.runtime.enter();
+            timeout_at(until, listening)
+        };
+        match listening.await {
             Ok(Err(err)) => Err(err),
             Ok(Ok(())) | Err(_) => Ok(agents),
         }

@@ -6,15 +6,17 @@ mod run;
 use std::{fmt, sync::Arc, time::Duration};
 
 use sinew_core::{
-    AnyPublisher, Error, ErrorKind, Incoming, Message, Result, Subject, Subscribe as _,
-    Subscription, ToSubject,
+    Error, ErrorKind, Incoming, Message, Result, Subject, Subscribe as _, Subscription, ToSubject,
 };
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{
+    task::{JoinError, JoinHandle},
+    time::timeout,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::counts::ServiceCounts;
 use self::{counts::Counts, run::Run};
-use crate::{AgentId, AnyAgent, Dispatcher, Registration, wire::Subjects};
+use crate::{AgentId, AnyAgent, Dispatcher, Registration, remote::Remote, wire::Subjects};
 
 /// An agent that is asked over a broker, and in this process. Dropping it ends both for asks that are sent later; those
 /// that have come are answered.
@@ -23,7 +25,8 @@ pub struct Service {
     registration: Registration,
     counts: Arc<Counts>,
     stop: DropGuard,
-    task: JoinHandle<Result<()>>,
+    /// Gone once its end was told.
+    task: Option<JoinHandle<Result<()>>>,
 }
 
 impl Dispatcher {
@@ -40,7 +43,10 @@ impl Dispatcher {
     ///
     /// A dropped call leaves nothing registered and nothing subscribed.
     pub async fn serve(&self, topic: impl ToSubject, agent: &AnyAgent) -> Result<Service> {
-        self.start(topic, agent, |run, _, incoming| Ok(tokio::spawn(run.through(incoming)))).await
+        self.start(topic, agent, |run, remote, _, incoming| {
+            Ok(remote.runtime.spawn(run.through(incoming)))
+        })
+        .await
     }
 
     /// The same for an agent that others know by its beats, as [`process_of`](crate::process_of) names it: `beat` while
@@ -60,10 +66,10 @@ impl Dispatcher {
         agent: &AnyAgent,
         heart: sinew_beat::HeartOptions,
     ) -> Result<Service> {
-        self.start(topic, agent, |run, (publisher, topic), incoming| {
+        self.start(topic, agent, |run, remote, topic, incoming| {
             let process = crate::process_of(topic, agent.id())?;
-            let heart = heart.build(publisher.clone(), process.as_str())?;
-            Ok(tokio::spawn(run.beating(incoming, heart)))
+            let heart = heart.build(remote.publisher.clone(), process.as_str())?;
+            Ok(remote.runtime.spawn(run.beating(incoming, heart)))
         })
         .await
     }
@@ -72,11 +78,7 @@ impl Dispatcher {
         &self,
         topic: impl ToSubject,
         agent: &AnyAgent,
-        spawn: impl FnOnce(
-            Run,
-            (&AnyPublisher, &Subject),
-            Incoming<Message>,
-        ) -> Result<JoinHandle<Result<()>>>,
+        spawn: impl FnOnce(Run, &Remote, &Subject, Incoming<Message>) -> Result<JoinHandle<Result<()>>>,
     ) -> Result<Service> {
         let shared = self.shared();
         let Some(remote) = &shared.elsewhere else {
@@ -95,8 +97,8 @@ impl Dispatcher {
         let counts = Arc::new(Counts::default());
         let stop = CancellationToken::new();
         let run = Run::new(remote, subjects, entry, Arc::clone(&counts), stop.clone());
-        let task = spawn(run, (&remote.publisher, &topic), incoming)?;
-        Ok(Service { registration, counts, stop: stop.drop_guard(), task })
+        let task = spawn(run, remote, &topic, incoming)?;
+        Ok(Service { registration, counts, stop: stop.drop_guard(), task: Some(task) })
     }
 }
 
@@ -123,16 +125,16 @@ impl Service {
     ///
     /// # Errors
     ///
-    /// Why it ended, where that was no drain.
+    /// Why it ended, where that was no drain: told once.
     ///
     /// # Cancel safety
     ///
     /// Safe.
     pub async fn ended(&mut self) -> Result<()> {
-        match (&mut self.task).await {
-            Ok(ended) => ended,
-            Err(err) => Err(Error::new(ErrorKind::Internal, "serve agent").with_source(err)),
-        }
+        let Some(task) = &mut self.task else { return Ok(()) };
+        let ended = flat(task.await);
+        self.task = None;
+        ended
     }
 
     /// Takes no more asks, and waits until those that have come are answered.
@@ -148,21 +150,25 @@ impl Service {
         let Self { registration, counts: _, stop, mut task } = self;
         drop(stop);
         let topic = registration.topic().clone();
-        let both = async {
-            let (served, local) = tokio::join!(&mut task, registration.drained(within));
-            match served {
-                Ok(ended) => ended.and(local),
-                Err(err) => Err(Error::new(ErrorKind::Internal, "serve agent").with_source(err)),
+        let serving = async {
+            match &mut task {
+                Some(task) => timeout(within, task).await.map(flat),
+                None => Ok(Ok(())),
             }
         };
-        match timeout(within, both).await {
-            Ok(done) => done,
+        let (served, local) = tokio::join!(serving, registration.drained(within));
+        match served {
+            Ok(ended) => ended.and(local),
             Err(_) => {
-                task.abort();
+                task.iter().for_each(JoinHandle::abort);
                 Err(Error::new(ErrorKind::Timeout, "drain agent").with_subject(topic.as_str()))
             }
         }
     }
+}
+
+fn flat(ended: std::result::Result<Result<()>, JoinError>) -> Result<()> {
+    ended.unwrap_or_else(|err| Err(Error::new(ErrorKind::Internal, "serve agent").with_source(err)))
 }
 
 impl fmt::Debug for Service {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use sinew_core::{AnyPublisher, ErrorKind, Event, Headers, Incoming, Message, PublishExt, Result};
 use tokio::{
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -206,8 +206,9 @@ impl Run {
             match local::run(entry, Arc::clone(&info), context, request).await {
                 Some(answer) => {
                     if !pause.is_zero() {
-                        let until = info.deadline.min(Instant::now() + pause);
-                        drop(timeout_at(until, info.over.told()).await);
+                        // It is to come in time, too.
+                        let left = info.deadline.saturating_duration_since(Instant::now());
+                        drop(timeout(pause.min(left / 2), info.over.told()).await);
                     }
                     match &answer {
                         Ok(_) => desk.counts.ok(1),

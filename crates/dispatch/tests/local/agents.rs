@@ -1,4 +1,10 @@
 //! Agents: registered, deregistered, drained, and what they take.
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+    mpsc,
+};
+
 use sinew_core::{ErrorKind, Result};
 use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Ended, blocking};
 
@@ -111,5 +117,36 @@ async fn sixty_four_agents_that_block_hold_nobody_up() -> Result<()> {
     for it in registered {
         it.drained(ms(60_000)).await?;
     }
+    Ok(())
+}
+
+#[test]
+fn blocking_work_whose_ask_is_over_before_a_thread_is_free_is_not_begun() -> Result<()> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.max_blocking_threads(1).enable_all().build().unwrap();
+    let (begun, (done, held)) = (Arc::new(AtomicUsize::new(0)), mpsc::channel::<()>());
+    let (count, held) = (Arc::clone(&begun), Mutex::new(held));
+    let agent = AnyAgent::new(
+        "a",
+        blocking(move |_: Context, _: String| {
+            count.fetch_add(1, SeqCst);
+            // Until the asks are over, and none was answered.
+            let _over = held.lock().map(|held| held.recv());
+            Ok("")
+        }),
+    )?;
+    let agent = agent.with_grace(ms(0));
+    runtime.block_on(async {
+        let dispatcher = Dispatcher::local();
+        let _a = dispatcher.register("t", &agent)?;
+        let ask = || dispatcher.ask("t", "").deadline(ms(50)).collect::<String>();
+        let (first, second, third) = tokio::join!(ask(), ask(), ask());
+        assert_eq!([first?.1.ok, second?.1.ok, third?.1.ok], [0; 3]);
+        Ok(())
+    })?;
+    drop(done);
+    // Ends when the thread is free, and what waited for it is through.
+    drop(runtime);
+    assert_eq!(begun.load(SeqCst), 1);
     Ok(())
 }

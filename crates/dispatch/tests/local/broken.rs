@@ -1,18 +1,19 @@
 //! A broker that is away, beside agents that are here.
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
+use sinew_adapter_memory::MemoryBroker;
 use sinew_core::{
     AnyBackend, AnyLink, AnyPublisher, AnyRequester, AnySubscriber, Backend, Capabilities, Confirm,
     Error, ErrorKind, HeaderCarriage, Incoming, Link, Message, Pending, Publish, Receipt,
     Registration, Request, Requests, Result, Subscribe, Subscription,
 };
-use sinew_dispatch::{Dispatcher, Ended};
+use sinew_dispatch::{Dispatcher, Ended, Expect, Until};
 
 use crate::common::{ms, quick};
 
-/// Claims everything, and fails at every request.
+/// Claims everything, and fails at every request; or with none, never says anything to one.
 #[derive(Clone, Copy)]
-struct Broken(ErrorKind);
+struct Broken(Option<ErrorKind>);
 
 impl Broken {
     fn backend(self) -> AnyBackend {
@@ -22,8 +23,11 @@ impl Broken {
             .with_requester(AnyRequester::new(self))
     }
 
-    fn fail<T>(self) -> Result<T> {
-        Err(Error::new(self.0, "broken"))
+    async fn fail<T>(self) -> Result<T> {
+        match self.0 {
+            Some(kind) => Err(Error::new(kind, "broken")),
+            None => pending().await,
+        }
     }
 }
 
@@ -49,29 +53,29 @@ impl Link for Broken {
 
 impl Publish for Broken {
     async fn publish(&self, _: Message) -> Result<Pending<Receipt>> {
-        self.fail()
+        self.fail().await
     }
 
     async fn flush(&self) -> Result<()> {
-        self.fail()
+        self.fail().await
     }
 }
 
 impl Subscribe for Broken {
     async fn subscribe(&self, _: Subscription) -> Result<Incoming<Message>> {
-        self.fail()
+        self.fail().await
     }
 }
 
 impl Request for Broken {
     async fn request(&self, _: Message) -> Result<Incoming<Message>> {
-        self.fail()
+        self.fail().await
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_is_away_keeps_nobody_here_from_answering() -> Result<()> {
-    let dispatcher = Dispatcher::over(&Broken(ErrorKind::Disconnected).backend())?;
+    let dispatcher = Dispatcher::over(&Broken(Some(ErrorKind::Disconnected)).backend())?;
     let err = dispatcher.ask("t", "?").send::<String>().await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Disconnected);
     let _here = dispatcher.register("t", &quick("here")?)?;
@@ -83,9 +87,34 @@ async fn a_broker_that_is_away_keeps_nobody_here_from_answering() -> Result<()> 
 
 #[tokio::test(start_paused = true)]
 async fn what_no_time_mends_is_told_whoever_is_here() -> Result<()> {
-    let dispatcher = Dispatcher::over(&Broken(ErrorKind::Denied).backend())?;
+    let dispatcher = Dispatcher::over(&Broken(Some(ErrorKind::Denied)).backend())?;
     let _here = dispatcher.register("t", &quick("here")?)?;
     let err = dispatcher.ask("t", "?").send::<String>().await.unwrap_err();
     assert_eq!((err.kind(), dispatcher.counts().pending), (ErrorKind::Denied, 0));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_says_nothing_holds_up_no_ask_that_has_enough() -> Result<()> {
+    let dispatcher = Dispatcher::over(&Broken(None).backend())?;
+    let _here = dispatcher.register("t", &quick("here")?)?;
+    let ask = dispatcher.ask("t", "?").until(Until::First(1));
+    let (replies, end) = ask.collect::<String>().await?;
+    assert_eq!((replies.len(), end.ended, end.elapsed), (1, Ended::First, ms(0)));
+    let err = dispatcher.ask("elsewhere", "?").deadline(ms(100)).send::<String>().await;
+    assert_eq!(err.unwrap_err().kind(), ErrorKind::Timeout);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_heard_of_nobody_yet_asks_whoever_is_there() -> Result<()> {
+    let broker = MemoryBroker::new();
+    let (here, there) = (broker.connect().into_any(), broker.connect().into_any());
+    let (asker, serving) = (Dispatcher::over(&here)?, Dispatcher::over(&there)?);
+    let ask = || asker.ask("t", "?").expect(Expect::Agents(Vec::new())).deadline(ms(500));
+    assert_eq!(ask().collect::<String>().await.unwrap_err().kind(), ErrorKind::NoResponders);
+    let _service = serving.serve("t", &quick("there")?).await?;
+    let (replies, end) = ask().collect::<String>().await?;
+    assert_eq!((replies.len(), end.ended), (1, Ended::Deadline));
     Ok(())
 }

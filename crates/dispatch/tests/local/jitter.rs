@@ -26,7 +26,7 @@ async fn answers_over_a_broker_are_spread_and_none_is_held_beyond_its_deadline()
     assert!(times.len() > 10, "{times:?}");
 
     let (_, end) = ask().deadline(ms(100)).collect::<String>().await?;
-    assert_eq!((end.ended, end.elapsed), (Ended::Deadline, ms(100)));
-    assert!(end.ok + end.missing.len() == 20 && !end.missing.is_empty(), "{end:?}");
+    assert_eq!((end.ended, end.ok), (Ended::AllKnown, 20));
+    assert!(end.elapsed <= ms(50), "{:?}", end.elapsed);
     Ok(())
 }
