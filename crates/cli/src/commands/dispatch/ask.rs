@@ -139,16 +139,19 @@ impl Ask {
         let told = answers::tell(session, &mut gathering).await;
         let is_interrupted = session.interrupt.is_set();
         let end = gathering.finish();
-        told?;
-        match session.output.json {
-            true => session.output.object(&Conclusion::new(&end))?,
-            false => session.output.remark(answers::conclusion(&end)),
-        }
-        // Those whom nobody waits for are told, however soon we are gone.
+        let told = told.and_then(|()| match session.output.json {
+            true => session.output.object(&Conclusion::new(&end)),
+            false => {
+                session.output.remark(answers::conclusion(&end));
+                Ok(())
+            }
+        });
+        // Those whom nobody waits for are told, however soon we are gone, and also where nobody reads what we print.
         if let Err(err) = dispatcher.drained(DRAIN).await {
             session.output.detail(err);
         }
         session.drain(&backend).await;
+        told?;
         Ok(match end.ended {
             _ if is_interrupted => Status::Interrupted,
             Ended::Disconnected => Status::Unreachable,
