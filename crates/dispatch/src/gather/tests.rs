@@ -122,6 +122,17 @@ fn a_quorum_ends_it_as_soon_as_it_is_reached_or_lost() {
 }
 
 #[test]
+fn who_was_taken_for_gone_and_votes_is_not_held_against_the_quorum() {
+    let (mut it, t) = gather(&Until::Quorum { n: 2, of: 3 }, 0, &["a", "b", "c"], Reach::Listed);
+    it.gone(&id("a"), t);
+    it.reply(Responder::Named(&id("a")), Outcome::Ok(1), t);
+    it.reply(Responder::Named(&id("b")), Outcome::Failed, t);
+    assert_eq!(it.ended(), None);
+    it.reply(Responder::Named(&id("c")), Outcome::Ok(1), t);
+    assert_eq!(it.ended(), Some(Ended::Quorum));
+}
+
+#[test]
 fn quiet_counts_from_the_last_answer_and_not_before_the_first() {
     let (mut it, t) = gather(&Until::Quiet(ms(300)), 0, &[], Reach::Open);
     it.tick(t + ms(4000));
