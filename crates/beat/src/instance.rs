@@ -56,6 +56,16 @@ impl Instance {
     }
 }
 
+/// Two instances that beat under one name.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct InstancePair {
+    /// One of them.
+    pub one: Instance,
+    /// The other.
+    pub other: Instance,
+}
+
 impl FromStr for Instance {
     type Err = Error;
 

@@ -29,10 +29,10 @@ pub use alerts::{
 pub use blocking::{BlockingHeart, BlockingRun};
 pub use heart::{Heart, HeartCounts, HeartOptions};
 pub use histogram::Histogram;
-pub use instance::Instance;
+pub use instance::{Instance, InstancePair};
 pub use monitor::{
     BlindCause, Monitor, MonitorCounts, MonitorEvent, MonitorOptions, Patience, ProcessStatus,
-    Reason, State, Transition,
+    Reason, State, Transition, TransitionCount,
 };
 pub use outputs::{
     CommandCounts, CommandOptions, CommandOutput, Republish, RepublishCounts, RepublishOutput,

@@ -55,7 +55,8 @@ async fn a_second_instance_under_one_name_is_told_of_until_it_ends() -> Result<(
     one.beat().await?;
     let mut conflicts = Vec::new();
     while let Ok(Some(event)) = timeout(SECOND, watch.next()).await {
-        if let MonitorEvent::Conflict { process, instances: (one, other), on, .. } = event? {
+        if let MonitorEvent::Conflict { process, instances, on, .. } = event? {
+            let (one, other) = (instances.one, instances.other);
             conflicts.push(format!("{process} {one} {other} {on}"));
         }
     }

@@ -215,11 +215,12 @@ pub struct Notification {
     /// What the alerts have in common: the first tokens of their names, as
     /// [`AlertOptions::with_grouping`](super::AlertOptions::with_grouping) says; none for all, and for the monitor itself.
     pub group: Option<Box<str>>,
-    /// The alerts, at least one: what began first, then what is over; by name within that.
+    /// The alerts, at least one and no more than
+    /// [`AlertOptions::with_max_alerts`](super::AlertOptions::with_max_alerts) has: what began first, then what is over; by
+    /// name within that.
     pub alerts: Vec<Alert>,
-    /// How many more there were, beyond [`AlertOptions::with_max_alerts`](super::AlertOptions::with_max_alerts). They
-    /// count as told.
-    pub more: u64,
+    /// How many there may be: outputs join what waits.
+    pub(crate) max_alerts: usize,
 }
 
 #[cfg(test)]

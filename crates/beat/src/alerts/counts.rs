@@ -39,10 +39,8 @@ impl MuteCause {
 pub struct AlertCounts {
     /// Notifications given out.
     pub notifications: u64,
-    /// Alerts told, by kind; those beyond what a notification holds included.
+    /// Alerts told, by kind.
     pub told: BTreeMap<AlertKind, u64>,
-    /// Of them those beyond what a notification holds.
-    pub beyond: u64,
     /// Alerts held back, by the first cause that was found. What is still so when the cause ends is told then.
     pub held: BTreeMap<MuteCause, u64>,
     /// Incidents that were one too many, and never told.

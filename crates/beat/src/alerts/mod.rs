@@ -382,12 +382,11 @@ impl Alerts {
         }
         for notification in self.bundle(batch) {
             self.counts.notifications += 1;
-            self.counts.beyond += notification.more;
             out.extend([notification]);
         }
     }
 
-    /// A notification for each group.
+    /// Notifications for each group, as many as it takes.
     fn bundle(&self, batch: Vec<Alert>) -> Vec<Notification> {
         let mut groups: BTreeMap<_, Vec<Alert>> = BTreeMap::new();
         for alert in batch {
@@ -395,13 +394,15 @@ impl Alerts {
             let group = self.group(alert.process.as_ref());
             groups.entry((!is_own, group)).or_default().push(alert);
         }
-        let bundled = groups.into_iter().map(|((_, group), mut alerts)| {
+        let max_alerts = self.options.max_alerts;
+        let mut bundled = Vec::new();
+        for ((_, group), mut alerts) in groups {
             alerts.sort_by(|a, b| (a.kind, &a.process).cmp(&(b.kind, &b.process)));
-            let more = alerts.len().saturating_sub(self.options.max_alerts) as u64;
-            alerts.truncate(self.options.max_alerts);
-            Notification { group, alerts, more }
-        });
-        bundled.collect()
+            bundled.extend(alerts.chunks(max_alerts).map(|alerts| {
+                Notification { group: group.clone(), alerts: alerts.to_vec(), max_alerts }
+            }));
+        }
+        bundled
     }
 
     fn group(&self, process: Option<&Process>) -> Group {

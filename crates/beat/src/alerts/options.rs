@@ -79,7 +79,7 @@ impl AlertOptions {
         self
     }
 
-    /// How many alerts one notification holds at most, at least 1; the rest is counted. Default: 100.
+    /// How many alerts one notification holds at most, at least 1; more are several notifications. Default: 100.
     #[must_use]
     pub fn with_max_alerts(mut self, max_alerts: usize) -> Self {
         self.max_alerts = max_alerts.max(1);

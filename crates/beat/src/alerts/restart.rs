@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_nobody_told_is_one_notification() {
+    fn all_that_nobody_told_is_as_few_notifications_as_hold_it() {
         let mut monitor = Monitor::new(MonitorOptions::default());
         let mut told = Vec::new();
         for n in 0..150 {
@@ -354,8 +354,8 @@ mod tests {
         let mut alerts = Alerts::new(AlertOptions::default(), wall(0));
         let mut sent = Vec::new();
         alerts.resume([kept()], &known, at(60), &mut sent);
-        assert_eq!(sent.len(), 1);
-        assert_eq!((sent[0].alerts.len(), sent[0].more), (100, 51));
+        let lengths: Vec<_> = sent.iter().map(|it| it.alerts.len()).collect();
+        assert_eq!(lengths, [100, 51]);
     }
 
     #[test]

@@ -90,7 +90,7 @@ impl Scene {
     fn lines(&mut self) -> Vec<String> {
         let each = self.sent.drain(..).map(|it| {
             let lines = it.alerts.iter().map(|it| format!("{} {}", it.kind, it.key));
-            lines.chain((it.more > 0).then(|| format!("+{}", it.more))).collect::<Vec<_>>()
+            lines.collect::<Vec<_>>()
         });
         each.collect::<Vec<_>>().join(&"--".to_owned())
     }
@@ -217,14 +217,15 @@ fn what_waits_for_its_group_waits_on_when_a_silence_ends() {
 }
 
 #[test]
-fn a_notification_holds_so_many_alerts_and_counts_the_rest() {
+fn what_one_notification_does_not_hold_is_told_by_further_ones() {
     let options = AlertOptions::default().with_delay(seconds(5)).with_max_alerts(2);
     let mut scene = Scene::new(options);
     scene.see((0..5).map(|nth| down(&format!("p{nth}"), 0))).run(5);
-    assert_eq!(scene.lines(), ["firing p0/down/6000", "firing p1/down/6000", "+3"]);
+    let [p0, p1, p2, p3, p4] = [0, 1, 2, 3, 4].map(|nth| format!("firing p{nth}/down/6000"));
+    let apart = || "--".to_owned();
+    assert_eq!(scene.lines(), [p0, p1, apart(), p2, p3, apart(), p4]);
     let counts = scene.alerts.counts();
-    assert_eq!((counts.told[&AlertKind::Firing], counts.beyond, counts.notifications), (5, 3, 1));
-    // They count as told.
+    assert_eq!((counts.told[&AlertKind::Firing], counts.notifications), (5, 3));
     scene.see([up("p4", 6)]).run(99);
     assert_eq!(scene.lines(), ["resolved p4/down/6000"]);
 }

@@ -1,7 +1,7 @@
 //! What a monitor tells: states, transitions, and what else happens to it.
 use std::{fmt, time::Duration};
 
-use crate::{Instance, Malformed, Process, Timestamp};
+use crate::{InstancePair, Malformed, Process, Timestamp};
 
 /// What a monitor thinks of a process.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -214,7 +214,7 @@ pub enum MonitorEvent {
         /// Which process.
         process: Process,
         /// Two of them: who showed it, and another one.
-        instances: (Instance, Instance),
+        instances: InstancePair,
         /// Whether they are there now.
         on: bool,
         /// Since when, as far as was heard.
@@ -310,7 +310,7 @@ pub struct ProcessStatus {
     /// Whether it was declared.
     pub is_declared: bool,
     /// Two instances that beat under its name at once, if any do.
-    pub conflict: Option<(Instance, Instance)>,
+    pub conflict: Option<InstancePair>,
 }
 
 /// What a monitor has counted since its start.

@@ -5,7 +5,7 @@ use std::{
 };
 
 use super::patience::Patience;
-use crate::{Instance, Timestamp, instance::Origin, time::Span};
+use crate::{Instance, InstancePair, Timestamp, instance::Origin, time::Span};
 
 /// How many processes are looked into at once. Further ones have to wait until others are cleared.
 const MAX_SUSPECTS: usize = 1024;
@@ -42,7 +42,7 @@ const _: () = assert!(size_of::<Last>() == 16, "it is there for every process");
 struct Suspect {
     /// Those that may still be there, who spoke last at the end.
     seen: Vec<Seen>,
-    told: Option<Pair>,
+    told: Option<InstancePair>,
 }
 
 #[derive(Debug)]
@@ -69,9 +69,6 @@ impl Spoke {
     }
 }
 
-/// Two instances of one process.
-pub(super) type Pair = (Instance, Instance);
-
 /// What follows from a message of an instance.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub(super) struct Found {
@@ -83,8 +80,8 @@ pub(super) struct Found {
 /// Whether two instances are there at once.
 #[derive(Debug, Eq, PartialEq)]
 pub(super) enum Change {
-    Began(Pair),
-    Ended(Pair),
+    Began(InstancePair),
+    Ended(InstancePair),
 }
 
 impl Instances {
@@ -154,7 +151,7 @@ impl Instances {
     }
 
     /// The two that were told to be there at once.
-    pub(super) fn conflict(&self, id: u32) -> Option<&Pair> {
+    pub(super) fn conflict(&self, id: u32) -> Option<&InstancePair> {
         self.suspects.get(&id)?.told.as_ref()
     }
 
@@ -164,12 +161,12 @@ impl Instances {
     }
 
     /// No instance of the process is there any more; the conflict that ends so.
-    pub(super) fn clear(&mut self, id: u32) -> Option<Pair> {
+    pub(super) fn clear(&mut self, id: u32) -> Option<InstancePair> {
         self.suspects.remove(&id)?.told
     }
 
     /// The process is known no more, and its number will be another's.
-    pub(super) fn forget(&mut self, id: u32) -> Option<Pair> {
+    pub(super) fn forget(&mut self, id: u32) -> Option<InstancePair> {
         if let Some(last) = self.last.get_mut(id as usize) {
             *last = Last::default();
         }
@@ -195,7 +192,7 @@ impl Suspect {
             // Somebody spoke since it did, and may still be there.
             let has_returned = place.is_some_and(|place| place < self.seen.len() - 1);
             if let Some(last) = last.filter(|_| has_returned && self.told.is_none()) {
-                self.told = Some((instance, last));
+                self.told = Some(InstancePair { one: instance, other: last });
                 return self.told.clone().map(Change::Began);
             }
         }

@@ -28,6 +28,7 @@ pub use self::{
     event::{BlindCause, MonitorCounts, MonitorEvent, ProcessStatus, Reason, State, Transition},
     options::MonitorOptions,
     patience::Patience,
+    tally::TransitionCount,
 };
 use crate::{Histogram, Process, Timestamp, histogram::INTERVALS};
 
@@ -190,10 +191,9 @@ impl Monitor {
         self.counts
     }
 
-    /// How many transitions it made, by what a process was, none for one that was not known, and what it became; those
-    /// that never happened are left out.
+    /// How many transitions it made, by what a process was and what it became; those that never happened are left out.
     #[must_use = "iterators are lazy"]
-    pub fn transitions(&self) -> impl Iterator<Item = (Option<State>, State, u64)> {
+    pub fn transitions(&self) -> impl Iterator<Item = TransitionCount> {
         self.tally.iter()
     }
 

@@ -3,6 +3,18 @@ use crate::State;
 
 const STATES: usize = State::ALL.len();
 
+/// How often a monitor saw one state lead to another.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct TransitionCount {
+    /// What a process was; none for one that was not known.
+    pub from: Option<State>,
+    /// What it became.
+    pub to: State,
+    /// How many times; at least once.
+    pub count: u64,
+}
+
 /// A count for each pair of states, and for those that led from nothing known, which come first.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally([[u64; STATES]; STATES + 1]);
@@ -15,10 +27,10 @@ impl Tally {
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Option<State>, State, u64)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = TransitionCount> {
         froms().zip(&self.0).flat_map(|(from, row)| {
             let made = State::ALL.iter().zip(row).filter(|(_, count)| **count > 0);
-            made.map(move |(to, count)| (from, *to, *count))
+            made.map(move |(to, count)| TransitionCount { from, to: *to, count: *count })
         })
     }
 }
@@ -34,11 +46,12 @@ mod tests {
     #[test]
     fn each_pair_is_counted_for_itself() {
         let pairs = || froms().flat_map(|from| State::ALL.iter().map(move |to| (from, *to)));
-        let wanted: Vec<_> = (1_u64..).zip(pairs()).map(|(n, (from, to))| (from, to, n)).collect();
+        let counted = |(count, (from, to))| TransitionCount { from, to, count };
+        let wanted: Vec<_> = (1_u64..).zip(pairs()).map(counted).collect();
         let mut tally = Tally::default();
         assert_eq!(tally.iter().next(), None);
-        for (from, to, times) in &wanted {
-            (0..*times).for_each(|_| tally.note(*from, *to));
+        for TransitionCount { from, to, count } in &wanted {
+            (0..*count).for_each(|_| tally.note(*from, *to));
         }
         assert_eq!(tally.iter().collect::<Vec<_>>(), wanted);
     }

@@ -1,27 +1,43 @@
 //! A program that is run for each notification.
 use std::{
     ffi::OsString,
-    fmt::Write as _,
+    fmt::{self, Write as _},
     future::pending,
     process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use sinew_core::Result;
+use sinew_core::{Error, ErrorKind, Result};
 use tokio::{io::AsyncWriteExt as _, process::Command, select, time::timeout};
 
-use super::{unix, worker::Worker};
+use super::{
+    pending::{Held, Outbox},
+    unix,
+};
 use crate::{Alert, AlertKind, Clock, Notification};
 
 /// Which program is run, and for how long it may.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct CommandOptions {
     program: OsString,
     args: Vec<OsString>,
     timeout: Duration,
     queue: usize,
+    on_failure: Option<OnFailure>,
+}
+
+type OnFailure = Arc<dyn Fn(&CommandFailure<'_>) + Send + Sync>;
+
+/// A run that failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CommandFailure<'a> {
+    /// What it was to tell.
+    pub notification: &'a Notification,
+    /// Why: which program, and its exit status, say. It shows no argument.
+    pub error: &'a Error,
 }
 
 impl CommandOptions {
@@ -29,7 +45,8 @@ impl CommandOptions {
     #[must_use]
     pub fn new(program: impl Into<OsString>) -> Self {
         let timeout = Duration::from_secs(30);
-        Self { program: program.into(), args: Vec::new(), timeout, queue: 100 }
+        let (program, args) = (program.into(), Vec::new());
+        Self { program, args, timeout, queue: 100, on_failure: None }
     }
 
     /// Its arguments, each as it is. Default: none.
@@ -46,11 +63,35 @@ impl CommandOptions {
         self
     }
 
-    /// How many notifications wait for the one whose program runs, at least 1; further ones are refused. Default: 100.
+    /// How many notifications wait for the one whose program runs, at least 1; the alerts of further ones are kept, and
+    /// joined. Default: 100.
     #[must_use]
     pub fn with_queue(mut self, queue: usize) -> Self {
         self.queue = queue.max(1);
         self
+    }
+
+    /// Tells each run that failed, to log it say. Default: it is only counted.
+    ///
+    /// It is called on the task that runs programs, so it must not block; if it panics, nothing is run any more.
+    #[must_use]
+    pub fn with_on_failure(
+        mut self,
+        tell: impl Fn(&CommandFailure<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        self.on_failure = Some(Arc::new(tell));
+        self
+    }
+}
+
+impl fmt::Debug for CommandOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommandOptions")
+            .field("program", &self.program)
+            .field("args", &self.args)
+            .field("timeout", &self.timeout)
+            .field("queue", &self.queue)
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,10 +105,12 @@ pub struct CommandCounts {
     pub failed: u64,
     /// Runs that were killed, as they took too long.
     pub timed_out: u64,
-    /// Notifications that were refused, as too many waited.
+    /// Alerts that were one too many, and are lost.
     pub refused: u64,
     /// Notifications that wait, or whose program runs; once it is finished, those that were lost.
     pub waiting: u64,
+    /// Alerts that wait beyond the queue; once it is finished, those that were lost.
+    pub kept: u64,
 }
 
 /// Runs a program for each notification, one after the other.
@@ -82,16 +125,17 @@ pub struct CommandCounts {
 /// They are the kind, the key, the process, the condition, the state of now, since when the incident lasts, when what
 /// is told came to be, and a text. The environment says the same of the first alert (`BEAT_KIND`, `BEAT_KEY`,
 /// `BEAT_PROCESS`, `BEAT_CONDITION`, `BEAT_STATE`, `BEAT_SINCE`, `BEAT_AT`, `BEAT_TEXT`), how many alerts there are on
-/// the input (`BEAT_ALERTS`), how many more there were (`BEAT_MORE`), and which group it is (`BEAT_GROUP`, empty for
-/// none). Names come off the wire: a script does well to quote them. What the program prints is dropped, what it says
+/// the input (`BEAT_ALERTS`), and which group it is (`BEAT_GROUP`, empty for none). Names come off the wire: a script does well to quote them. What the program prints is dropped, what it says
 /// on standard error is the monitor's.
 ///
-/// A failed run is counted and not repeated. Dropping it kills the program that runs; those that it started itself are
+/// A failed run is counted and not repeated. What finds the queue full is kept alert by alert, of an incident the latest,
+/// and told in as few runs as hold it once the queue is worked off: 100,000 alerts, and as many again that say that
+/// something is over. Those beyond are refused. Dropping it kills the program that runs; those that it started itself are
 /// its own.
 #[derive(Debug)]
 pub struct CommandOutput {
     counts: Arc<Mutex<CommandCounts>>,
-    worker: Worker<Notification>,
+    outbox: Outbox,
 }
 
 impl CommandOutput {
@@ -101,41 +145,40 @@ impl CommandOutput {
     pub fn start(options: CommandOptions, clock: Clock) -> Self {
         let counts = Arc::new(Mutex::new(CommandCounts::default()));
         let counted = Arc::clone(&counts);
-        let worker = Worker::start(options.queue, |mut waiting| async move {
-            while let Some(notification) = waiting.recv().await {
+        let outbox = Outbox::start(options.queue, clock, |mut pending| async move {
+            while let Some((_, notification)) = pending.next().await {
                 let end = run(&options, &clock, &notification).await;
-                let mut counts = counted.lock().unwrap_or_else(PoisonError::into_inner);
-                counts.waiting = counts.waiting.saturating_sub(1);
-                match end {
-                    End::Succeeded => counts.succeeded += 1,
-                    End::Failed => counts.failed += 1,
-                    End::TimedOut => counts.timed_out += 1,
+                if let (Err(error), Some(tell)) = (&end, &options.on_failure) {
+                    tell(&CommandFailure { notification: &notification, error });
                 }
+                let mut counts = counted.lock().unwrap_or_else(PoisonError::into_inner);
+                match end.map_err(|error| error.kind()) {
+                    Ok(()) => counts.succeeded += 1,
+                    Err(ErrorKind::Timeout) => counts.timed_out += 1,
+                    Err(_) => counts.failed += 1,
+                }
+                drop(counts);
+                pending.end();
             }
         });
-        Self { counts, worker }
+        Self { counts, outbox }
     }
 
     /// Hands in a notification, and waits for nothing.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Overloaded`](sinew_core::ErrorKind::Overloaded) when as many wait as
-    /// [`CommandOptions::with_queue`] allows, [`ErrorKind::Closed`](sinew_core::ErrorKind::Closed) when the task has
-    /// ended, with its runtime say. The notification is lost then, and counted.
+    /// [`ErrorKind::Overloaded`] when more alerts wait than are kept: those that are one too many are lost, and counted.
+    /// [`ErrorKind::Closed`] when the task has ended, with its runtime say.
     pub fn send(&self, notification: Notification) -> Result<()> {
-        self.lock().waiting += 1;
-        self.worker.send(notification, "alert command").inspect_err(|_| {
-            let mut counts = self.lock();
-            counts.waiting = counts.waiting.saturating_sub(1);
-            counts.refused += 1;
-        })
+        self.outbox.send(notification, "alert command")
     }
 
     /// What it has counted.
     #[must_use]
     pub fn counts(&self) -> CommandCounts {
-        *self.lock()
+        let Held { waiting, kept, refused } = self.outbox.held();
+        CommandCounts { waiting, kept, refused, ..*self.lock() }
     }
 
     /// Lets what waits be run, for no longer than `limit`; what runs then is killed. Gives what it has counted.
@@ -144,7 +187,7 @@ impl CommandOutput {
     ///
     /// Dropping the call kills the program that runs, and loses what waits.
     pub async fn finish(mut self, limit: Duration) -> CommandCounts {
-        self.worker.finish(limit).await;
+        self.outbox.finish(limit).await;
         self.counts()
     }
 
@@ -153,17 +196,16 @@ impl CommandOutput {
     }
 }
 
-enum End {
-    Succeeded,
-    Failed,
-    TimedOut,
-}
-
-async fn run(options: &CommandOptions, clock: &Clock, notification: &Notification) -> End {
+async fn run(options: &CommandOptions, clock: &Clock, notification: &Notification) -> Result<()> {
+    let failed = |kind, why: &str| {
+        let program = options.program.display();
+        Error::new(kind, "alert command").with_detail(format!("{program}: {why}"))
+    };
     let mut command = Command::new(&options.program);
     command.args(&options.args).envs(facts(clock, notification));
     command.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
-    let Ok(mut child) = command.spawn() else { return End::Failed };
+    let spawned = command.spawn();
+    let mut child = spawned.map_err(|err| failed(ErrorKind::NotFound, &err.to_string()))?;
     let stdin = child.stdin.take();
     let lines = lines(clock, notification);
     let write = async {
@@ -180,12 +222,14 @@ async fn run(options: &CommandOptions, clock: &Clock, notification: &Notificatio
         }
     };
     match timeout(options.timeout, wait).await {
-        Ok(Ok(status)) if status.success() => End::Succeeded,
-        Ok(_) => End::Failed,
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => Err(failed(ErrorKind::Internal, &status.to_string())),
+        Ok(Err(err)) => Err(failed(ErrorKind::Internal, &err.to_string())),
         Err(_) => {
             // Bounded, as even a killed program does not end while its disk hangs. Then the runtime reaps it later.
             let _killed = timeout(Duration::from_secs(5), child.kill()).await;
-            End::TimedOut
+            let why = format!("killed, as it took longer than {:?}", options.timeout);
+            Err(failed(ErrorKind::Timeout, &why))
         }
     }
 }
@@ -205,7 +249,6 @@ fn lines(clock: &Clock, notification: &Notification) -> String {
 fn facts(clock: &Clock, notification: &Notification) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("BEAT_ALERTS", notification.alerts.len().to_string()),
-        ("BEAT_MORE", notification.more.to_string()),
         ("BEAT_GROUP", notification.group.as_deref().unwrap_or_default().to_owned()),
     ];
     let first = notification.alerts.first();

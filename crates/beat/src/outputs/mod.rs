@@ -1,5 +1,6 @@
 //! Where what a monitor tells goes: a program, another backend, a webhook.
 mod command;
+mod pending;
 mod republish;
 #[cfg(feature = "webhook")]
 mod webhook;
@@ -12,7 +13,7 @@ pub use self::webhook::{
     WebhookCounts, WebhookFailure, WebhookOptions, WebhookOutput, WebhookSecret,
 };
 pub use self::{
-    command::{CommandCounts, CommandOptions, CommandOutput},
+    command::{CommandCounts, CommandFailure, CommandOptions, CommandOutput},
     republish::{Republish, RepublishCounts, RepublishOutput},
 };
 use crate::{Clock, Timestamp};

@@ -28,6 +28,14 @@ impl<T> Worker<T> {
         Self { queue: Some(queue), task: tokio::spawn(work(waiting)) }
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.queue.as_ref().is_none_or(mpsc::Sender::is_closed)
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.capacity() > 0)
+    }
+
     pub(super) fn send(&self, item: T, operation: &'static str) -> Result<()> {
         let sent = match &self.queue {
             Some(queue) => queue.try_send(item),

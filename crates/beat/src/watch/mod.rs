@@ -22,7 +22,8 @@ use self::feed::Fed;
 pub use self::options::WatchOptions;
 use crate::{
     Clock, Heart, HeartCounts, Histogram, Monitor, MonitorCounts, MonitorEvent, Process,
-    ProcessStatus, Snapshot, State, Timestamp, age::Ages, histogram::LAGS, outbox::Outbox, stats,
+    ProcessStatus, Snapshot, Timestamp, TransitionCount, age::Ages, histogram::LAGS,
+    outbox::Outbox, stats,
 };
 
 /// Watches processes by their beats: a [`Monitor`] over any subscriber.
@@ -327,7 +328,7 @@ impl WatchTable {
 
     /// How many transitions there were of each kind, as [`Monitor::transitions`] has it.
     #[must_use]
-    pub fn transitions(&self) -> Vec<(Option<State>, State, u64)> {
+    pub fn transitions(&self) -> Vec<TransitionCount> {
         self.lock().monitor.transitions().collect()
     }
 

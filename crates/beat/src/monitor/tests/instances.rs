@@ -1,6 +1,6 @@
 //! Two instances under one name.
 use super::*;
-use crate::{Instance, instance::Origin};
+use crate::{Instance, InstancePair, instance::Origin};
 
 impl Told {
     /// Hears the message `number` of an instance.
@@ -14,7 +14,7 @@ impl Told {
     /// Who conflicted, from and until when.
     fn conflicts(&self) -> Vec<(String, String, bool, Timestamp)> {
         let told = self.events.iter().filter_map(|event| match event {
-            MonitorEvent::Conflict { instances: (one, other), on, at, .. } => {
+            MonitorEvent::Conflict { instances: InstancePair { one, other }, on, at, .. } => {
                 Some((one.to_string(), other.to_string(), *on, *at))
             }
             _ => None,
@@ -40,7 +40,7 @@ fn two_that_take_turns_are_told_once() {
     }
     assert_eq!(told.conflicts(), [pair("pod-1", "pod-2", true, 2.0)]);
     let status = told.monitor.process("a").unwrap();
-    assert_eq!(status.conflict, Some((named("pod-1"), named("pod-2"))));
+    assert_eq!(status.conflict, Some(InstancePair { one: named("pod-1"), other: named("pod-2") }));
     assert_eq!(told.monitor.counts().conflicts, 1);
 }
 

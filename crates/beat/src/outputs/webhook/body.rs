@@ -18,7 +18,7 @@ pub(super) struct Body {
 
 impl Body {
     pub(super) fn of(clock: &Clock, notification: &Notification) -> serde_json::Result<Self> {
-        let Notification { group, alerts, more } = notification;
+        let Notification { group, alerts, .. } = notification;
         let latest = alerts.iter().map(|alert| alert.at).max().unwrap_or_default();
         let text: Vec<_> = alerts.iter().map(ToString::to_string).collect();
         let json = serde_json::to_vec(&NotificationJson {
@@ -27,7 +27,6 @@ impl Body {
             timestamp: rfc3339(clock, latest),
             text: text.join("\n"),
             group: group.as_deref(),
-            more: *more,
             alerts: alerts.iter().map(|alert| AlertJson::of(clock, alert)).collect(),
         })?;
         let digest = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(&json));
@@ -42,7 +41,6 @@ struct NotificationJson<'a> {
     timestamp: String,
     text: String,
     group: Option<&'a str>,
-    more: u64,
     alerts: Vec<AlertJson<'a>>,
 }
 

@@ -16,7 +16,7 @@ use std::{
 use hyper::{HeaderMap, header::HeaderValue};
 use metrics::counter;
 use sinew_core::{Error, ErrorKind, Result};
-use tokio::{sync::mpsc, task::spawn_blocking, time::sleep};
+use tokio::{task::spawn_blocking, time::sleep};
 
 use self::{
     body::Body,
@@ -24,7 +24,7 @@ use self::{
     retry::Retry,
 };
 pub use self::{options::WebhookOptions, secret::WebhookSecret};
-use super::worker::Worker;
+use super::pending::{Held, Outbox, Pending};
 use crate::{Clock, Notification, Timestamp};
 
 /// What became of the notifications that were handed to a [`WebhookOutput`].
@@ -35,12 +35,15 @@ pub struct WebhookCounts {
     pub sent: u64,
     /// Attempts that failed, and were followed by another one.
     pub retried: u64,
-    /// Notifications that the receiver did not take: it said so, or there were attempts enough.
+    /// Notifications that the receiver did not take: it said so, or there were attempts enough. Their alerts are told
+    /// again after the next one that it takes.
     pub given_up: u64,
-    /// Notifications that were refused, as too many waited.
+    /// Alerts that were one too many, and are lost.
     pub refused: u64,
     /// Notifications that wait, or are being sent; once it is finished, those that were lost.
     pub waiting: u64,
+    /// Alerts that wait beyond the queue; once it is finished, those that were lost.
+    pub kept: u64,
 }
 
 /// An attempt that failed.
@@ -94,7 +97,6 @@ pub struct WebhookFailure<'a> {
 ///   "timestamp": "2026-01-01T00:00:12.250Z",
 ///   "text": "billing is down: silent",
 ///   "group": null,
-///   "more": 0,
 ///   "alerts": [
 ///     {
 ///       "kind": "firing",
@@ -118,7 +120,6 @@ pub struct WebhookFailure<'a> {
 /// | `timestamp` | the latest `at`; times are RFC 3339, UTC, to the millisecond |
 /// | `text` | a line an alert: what a chat shows |
 /// | `group` | what the names of all alerts begin with; null for no group |
-/// | `more` | how many alerts there were beyond these |
 /// | `kind` | `firing`, `changed`, `renotify`, `resolved` or `notice` ([`AlertKind`](crate::AlertKind)) |
 /// | `key` | the incident: the same from `firing` to `resolved`, and of several monitors ([`AlertKey`](crate::AlertKey)) |
 /// | `process` | null for the monitor itself |
@@ -140,16 +141,20 @@ pub struct WebhookFailure<'a> {
 ///
 /// Waits between attempts double and are drawn at random; what `Retry-After` asks for is waited besides, for no longer
 /// than 5 minutes. **Notifications are sent one after the other**: what is tried again holds back those behind it, so
-/// that nobody reads of an end before the beginning, and what finds the queue full is refused. A receiver may get a
-/// notification twice, as answers get lost; its `webhook-id` tells.
+/// that nobody reads of an end before the beginning. A receiver may get a notification twice, as answers get lost; its
+/// `webhook-id` tells.
+///
+/// **What finds the queue full is kept alert by alert**, of an incident the latest, and sent in as few notifications as
+/// hold it once the queue is worked off: 100,000 alerts, and as many again that say that something is over. Those beyond
+/// are refused. What was given up is kept as well, for the next time that the receiver takes something; of an incident
+/// of which it was told something newer meanwhile, nothing is left to tell.
 ///
 /// Redirects are not followed, as they would send names and signature where nobody meant them to go. Neither proxies
 /// nor variables of the environment are heeded. Each attempt is a connection of its own, over HTTP/1.1 and, with
 /// `https`, TLS 1.2 or 1.3. Signed or not, what goes over `http` can be read on its way.
 #[derive(Debug)]
 pub struct WebhookOutput {
-    worker: Worker<(Timestamp, Notification)>,
-    clock: Clock,
+    outbox: Outbox,
     tally: Arc<Tally>,
 }
 
@@ -173,28 +178,27 @@ impl WebhookOutput {
         let poster = Poster::new(target, tls, options.timeout);
         let queue = options.queue;
         let sender = Sender { poster, options, clock, tally: Arc::clone(&tally) };
-        let worker = Worker::start(queue, |waiting| sender.run(waiting));
-        Ok(Self { worker, clock, tally })
+        let outbox = Outbox::start(queue, clock, |pending| sender.run(pending));
+        Ok(Self { outbox, tally })
     }
 
     /// Hands in a notification, and waits for nothing.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Overloaded`] when as many wait as [`WebhookOptions::with_queue`] allows, [`ErrorKind::Closed`] when
-    /// the task has ended, with its runtime say. The notification is lost then, and counted.
+    /// [`ErrorKind::Overloaded`] when more alerts wait than are kept: those that are one too many are lost, and counted.
+    /// [`ErrorKind::Closed`] when the task has ended, with its runtime say.
     pub fn send(&self, notification: Notification) -> Result<()> {
-        self.tally.count(|counts| counts.waiting += 1);
-        let waits_since = self.clock.now();
-        self.worker.send((waits_since, notification), "alert webhook").inspect_err(|_| {
-            self.tally.end("beat_webhook_refused_total", |counts| counts.refused += 1);
+        self.outbox.send(notification, "alert webhook").inspect_err(|_| {
+            self.tally.end("beat_webhook_refused_total", |_| {});
         })
     }
 
     /// What it has counted.
     #[must_use]
     pub fn counts(&self) -> WebhookCounts {
-        self.tally.count(|counts| *counts)
+        let Held { waiting, kept, refused } = self.outbox.held();
+        WebhookCounts { waiting, kept, refused, ..self.tally.count(|counts| *counts) }
     }
 
     /// Lets what waits be sent, and tried again, for no longer than `limit`. Gives what it has counted.
@@ -203,7 +207,7 @@ impl WebhookOutput {
     ///
     /// Dropping the call loses what waits; what is being sent may or may not arrive.
     pub async fn finish(mut self, limit: Duration) -> WebhookCounts {
-        self.worker.finish(limit).await;
+        self.outbox.finish(limit).await;
         self.counts()
     }
 }
@@ -222,10 +226,7 @@ impl Tally {
 
     /// Counts what one more notification came to.
     fn end(&self, metric: &'static str, count: impl FnOnce(&mut WebhookCounts)) {
-        self.count(|counts| {
-            counts.waiting = counts.waiting.saturating_sub(1);
-            count(counts);
-        });
+        self.count(count);
         counter!(metric, "host" => Arc::clone(&self.host)).increment(1);
     }
 }
@@ -239,12 +240,14 @@ struct Sender {
 }
 
 impl Sender {
-    async fn run(self, mut waiting: mpsc::Receiver<(Timestamp, Notification)>) {
-        while let Some((since, notification)) = waiting.recv().await {
+    async fn run(self, mut pending: Pending) {
+        while let Some((since, notification)) = pending.next().await {
             if self.deliver(&notification, since).await {
                 self.tally.end("beat_webhook_sent_total", |counts| counts.sent += 1);
+                pending.taken();
             } else {
                 self.tally.end("beat_webhook_given_up_total", |counts| counts.given_up += 1);
+                pending.given_up(notification);
             }
         }
     }

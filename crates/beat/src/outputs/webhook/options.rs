@@ -104,7 +104,8 @@ impl WebhookOptions {
         self
     }
 
-    /// How many notifications wait for the one that is sent, at least 1; further ones are refused. Default: 100.
+    /// How many notifications wait for the one that is sent, at least 1; the alerts of further ones are kept, and joined.
+    /// Default: 100.
     #[must_use]
     pub const fn with_queue(mut self, queue: usize) -> Self {
         self.queue = queue;

@@ -1,7 +1,7 @@
 //! What a monitor tells, as lines for people and objects for programs.
 use clap::builder::styling::Style;
 use serde::Serialize;
-use sinew_beat::{BlindCause, Clock, MonitorEvent, Transition};
+use sinew_beat::{BlindCause, Clock, InstancePair, MonitorEvent, Transition};
 
 use super::painted;
 use crate::{
@@ -108,7 +108,7 @@ impl Report {
             _ => return None,
         };
         let instances = match event {
-            MonitorEvent::Conflict { instances: (one, other), .. } => {
+            MonitorEvent::Conflict { instances: InstancePair { one, other, .. }, .. } => {
                 Some([one.as_str(), other.as_str()])
             }
             _ => None,
@@ -152,7 +152,8 @@ fn remark(event: &MonitorEvent) -> String {
         MonitorEvent::Flapping { process, on: false, .. } => {
             format!("{} flaps no more", printable(process.as_str()))
         }
-        MonitorEvent::Conflict { process, instances: (one, other), on, .. } => {
+        MonitorEvent::Conflict { process, instances, on, .. } => {
+            let InstancePair { one, other, .. } = instances;
             let process = printable(process.as_str());
             match on {
                 true => format!("{process} is there twice: {one} and {other}"),

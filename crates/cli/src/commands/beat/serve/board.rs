@@ -7,7 +7,7 @@ use std::{
 
 use sinew_beat::{
     Clock, Histogram, MonitorCounts, MonitorEvent, Process, ProcessStatus, Reason, State,
-    Timestamp, Transition, WatchTable,
+    Timestamp, Transition, TransitionCount, WatchTable,
 };
 use tokio::sync::watch;
 
@@ -152,7 +152,7 @@ impl Board {
         self.table.counts()
     }
 
-    pub(super) fn transitions(&self) -> Vec<(Option<State>, State, u64)> {
+    pub(super) fn transitions(&self) -> Vec<TransitionCount> {
         self.table.transitions()
     }
 

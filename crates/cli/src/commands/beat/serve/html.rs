@@ -1,7 +1,7 @@
 //! The page as it is sent: whole and readable without its script, which then keeps it up to date.
 use std::{fmt::Write, time::SystemTime};
 
-use sinew_beat::{ProcessStatus, State, Timestamp};
+use sinew_beat::{InstancePair, ProcessStatus, State, Timestamp};
 
 use super::{
     board::{Board, Change, News, Picture},
@@ -163,7 +163,7 @@ fn row(board: &Board, it: &ProcessStatus, shares: Shares, now: Timestamp) -> Str
     let last = it.last_seen.map_or_else(|| "never".to_owned(), |at| time(board, at, now));
     let due = it.deadline.map_or_else(|| "\u{2013}".to_owned(), |at| time(board, at, now));
     let flapping = if it.is_flapping { "" } else { " hidden" };
-    let conflict = it.conflict.as_ref().map(|(one, other)| {
+    let conflict = it.conflict.as_ref().map(|InstancePair { one, other, .. }| {
         format!("two instances: {} and {}", escaped(one.as_str()), escaped(other.as_str()))
     });
     let no_conflict = if conflict.is_some() { "" } else { " hidden" };

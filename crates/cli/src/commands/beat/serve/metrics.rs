@@ -14,7 +14,7 @@ use axum::{
 };
 use flate2::{Compression, write::GzEncoder};
 use futures_util::stream;
-use sinew_beat::{Histogram, ProcessStatus, State, Timestamp};
+use sinew_beat::{Histogram, ProcessStatus, State, Timestamp, TransitionCount};
 
 use super::board::{Board, Picture};
 
@@ -155,7 +155,7 @@ fn monitor(board: &Board, picture: &Picture, listeners: usize) -> String {
         "# HELP beat_transitions_total Transitions of all processes, none from one that was not known.\n\
          # TYPE beat_transitions_total counter"
     );
-    for (from, to, count) in board.transitions() {
+    for TransitionCount { from, to, count, .. } in board.transitions() {
         let from = from.map_or("none", State::as_str);
         let _ = writeln!(text, "beat_transitions_total{{from=\"{from}\",to=\"{to}\"}} {count}");
     }

@@ -128,7 +128,7 @@ impl<'a> Row<'a> {
             deadline: it.deadline.map(time),
             promise: it.promise.map(|it| it.as_secs_f64()),
             flapping: it.is_flapping,
-            conflict: it.conflict.as_ref().map(|(one, other)| [one.as_str(), other.as_str()]),
+            conflict: it.conflict.as_ref().map(|it| [it.one.as_str(), it.other.as_str()]),
             declared: it.is_declared,
             uptime_1h: shares.hour.map(rounded),
             uptime_24h: shares.day.map(rounded),
