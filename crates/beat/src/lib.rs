@@ -35,7 +35,8 @@ pub use monitor::{
     Reason, State, Transition, TransitionCount,
 };
 pub use outputs::{
-    CommandCounts, CommandOptions, CommandOutput, Republish, RepublishCounts, RepublishOutput,
+    CommandCounts, CommandFailure, CommandOptions, CommandOutput, Republish, RepublishCounts,
+    RepublishOutput,
 };
 #[cfg(feature = "webhook")]
 pub use outputs::{WebhookCounts, WebhookFailure, WebhookOptions, WebhookOutput, WebhookSecret};

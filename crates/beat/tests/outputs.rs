@@ -2,6 +2,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
 
@@ -68,7 +69,7 @@ async fn a_program_gets_a_line_an_alert_and_the_first_ones_facts() {
     };
     let facts = format!(
         "BEAT_ALERTS=2\nBEAT_AT={since}\nBEAT_CONDITION=down\nBEAT_GROUP=eu\nBEAT_KEY=eu.p 0000/down/0\n\
-         BEAT_KIND=firing\nBEAT_MORE=0\nBEAT_PROCESS=eu.p 0000\nBEAT_SINCE={since}\nBEAT_STATE=down\n\
+         BEAT_KIND=firing\nBEAT_PROCESS=eu.p 0000\nBEAT_SINCE={since}\nBEAT_STATE=down\n\
          BEAT_TEXT=eu.p 0000 is down: silent\n"
     );
     let told = fs::read_to_string(&file).unwrap();
@@ -93,13 +94,19 @@ async fn a_program_that_takes_too_long_is_killed_and_the_next_one_runs() {
 }
 
 #[tokio::test]
-async fn one_that_cannot_be_started_and_one_that_fails_are_counted() {
+async fn one_that_cannot_be_started_and_one_that_fails_are_counted_and_told() {
     let clock = clock().await.unwrap();
-    for program in ["/nowhere/at/all", "false"] {
-        let output = CommandOutput::start(CommandOptions::new(program), clock);
+    for (program, why) in [("/nowhere/at/all", "No such file"), ("false", "exit status: 1")] {
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let saying = Arc::clone(&said);
+        let options = CommandOptions::new(program)
+            .with_on_failure(move |it| saying.lock().unwrap().push(it.error.to_string()));
+        let output = CommandOutput::start(options, clock);
         output.send(down(1).unwrap()).unwrap();
         let counts = output.finish(LONG).await;
         assert_eq!((counts.failed, counts.succeeded), (1, 0), "{program}");
+        let said = said.lock().unwrap().concat();
+        assert!(said.contains(program) && said.contains(why), "{said}");
     }
 }
 
@@ -113,19 +120,59 @@ async fn a_program_that_reads_nothing_is_as_good() {
 }
 
 #[tokio::test]
-async fn what_waits_is_bounded_and_what_is_too_much_is_refused() {
+async fn a_mass_outage_is_told_whole_by_a_program_that_is_slow_and_so_is_its_end() {
+    let (mut told, mut sent) = (Vec::new(), Vec::new());
+    let mut monitor = Monitor::new(MonitorOptions::default());
+    for second in [0, 60] {
+        for nth in 0..400 {
+            let beat = Beat::Beat { period: Duration::from_secs(5) };
+            let process = Process::parse(&format!("p{nth:04}")).unwrap();
+            monitor.beat(&process, beat, at(second), &mut told);
+        }
+        monitor.advance(at(second + 30), &mut told);
+    }
+    let mut alerts = Alerts::new(AlertOptions::default(), SystemTime::UNIX_EPOCH);
+    told.iter().for_each(|event| alerts.handle(event, at(90), &mut sent));
+    assert_eq!(sent.len(), 1200, "each down, up, and down again");
+    let file = scratch("outage");
+    let _old = fs::remove_file(&file);
+    let options = script(r#"cat >> "$0"; echo run >> "$0""#, &file).with_queue(10);
+    let output = CommandOutput::start(options, clock().await.unwrap());
+    for notification in &sent {
+        output.send(notification.clone()).unwrap();
+    }
+    let counts = output.counts();
+    assert!(counts.waiting >= 10 && counts.kept > 700, "{counts:?}");
+    let counts = output.finish(LONG).await;
+    assert_eq!((counts.failed, counts.refused, counts.waiting, counts.kept), (0, 0, 0, 0));
+    let text = fs::read_to_string(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    let runs = text.lines().filter(|it| *it == "run").count();
+    assert!(runs < 40, "{runs} runs");
+    // Whatever was said on the way: what was said last of each incident is what is true of it.
+    let mut last = std::collections::BTreeMap::new();
+    for line in text.lines().filter(|it| *it != "run") {
+        let mut fields = line.split('\t');
+        let kind = fields.next().unwrap();
+        last.insert(fields.next().unwrap(), kind);
+    }
+    let expected =
+        sent.iter().flat_map(|it| &it.alerts).map(|it| (it.key.as_str(), it.kind.as_str()));
+    assert_eq!(last, expected.collect());
+}
+
+#[tokio::test]
+async fn what_waits_for_a_program_at_the_end_is_counted_as_lost() {
     let options = CommandOptions::new("sleep").with_args(["1000"]).with_queue(1);
     let output = CommandOutput::start(options, clock().await.unwrap());
-    let notification = down(1).unwrap();
-    let refused: Vec<_> = (0..5).filter_map(|_| output.send(notification.clone()).err()).collect();
-    // One waits; another may run already.
-    assert!(refused.len() >= 3);
-    assert!(refused.iter().all(|error| error.kind() == ErrorKind::Overloaded));
-    let taken = 5 - refused.len() as u64;
-    assert_eq!(output.counts().waiting, taken);
+    let notification = down(3).unwrap();
+    for _ in 0..5 {
+        output.send(notification.clone()).unwrap();
+    }
     let counts = output.finish(Duration::ZERO).await;
-    assert_eq!((counts.refused, counts.succeeded), (refused.len() as u64, 0));
-    assert_eq!(counts.waiting, taken);
+    // One waits; another may run already.
+    assert!((1..=2).contains(&counts.waiting), "{counts:?}");
+    assert_eq!((counts.kept, counts.refused, counts.succeeded), (3, 0, 0));
 }
 
 #[tokio::test]

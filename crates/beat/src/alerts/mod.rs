@@ -398,8 +398,10 @@ impl Alerts {
         let mut bundled = Vec::new();
         for ((_, group), mut alerts) in groups {
             alerts.sort_by(|a, b| (a.kind, &a.process).cmp(&(b.kind, &b.process)));
-            bundled.extend(alerts.chunks(max_alerts).map(|alerts| {
-                Notification { group: group.clone(), alerts: alerts.to_vec(), max_alerts }
+            bundled.extend(alerts.chunks(max_alerts).map(|alerts| Notification {
+                group: group.clone(),
+                alerts: alerts.to_vec(),
+                max_alerts,
             }));
         }
         bundled

@@ -220,9 +220,8 @@ impl Keyed {
     fn take(&mut self, most: usize) -> Option<Notification> {
         let (_, (group, first)) = self.alerts.first_key_value()?;
         let (group, is_own) = (group.clone(), first.process.is_none());
-        let is_alike = |it: &(Option<Box<str>>, Alert)| {
-            it.0 == group && it.1.process.is_none() == is_own
-        };
+        let is_alike =
+            |it: &(Option<Box<str>>, Alert)| it.0 == group && it.1.process.is_none() == is_own;
         let look = self.alerts.iter().take(LOOK.max(most));
         let places: Vec<_> =
             look.filter(|(_, it)| is_alike(it)).map(|(place, _)| *place).take(most).collect();
@@ -291,6 +290,38 @@ mod tests {
         assert_eq!(said(keyed.take(2)), ["resolved a", "firing b"]);
         assert_eq!(said(keyed.take(2)), ["firing c", "renotify d"]);
         assert!(keyed.take(2).is_none() && keyed.places.is_empty());
+    }
+
+    #[cfg(feature = "webhook")]
+    #[tokio::test]
+    async fn what_was_given_up_is_told_after_the_next_that_is_taken_unless_something_newer_was() {
+        let (give, got) = tokio::sync::oneshot::channel();
+        let work = |pending| async move { drop(give.send(pending)) };
+        let outbox = Outbox::start(1, Clock::start(), work);
+        let mut pending: Pending = got.await.unwrap();
+        let send = |name, kind| {
+            let alerts = vec![alert(name, kind)];
+            outbox.send(Notification { group: None, alerts, max_alerts: 100 }, "tell").unwrap();
+        };
+        for name in ["a", "b"] {
+            send(name, AlertKind::Firing);
+            let (_, lost) = pending.next().await.unwrap();
+            pending.given_up(lost);
+        }
+        assert!(pending.ready().is_none(), "the receiver has taken nothing since");
+        for (name, kind) in
+            [("c", AlertKind::Firing), ("d", AlertKind::Firing), ("a", AlertKind::Resolved)]
+        {
+            send(name, kind);
+        }
+        let mut told = Vec::new();
+        while let Some((_, notification)) = pending.ready() {
+            told.push(said(Some(notification)));
+            pending.taken();
+        }
+        assert_eq!(told, [vec!["firing c"], vec!["firing d", "resolved a"], vec!["firing b"]]);
+        let Held { waiting, kept, refused } = outbox.held();
+        assert_eq!((waiting, kept, refused), (0, 0, 0));
     }
 
     #[test]
