@@ -67,6 +67,7 @@ fn usage_errors_are_one_line_and_exit_64() -> Result<()> {
         &["beat", "serve", "--url", "memory:", "--access-token-file", "/dev/null"],
         &["beat", "serve", "--url", "memory:", "--snapshot", "/"],
         &["beat", "serve", "--config", "/dev/null", "--check-config", "--snapshot", "/"],
+        &["beat", "serve", "--config", "/dev/null", "--check-config", "--snapshot", "/dev/null"],
         &["beat", "serve", "--url", "memory:", "--snapshot", "/no/such/folder/beat.snapshot"],
         &["beat", "serve", "--url", "memory:", "--expect", "eu.*"],
         &["beat", "watch", "--url", "memory:", "--expect", "a..b"],

@@ -19,6 +19,7 @@ use crate::{
 
 pub(crate) const TRIALS: &[(&str, Body)] = &[
     ("a_command_is_run_for_who_is_down_and_for_its_return", a_command_is_run),
+    ("a_command_that_fails_is_said_once", a_failed_command_is_said),
     ("a_silence_holds_back_what_is_told_then_when_it_ends", a_silence_holds_back),
     ("a_file_is_read_anew_and_a_bad_one_changes_nothing", a_file_is_read_anew),
     ("a_restart_tells_nothing_twice_and_calls_nobody_down", a_restart_is_quiet),
@@ -156,6 +157,27 @@ fn a_command_is_run(runtime: &Runtime) -> Result<()> {
     assert_eq!(states, ["up", "late", "down", "up"], "{lines:?}");
     page.running.signal(Signal::TERM)?;
     page.running.finish()?.expect(0)?;
+    Ok(())
+}
+
+fn a_failed_command_is_said(runtime: &Runtime) -> Result<()> {
+    let server = runtime.block_on(NatsServerOptions::new().start())?;
+    let place = Place::new("")?;
+    let commands = "[[command]]\nrun = [\"false\"]\n[[command]]\nrun = [\"/nowhere/at/all\"]\n";
+    place.write(&format!("{}{commands}", Place::HASTY))?;
+    let page = place.page(&server.url())?;
+    for process in ["billing", "web"] {
+        raw(&server.url(), &publication(process, "beat/0.1"))?;
+    }
+    for output in ["command-1", "command-2"] {
+        let failed = format!("beat_alerts_outputs_total{{output=\"{output}\",result=\"failed\"}}");
+        until_metric(&page, &format!("{failed} 2"))?;
+    }
+    page.running.signal(Signal::TERM)?;
+    let ran = page.running.finish()?.expect(0)?;
+    for why in ["false: exit status: 1", "/nowhere/at/all: No such file"] {
+        assert_eq!(ran.stderr.matches(why).count(), 1, "{}", ran.stderr);
+    }
     Ok(())
 }
 
@@ -310,6 +332,9 @@ fn a_file_is_checked(_: &Runtime) -> Result<()> {
     assert_eq!(refused.stderr, wanted);
     place.write("listen = \"0.0.0.0:2328\"")?;
     assert!(run(&check)?.expect(64)?.stderr.contains("--access-token-file"));
+    place.write("\nsnapshot_file = \"sinew.toml\"")?;
+    let over = format!("error: {config}:2: snapshot_file: cannot keep a snapshot at {config}: ");
+    assert!(run(&check)?.expect(64)?.stderr.starts_with(&over));
     fs::remove_file(place.path("sinew.toml"))?;
     run(&check)?.expect(74)?;
     run(&["beat", "serve", "--check-config"])?.expect(64)?;

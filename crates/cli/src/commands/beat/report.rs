@@ -44,6 +44,9 @@ struct MonitorLine<'a> {
     reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     instances: Option<[&'a str; 2]>,
+    /// For how long it stood still, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gap: Option<f64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -113,8 +116,12 @@ impl Report {
             }
             _ => None,
         };
+        let gap = match event {
+            MonitorEvent::Stalled { gap, .. } => Some(gap.as_secs_f64()),
+            _ => None,
+        };
         let at = Time(self.clock.wall(event.at()));
-        Some(MonitorLine { time: Time::now(), monitor, at, count, name, reason, instances })
+        Some(MonitorLine { time: Time::now(), monitor, at, count, name, reason, instances, gap })
     }
 
     /// One event as a line for people: when it began, who (in at most `room` columns), what.
@@ -175,5 +182,27 @@ fn remark(event: &MonitorEvent) -> String {
             )
         }
         _ => "something else happened".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sinew_beat::{Watch, WatchOptions};
+
+    use super::*;
+    use crate::output::{Chatter, Output};
+
+    #[tokio::test]
+    async fn a_stall_says_how_long_it_was() {
+        let backend = sinew_connect::connect("memory:report").await.unwrap();
+        let subscriber = backend.subscriber().unwrap();
+        let watch = Watch::start(&subscriber, WatchOptions::default()).await.unwrap();
+        let report = Report { output: Output::new(true, Chatter::Quiet), clock: watch.clock() };
+        let (gap, at) = (Duration::from_millis(7500), watch.clock().now());
+        let event = MonitorEvent::Stalled { gap, at };
+        let line = serde_json::to_value(report.monitor(&event)).unwrap();
+        assert_eq!((&line["monitor"], &line["gap"]), (&"stalled".into(), &7.5.into()));
     }
 }

@@ -5,6 +5,7 @@ mod outputs;
 mod reader;
 
 use std::{
+    cell::RefCell,
     fs::File,
     io::Read,
     net::SocketAddr,
@@ -29,8 +30,9 @@ const LARGEST: u64 = 4 * 1024 * 1024;
 /// How many processes may be expected by the file.
 const MOST_EXPECTED: usize = 100_000;
 
-/// Keys that the gate may refuse.
+/// Keys whose values are refused by those who use them.
 pub(crate) const LISTEN: &str = "listen";
+pub(crate) const SNAPSHOT_FILE: &str = "snapshot_file";
 pub(crate) const ACCESS_TOKEN_FILE: &str = "access_token_file";
 
 /// What the file says. What it does not say is none, or what it is by default.
@@ -38,9 +40,11 @@ pub(crate) const ACCESS_TOKEN_FILE: &str = "access_token_file";
 pub(crate) struct Config {
     /// What may yet come right, each with its place.
     pub(crate) doubts: Vec<String>,
-    /// Where the file says who may look: the file, and the lines of these keys.
+    /// Where the file says what others may refuse: the file, and the lines of these keys.
     file: PathBuf,
     gate: Vec<(&'static str, usize)>,
+    /// The files that it names, to be read.
+    named: Vec<PathBuf>,
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) access_token_file: Option<PathBuf>,
     pub(crate) open: bool,
@@ -108,14 +112,25 @@ impl Config {
         });
         let expected = section.value("expected", list(MOST_EXPECTED, process)).unwrap_or_default();
         let blind_after = section.value("blind_after", at_least(Duration::from_secs(1), "1s"));
+        let heart = outputs::heart(section);
+        if let (Some(blind_after), Some(heart)) = (blind_after, &heart)
+            && blind_after < heart.heard_within()
+        {
+            let least = heart.heard_within().as_secs_f64();
+            let why = format!("at least {least}s: the own heart beats too rarely for less");
+            section.wrong("blind_after", &why);
+        }
+        let named = RefCell::new(Vec::from_iter(access_token_file.clone()));
+        let webhooks = outputs::webhooks(section, folder, &named);
         let (monitor, max_processes) = monitor::read(section);
         let monitor = monitor.with_blind_after(blind_after);
-        let gate = [LISTEN, ACCESS_TOKEN_FILE];
+        let gate = [LISTEN, ACCESS_TOKEN_FILE, SNAPSHOT_FILE];
         let gate = gate.into_iter().filter_map(|key| Some((key, section.line(key)?))).collect();
         Self {
             doubts: Vec::new(),
             file: PathBuf::new(),
             gate,
+            named: named.into_inner(),
             listen,
             access_token_file,
             open,
@@ -127,15 +142,15 @@ impl Config {
                 "stall_after",
                 at_least(Duration::from_secs(2), "2s: it looks once a second"),
             ),
-            snapshot_file: section.value("snapshot_file", file),
+            snapshot_file: section.value(SNAPSHOT_FILE, file),
             snapshot_every: section
                 .value("snapshot_every", at_least(Duration::from_secs(1), "1s"))
                 .unwrap_or(Duration::from_secs(10)),
             alerts: alerts::read(section),
             windows: alerts::windows(section),
             commands: outputs::commands(section),
-            webhooks: outputs::webhooks(section, folder),
-            heart: outputs::heart(section),
+            webhooks,
+            heart,
             blind_after,
             republish: section.value("republish", flag).unwrap_or(false),
         }
@@ -154,6 +169,11 @@ impl Config {
             failure.message = Some(format!("{}:{line}: {key}: {what}", self.file.display()));
         }
         failure
+    }
+
+    /// Whether `path` is the file itself, or one that it names to be read.
+    pub(crate) fn reads(&self, path: &Path) -> bool {
+        std::iter::once(&self.file).chain(&self.named).any(|it| is_same(it, path))
     }
 
     /// Whether this is the monitor's own heart, which it hears whatever it watches.
@@ -179,6 +199,15 @@ impl Config {
         .map(|(key, _)| key)
         .collect()
     }
+}
+
+/// Whether both lead to one file.
+pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
+    let is_one = match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    };
+    is_one || one == other
 }
 
 fn refused(path: &Path, why: &str) -> Failure {

@@ -1,5 +1,6 @@
 //! Where alerts go, and what tells others that the monitor lives.
 use std::{
+    cell::RefCell,
     fmt,
     path::{Path, PathBuf},
     time::Duration,
@@ -102,6 +103,12 @@ impl HeartConfig {
         &self.process
     }
 
+    /// How far apart its beats may be heard: half a period and no less than a second, and what they take.
+    pub(super) fn heard_within(&self) -> Duration {
+        const SECOND: Duration = Duration::from_secs(1);
+        (self.period / 2).max(SECOND) + SECOND
+    }
+
     pub(crate) fn build(&self, publisher: AnyPublisher) -> sinew_core::Result<Heart<AnyPublisher>> {
         HeartOptions::default().with_period(self.period).build(publisher, &self.process)
     }
@@ -155,9 +162,19 @@ fn is_found(_: &str) -> bool {
     true
 }
 
-pub(super) fn webhooks(section: &mut Section<'_>, folder: &Path) -> Vec<WebhookConfig> {
+/// The webhooks; the files that they are read from go into `named`.
+pub(super) fn webhooks(
+    section: &mut Section<'_>,
+    folder: &Path,
+    named: &RefCell<Vec<PathBuf>>,
+) -> Vec<WebhookConfig> {
     section.tables("webhook", MOST, |it| {
-        let hidden = |value: &DeValue<'_>| line_of(&folder.join(text(value)?));
+        let file = |value: &DeValue<'_>| -> Result<PathBuf, String> {
+            let path = folder.join(text(value)?);
+            named.borrow_mut().push(path.clone());
+            Ok(path)
+        };
+        let hidden = |value: &DeValue<'_>| line_of(&file(value)?);
         let secret = |value: &DeValue<'_>| {
             let secret = hidden(value)?;
             WebhookSecret::parse(&secret.0).map_err(|err| said(&err))?;
@@ -179,7 +196,7 @@ pub(super) fn webhooks(section: &mut Section<'_>, folder: &Path) -> Vec<WebhookC
         let secret_url = it.value("url_file", |value| address(hidden(value)?.0));
         let secrets = it.value("secret_files", list(2, secret)).unwrap_or_default();
         let authorization = it.value("authorization_file", hidden);
-        let ca_file = it.value("ca_file", |value| Ok(folder.join(text(value)?)));
+        let ca_file = it.value("ca_file", file);
         let timeout = it.value("timeout", positive);
         let attempts = it.value("attempts", number(1, 10_000));
         let give_up_after = it.value("give_up_after", positive);

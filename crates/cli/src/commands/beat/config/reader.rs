@@ -239,6 +239,13 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Says what is wrong with a key beside another one.
+    pub(super) fn wrong(&self, key: &str, why: &str) {
+        if let Some(it) = self.get(key) {
+            self.refuse(it.span().start, key, why);
+        }
+    }
+
     /// In which line the value of this key begins.
     pub(super) fn line(&self, key: &str) -> Option<usize> {
         self.get(key).map(|it| self.reader.line(it.span().start))

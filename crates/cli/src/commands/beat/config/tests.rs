@@ -9,7 +9,7 @@ use std::{
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use super::{ACCESS_TOKEN_FILE, Config, LISTEN, reader};
+use super::{ACCESS_TOKEN_FILE, Config, LISTEN, SNAPSHOT_FILE, reader};
 use crate::exit::{Failure, Status};
 
 /// The page that documents every key.
@@ -174,6 +174,10 @@ fn what_is_of_a_wrong_kind_or_impossible_is_refused_in_one_line() {
         ("expected = [\"eu.*\"]", "1: expected: a token holds `*`"),
         ("max_processes = 0", "1: max_processes: from 1 to 10000000"),
         ("max_processes = -5", "1: max_processes: from 1 to 10000000"),
+        (
+            "\nblind_after = \"3s\"\n[heart]\nprocess = \"m\"\nperiod = \"10s\"",
+            "2: blind_after: at least 6s: the own heart beats too rarely for less",
+        ),
         ("stall_after = \"1s\"", "1: stall_after: at least 2s"),
         ("reap_after = \"0s\"", "1: reap_after: it must be more than nothing"),
         (
@@ -379,4 +383,19 @@ fn what_the_gate_refuses_is_told_with_its_place_in_the_file() {
     assert_eq!(blamed(LISTEN), "sinew.toml:3: listen: others can reach it");
     // It stands on the command line.
     assert_eq!(blamed(ACCESS_TOKEN_FILE), "others can reach it");
+}
+
+#[test]
+fn a_snapshot_is_written_over_no_file_that_is_read() {
+    let text = "snapshot_file = \"hook.token\"\naccess_token_file = \"page.token\"\n\
+        [[webhook]]\nurl_file = \"hook.login\"\nsecret_files = [\"hook.secret\"]\n\n\
+        [[webhook]]\nurl = \"https://h/\"\nauthorization_file = \"hook.token\"";
+    let config = parse_there(text).unwrap();
+    for file in ["hook.token", "hook.login", "hook.secret", "page.token", "sinew.toml"] {
+        assert!(config.reads(&FOLDER.path().join(file)), "{file}");
+    }
+    assert!(config.reads(&FOLDER.path().join(".").join("hook.token")));
+    assert!(!config.reads(&FOLDER.path().join("beat.snapshot")));
+    let blamed = config.blame(SNAPSHOT_FILE, Failure::usage("no")).message.unwrap();
+    assert!(blamed.ends_with("sinew.toml:1: snapshot_file: no"), "{blamed}");
 }

@@ -10,11 +10,14 @@ use std::{
 
 use sinew_beat::{MonitorEvent, Watch};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot, watch,
+    },
     time::timeout,
 };
 
-use super::{board::Board, desk::Desk};
+use super::{board::Board, desk::Desk, upkeep::Upkeep};
 use crate::{
     commands::beat::Report,
     exit::{Failure, Status},
@@ -26,32 +29,36 @@ use crate::{
 /// How long whoever reads may take to read what is left.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Takes in what the monitor tells, whoever reads it, until the end. How many events could not wait to be printed.
+/// Takes in what the monitor tells, whoever reads it, until the end. Events that could not wait to be printed are
+/// counted.
 pub(super) async fn hear(
     mut watch: Watch,
     board: Arc<Board>,
     desk: Arc<Desk>,
+    upkeep: Arc<Upkeep>,
     events: mpsc::Sender<MonitorEvent>,
     mut stop: watch::Receiver<bool>,
-) -> Result<u64, sinew_core::Error> {
-    let mut unprinted = 0;
+) -> Result<(), sinew_core::Error> {
     let end = loop {
         let event = tokio::select! {
             event = watch.next() => event,
             () = desk.tend() => continue,
             () = async { drop(stop.wait_for(|stop| *stop).await) } => {
                 // Whoever watches us is told that we end on purpose.
-                break watch.stop().await.map(|()| unprinted);
+                break watch.stop().await;
             }
         };
         match event {
             Some(Ok(event)) => {
                 board.hear(&event);
                 desk.hear(&event);
-                unprinted += u64::from(events.try_send(event).is_err());
+                // Once printing has ended nobody waits for more.
+                if let Err(TrySendError::Full(_)) = events.try_send(event) {
+                    upkeep.unprinted.fetch_add(1, Relaxed);
+                }
             }
             Some(Err(err)) => break Err(err),
-            None => break Ok(unprinted),
+            None => break Ok(()),
         }
     };
     board.end();
@@ -60,19 +67,9 @@ pub(super) async fn hear(
 
 /// What ended the hearing.
 pub(super) fn heard(
-    end: Result<Result<u64, sinew_core::Error>, tokio::task::JoinError>,
-    output: Output,
+    end: Result<Result<(), sinew_core::Error>, tokio::task::JoinError>,
 ) -> Result<(), Failure> {
-    match end {
-        Ok(Ok(0)) | Err(_) => Ok(()),
-        Ok(Ok(unprinted)) => {
-            output.remark(format_args!(
-                "{unprinted} events were not printed: nobody read them in time"
-            ));
-            Ok(())
-        }
-        Ok(Err(err)) => Err(err.into()),
-    }
+    Ok(end.unwrap_or(Ok(()))?)
 }
 
 /// What happens, printed on a thread of its own: whoever reads it may be slow, or not read at all. Neither the page nor
@@ -126,10 +123,63 @@ impl Printing {
         Ok((stop, self.told.load(Relaxed)))
     }
 
-    /// Lets it print what is left, once there will be no more, for a moment: who has not read it by then gets no more.
-    pub(super) async fn finish(self, output: Output) {
+    /// Lets it print what is left, once there will be no more, for a moment: who has not read it by then gets no more. Says
+    /// what was never printed.
+    pub(super) async fn finish(self, upkeep: &Upkeep, output: Output) {
         if !self.printed.is_terminated() && timeout(LAST_WORDS, self.printed).await.is_err() {
             output.remark("not all events were printed: nobody reads them");
         }
+        let unprinted = upkeep.unprinted.load(Relaxed);
+        if unprinted > 0 {
+            output.remark(format_args!(
+                "{unprinted} events were not printed: nobody read them in time"
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use sinew_beat::{Heart, WatchOptions};
+
+    use super::*;
+    use crate::{
+        commands::beat::{
+            config::Config,
+            serve::{board::Board, desk},
+        },
+        output::Chatter,
+    };
+
+    #[tokio::test]
+    async fn events_that_nobody_reads_are_counted() {
+        let backend = sinew_connect::connect("memory:unprinted").await.unwrap();
+        let subscriber = backend.subscriber().unwrap();
+        let watch = Watch::start(&subscriber, WatchOptions::default()).await.unwrap();
+        let config = Config::parse("", Path::new("sinew.toml")).unwrap();
+        let output = Output::new(false, Chatter::Quiet);
+        let desk = Arc::new(Desk::new(&config, watch.clock(), output, None, Vec::new()));
+        let board = Arc::new(Board::new(watch.table(), 10));
+        let (upkeep, stop) = (Arc::new(Upkeep::default()), watch::Sender::new(false));
+        let (events, _unread) = mpsc::channel(1);
+        let hearing =
+            hear(watch, board, Arc::clone(&desk), Arc::clone(&upkeep), events, stop.subscribe());
+        let hearing = tokio::spawn(hearing);
+        for name in ["a", "b", "c"] {
+            let heart = Heart::new(backend.publisher().unwrap(), name).unwrap();
+            heart.beat().await.unwrap();
+        }
+        let counted = async {
+            while upkeep.unprinted.load(Relaxed) < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(20), counted).await.unwrap();
+        stop.send_replace(true);
+        heard(hearing.await).unwrap();
+        let text = desk::metrics::text(&desk, &upkeep);
+        assert!(text.contains("\nbeat_unprinted_total 2\n"), "{text}");
     }
 }

@@ -139,7 +139,20 @@ impl Serve {
         let listen = self.listen.or(file.listen).unwrap_or(LISTEN);
         let gate = self.gate(listen, &file)?;
         let snapshots = self.snapshot.clone().or_else(|| file.snapshot_file.clone());
-        snapshots.as_deref().map(snapshots::check).transpose()?;
+        if let Some(path) = &snapshots {
+            snapshots::check(path)?;
+            if self.access_token_file.iter().any(|it| config::is_same(it, path)) || file.reads(path)
+            {
+                let failure = Failure::usage(format!(
+                    "cannot keep a snapshot at {}: it would be written over what is read from there",
+                    path.display()
+                ));
+                return Err(match self.snapshot {
+                    Some(_) => failure,
+                    None => file.blame(config::SNAPSHOT_FILE, failure),
+                });
+            }
+        }
         if self.check_config {
             let Some(doubt) = file.doubts.first() else {
                 session.output.remark("the file can be used");
@@ -204,7 +217,14 @@ impl Serve {
         let mut server = Owned(tokio::spawn(server));
         let (events, unprinted) = mpsc::channel(UNPRINTED);
         let mut printing = Printing::start(unprinted, report, self.ending)?;
-        let hearing = hear(watch, Arc::clone(&board), Arc::clone(&desk), events, stop.subscribe());
+        let hearing = hear(
+            watch,
+            Arc::clone(&board),
+            Arc::clone(&desk),
+            Arc::clone(&upkeep),
+            events,
+            stop.subscribe(),
+        );
         let mut hearing = Owned(tokio::spawn(hearing));
         let _keeping = keeper.clone().map(|it| Owned(tokio::spawn(it.run())));
         let reloader = self.config.zip(hangups).map(|(path, hangups)| {
@@ -216,7 +236,7 @@ impl Serve {
                 table,
                 board,
                 desk: Arc::clone(&desk),
-                upkeep,
+                upkeep: Arc::clone(&upkeep),
                 output: session.output,
             };
             reloader.run(hangups)
@@ -236,7 +256,7 @@ impl Serve {
         stop.send_replace(true);
         let _ = (&mut server.0).await;
         let ended = (&mut hearing.0).await;
-        printing.finish(session.output).await;
+        printing.finish(&upkeep, session.output).await;
         let undelivered = desk.finish(DRAIN).await;
         if undelivered > 0 {
             session.output.remark(format_args!("{undelivered} notifications were not delivered"));
@@ -249,7 +269,7 @@ impl Serve {
         let (stop, told) = printed?;
         if stop == Stop::Ended && !self.ending.reached(told) {
             // The intake has ended: nothing new will ever be shown.
-            heard(ended, session.output)?;
+            heard(ended)?;
         }
         Ok(self.ending.status(stop, told))
     }

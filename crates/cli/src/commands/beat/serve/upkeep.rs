@@ -1,6 +1,6 @@
 //! How what the monitor does for itself went the last time.
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::SystemTime,
 };
 
@@ -11,6 +11,8 @@ pub(super) struct Upkeep {
     pub(super) reload: LastTime,
     /// Writing the snapshot.
     pub(super) snapshot: LastTime,
+    /// Events that were not printed, as nobody read them in time.
+    pub(super) unprinted: AtomicU64,
 }
 
 /// How something went the last time, if it was ever done.

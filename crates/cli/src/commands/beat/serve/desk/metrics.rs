@@ -1,6 +1,7 @@
 //! What `/metrics` says of alerts, where they go, and of the monitor's own upkeep.
 use std::{
     fmt::{Display, Write},
+    sync::atomic::Ordering::Relaxed,
     time::SystemTime,
 };
 
@@ -65,12 +66,18 @@ pub(crate) fn text(desk: &Desk, upkeep: &Upkeep) -> String {
     let waiting = outputs.iter().map(|it| (format!("{{output=\"{}\"}}", it.name), it.waiting));
     let what = "Notifications that wait to be delivered, by output.";
     family(&mut text, ("beat_alerts_waiting", "gauge", what), waiting);
+    let kept = outputs.iter().map(|it| (format!("{{output=\"{}\"}}", it.name), it.kept));
+    let what = "Alerts that wait beyond the queue of an output.";
+    family(&mut text, ("beat_alerts_kept", "gauge", what), kept);
     let what = "Transitions told on the bus, by what became of them.";
     let results = republished
         .into_iter()
         .flat_map(|it| [("told", it.told), ("failed", it.failed), ("dropped", it.refused)]);
     let results = results.map(|(result, count)| (format!("{{result=\"{result}\"}}"), count));
     family(&mut text, ("beat_republished_total", "counter", what), results);
+    let what = "Events that were not printed, as nobody read them in time.";
+    let unprinted = upkeep.unprinted.load(Relaxed);
+    family(&mut text, ("beat_unprinted_total", "counter", what), plain(unprinted));
     last_time(&mut text, "beat_config_reload", "reading the file anew", &upkeep.reload);
     last_time(&mut text, "beat_snapshot", "writing the snapshot", &upkeep.snapshot);
     text

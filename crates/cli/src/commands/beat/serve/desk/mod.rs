@@ -108,7 +108,7 @@ impl Desk {
         };
         inner.open_windows(&config.windows, now, &mut Vec::new());
         inner.republish(config.republish, publisher.as_ref(), clock);
-        inner.outputs.replace(config, webhooks, clock, &[]);
+        inner.outputs.replace(config, webhooks, clock, output, &[]);
         Self { clock, output, publisher, inner: Mutex::new(inner), nudge: Notify::new() }
     }
 
@@ -160,7 +160,8 @@ impl Desk {
             inner.alerts.catch_up(known, now, due);
             inner.send(due);
             let open = inner.alerts.recap();
-            inner.refused += inner.outputs.replace(config, webhooks, self.clock, &open);
+            inner.refused +=
+                inner.outputs.replace(config, webhooks, self.clock, self.output, &open);
             inner.republish(config.republish, self.publisher.as_ref(), self.clock);
         });
         self.nudge.notify_one();
@@ -324,7 +325,7 @@ impl Inner {
         }
         self.silent_until = Some(now + SAID);
         let refused = std::mem::take(&mut self.refused);
-        Some(format!("{refused} notifications were not taken: too many wait to be told"))
+        Some(format!("alerts of {refused} notifications were not taken: too many wait to be told"))
     }
 }
 
@@ -365,6 +366,30 @@ mod tests {
         let lines: Vec<_> =
             told.lines().map(|it| it.split('\t').step_by(2).take(2).collect::<Vec<_>>()).collect();
         assert_eq!(lines, [["firing", "billing"]]);
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_beyond_a_queue_is_not_settled() {
+        let backend = sinew_connect::connect("memory:desk-kept").await.unwrap();
+        let options = WatchOptions::default();
+        let watch = Watch::start(&backend.subscriber().unwrap(), options).await.unwrap();
+        let text = "[[command]]\nrun = [\"sleep\", \"1000\"]\nqueue = 1\n";
+        let config = Config::parse(text, Path::new("sinew.toml")).unwrap();
+        let output = Output::new(false, Chatter::Quiet);
+        let desk = Desk::new(&config, watch.clock(), output, None, Vec::new());
+        let (mut monitor, mut events) = (Monitor::new(MonitorOptions::default()), Vec::new());
+        for nth in 0..9 {
+            let beat = Beat::Beat { period: Duration::from_secs(1) };
+            let process = Process::parse(&format!("p{nth}")).unwrap();
+            monitor.beat(&process, beat, Timestamp::START, &mut events);
+        }
+        monitor.advance(Timestamp::from_start(Duration::from_secs(10)), &mut events);
+        events.iter().for_each(|event| desk.hear(event));
+        // One runs or waits, another waits.
+        let counts = desk.counts();
+        assert!(matches!(counts.outputs[..], [OutputCounts { waiting: 1..=2, kept: 7..=8, .. }]));
+        assert!(!desk.has_news(), "nothing can be taken in yet");
+        assert_eq!(desk.finish(Duration::ZERO).await, 9);
     }
 
     #[tokio::test(start_paused = true)]

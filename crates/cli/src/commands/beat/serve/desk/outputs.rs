@@ -1,8 +1,11 @@
 //! Where notifications go: each output has a queue of its own, and none waits for another.
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
-use sinew_beat::{Clock, CommandOutput, Notification, WebhookOutput};
-use tokio::task::JoinSet;
+use sinew_beat::{Clock, CommandOptions, CommandOutput, Notification, WebhookOutput};
+use tokio::{task::JoinSet, time::Instant};
 
 use crate::{
     commands::beat::config::{CommandConfig, Config, WebhookConfig},
@@ -34,8 +37,28 @@ pub(crate) type Webhooks = Vec<(WebhookConfig, WebhookOutput)>;
 pub(crate) struct OutputCounts {
     pub(crate) name: String,
     pub(crate) results: Vec<(&'static str, u64)>,
-    /// Those that it has not delivered yet, nor given up.
+    /// Notifications that it has not delivered yet, nor given up.
     pub(crate) waiting: u64,
+    /// Alerts that wait beyond those.
+    pub(crate) kept: u64,
+}
+
+/// How often it is said that a command fails.
+const SAID: Duration = Duration::from_secs(60);
+
+/// What `config` says, and a word on a run that fails, once in a while.
+fn command(config: &CommandConfig, output: Output) -> CommandOptions {
+    let silent_until = Mutex::new(None::<Instant>);
+    config.options().with_on_failure(move |failure| {
+        let now = Instant::now();
+        let mut silent_until = silent_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if silent_until.is_some_and(|until| now < until) {
+            output.detail(failure.error);
+        } else {
+            *silent_until = Some(now + SAID);
+            output.remark(failure.error);
+        }
+    })
 }
 
 /// Starts those of `wanted`, which connects to nothing yet.
@@ -72,6 +95,7 @@ impl Outputs {
         config: &Config,
         started: Webhooks,
         clock: Clock,
+        output: Output,
         open: &[Notification],
     ) -> u64 {
         self.reap();
@@ -81,13 +105,16 @@ impl Outputs {
         for config in &config.commands {
             let kept = take(&mut old, config);
             self.commands.push(kept.unwrap_or_else(|| {
-                let output = CommandOutput::start(config.options(), clock);
+                let output = CommandOutput::start(command(config, output), clock);
                 open.iter().for_each(|it| told(output.send(it.clone())));
                 (config.clone(), output)
             }));
         }
         for (_, output) in old {
-            self.leaving.spawn(async move { output.finish(LEAVE).await.waiting });
+            self.leaving.spawn(async move {
+                let left = output.finish(LEAVE).await;
+                left.waiting + left.kept
+            });
         }
         let mut old = std::mem::take(&mut self.webhooks);
         for (_, output) in &started {
@@ -96,7 +123,10 @@ impl Outputs {
         old.extend(started);
         self.webhooks = config.webhooks.iter().filter_map(|it| take(&mut old, it)).collect();
         for (_, output) in old {
-            self.leaving.spawn(async move { output.finish(LEAVE).await.waiting });
+            self.leaving.spawn(async move {
+                let left = output.finish(LEAVE).await;
+                left.waiting + left.kept
+            });
         }
         refused
     }
@@ -120,6 +150,7 @@ impl Outputs {
                     ("refused", counts.refused),
                 ],
                 waiting: counts.waiting,
+                kept: counts.kept,
             }
         });
         let webhooks = (1..).zip(&self.webhooks).map(|(number, (_, it))| {
@@ -133,17 +164,18 @@ impl Outputs {
                     ("refused", counts.refused),
                 ],
                 waiting: counts.waiting,
+                kept: counts.kept,
             }
         });
         commands.chain(webhooks).collect()
     }
 
-    /// How many notifications no output has delivered, or given up, yet; one that is leaving counts as one.
+    /// How many notifications, and alerts kept beyond them, no output has delivered, or given up, yet; one that is leaving
+    /// counts as one.
     pub(crate) fn waiting(&mut self) -> u64 {
         self.reap();
-        let commands = self.commands.iter().map(|(_, it)| it.counts().waiting);
-        let webhooks = self.webhooks.iter().map(|(_, it)| it.counts().waiting);
-        commands.chain(webhooks).sum::<u64>() + self.leaving.len() as u64
+        let outputs = self.counts().into_iter().map(|it| it.waiting + it.kept);
+        outputs.sum::<u64>() + self.leaving.len() as u64
     }
 
     fn reap(&mut self) {
@@ -156,10 +188,16 @@ impl Outputs {
     /// of an output that had longer to leave.
     pub(crate) async fn finish(mut self, limit: Duration) -> u64 {
         for (_, output) in self.commands.drain(..) {
-            self.leaving.spawn(async move { output.finish(limit).await.waiting });
+            self.leaving.spawn(async move {
+                let left = output.finish(limit).await;
+                left.waiting + left.kept
+            });
         }
         for (_, output) in self.webhooks.drain(..) {
-            self.leaving.spawn(async move { output.finish(limit).await.waiting });
+            self.leaving.spawn(async move {
+                let left = output.finish(limit).await;
+                left.waiting + left.kept
+            });
         }
         let all = async {
             while let Some(left) = self.leaving.join_next().await {

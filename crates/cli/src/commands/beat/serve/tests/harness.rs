@@ -47,7 +47,7 @@ pub(super) struct Page {
     pub(super) address: SocketAddr,
     pub(super) stop: watch::Sender<bool>,
     pub(super) server: JoinHandle<()>,
-    pub(super) hearing: JoinHandle<Result<u64, sinew_core::Error>>,
+    pub(super) hearing: JoinHandle<Result<(), sinew_core::Error>>,
 }
 
 impl Page {
@@ -83,18 +83,19 @@ impl Page {
         let desk = Arc::new(Desk::new(&config, watch.clock(), output, None, Vec::new()));
         let board = Arc::new(Board::new(watch.table(), 20_000));
         let stop = watch::Sender::new(false);
+        let upkeep = Arc::new(Upkeep::default());
         let (events, _) = mpsc::channel(1);
         let hearing = tokio::spawn(hear(
             watch,
             Arc::clone(&board),
             Arc::clone(&desk),
+            Arc::clone(&upkeep),
             events,
             stop.subscribe(),
         ));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let gate = Gate::new(address, token, false).unwrap();
-        let upkeep = Arc::new(Upkeep::default());
         let (shown_board, shown_desk) = (Arc::clone(&board), Arc::clone(&desk));
         let shown = Shown { board: shown_board, desk: shown_desk, upkeep, keeper: None };
         let router = routes::router(shown, gate, stop.subscribe());

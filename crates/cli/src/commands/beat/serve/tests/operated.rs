@@ -152,7 +152,7 @@ async fn until_metric(page: &Page, line: &str) {
 }
 
 #[tokio::test]
-async fn what_cannot_wait_for_a_command_is_refused_and_counted() {
+async fn what_finds_no_room_in_a_commands_queue_is_kept_and_shown() {
     // It never ends by itself.
     let command = "[[command]]\nrun = [\"tail\", \"-f\", \"/dev/null\"]\nqueue = 1\n";
     let page = page_of(&format!("{command}[alerts]\nstates = [\"degraded\"]")).await;
@@ -162,10 +162,10 @@ async fn what_cannot_wait_for_a_command_is_refused_and_counted() {
     until_metric(&page, "beat_alerts_notifications_total 4").await;
     // One runs, or is about to, and one waits.
     let counts = page.desk.counts();
-    let refused = counts.outputs[0].results.iter().find(|it| it.0 == "refused").unwrap().1;
-    assert!((2..=3).contains(&refused), "{counts:?}");
-    let waiting = format!("beat_alerts_waiting{{output=\"command-1\"}} {}", 4 - refused);
-    until_metric(&page, &waiting).await;
+    let kept = counts.outputs[0].kept;
+    assert!((2..=3).contains(&kept), "{counts:?}");
+    until_metric(&page, &format!("beat_alerts_waiting{{output=\"command-1\"}} {}", 4 - kept)).await;
+    until_metric(&page, &format!("beat_alerts_kept{{output=\"command-1\"}} {kept}")).await;
 }
 
 #[tokio::test]
