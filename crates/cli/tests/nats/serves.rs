@@ -177,8 +177,8 @@ fn an_unread_page_goes_on(runtime: &Runtime) -> Result<()> {
 fn a_signal_ends_an_unread_page(_: &Runtime) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("sinew.toml");
-    // More than a pipe holds.
-    let names: Vec<_> = (0..2000).map(|it| format!("{}-{it}", "x".repeat(200))).collect();
+    // More than a pipe holds, and more than waits for it.
+    let names: Vec<_> = (0..6000).map(|it| format!("{}-{it}", "x".repeat(200))).collect();
     std::fs::write(&file, format!("expected = {names:?}"))?;
     let file = file.display().to_string();
     let args = ["beat", "serve", "--url", "memory:", "--listen", "127.0.0.1:0", "--config", &file];
@@ -195,6 +195,7 @@ fn a_signal_ends_an_unread_page(_: &Runtime) -> Result<()> {
     }
     kill_process(Pid::from_child(&child), Signal::TERM)?;
     until_line(&mut remarks, &["not all events were printed"])?;
+    until_line(&mut remarks, &["events were not printed: nobody read them in time"])?;
     assert!(child.wait()?.success());
     drop(unread);
     Ok(())

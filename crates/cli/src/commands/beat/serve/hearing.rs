@@ -123,18 +123,20 @@ impl Printing {
         Ok((stop, self.told.load(Relaxed)))
     }
 
-    /// Lets it print what is left, once there will be no more, for a moment: who has not read it by then gets no more. Says
-    /// what was never printed.
-    pub(super) async fn finish(self, upkeep: &Upkeep, output: Output) {
+    /// Lets it print what is left, once there will be no more, for a moment: who has not read it by then gets no more.
+    pub(super) async fn finish(self, output: Output) {
         if !self.printed.is_terminated() && timeout(LAST_WORDS, self.printed).await.is_err() {
             output.remark("not all events were printed: nobody reads them");
         }
-        let unprinted = upkeep.unprinted.load(Relaxed);
-        if unprinted > 0 {
-            output.remark(format_args!(
-                "{unprinted} events were not printed: nobody read them in time"
-            ));
-        }
+    }
+}
+
+/// Says at the end what was never printed.
+pub(super) fn say_unprinted(upkeep: &Upkeep, output: Output) {
+    let unprinted = upkeep.unprinted.load(Relaxed);
+    if unprinted > 0 {
+        output
+            .remark(format_args!("{unprinted} events were not printed: nobody read them in time"));
     }
 }
 

@@ -40,7 +40,7 @@ use self::{
     access::{Gate, Token},
     board::Board,
     desk::{Desk, outputs},
-    hearing::{Printing, hear, heard},
+    hearing::{Printing, hear, heard, say_unprinted},
     reload::{Hangups, Reloader},
     routes::Shown,
     server::Limits,
@@ -256,7 +256,7 @@ impl Serve {
         stop.send_replace(true);
         let _ = (&mut server.0).await;
         let ended = (&mut hearing.0).await;
-        printing.finish(&upkeep, session.output).await;
+        printing.finish(session.output).await;
         let undelivered = desk.finish(DRAIN).await;
         if undelivered > 0 {
             session.output.remark(format_args!("{undelivered} notifications were not delivered"));
@@ -266,7 +266,9 @@ impl Serve {
             keeper.save().await;
         }
         session.drain(&backend).await;
+        // Whoever closes the pipe wants no more, and no word on it.
         let (stop, told) = printed?;
+        say_unprinted(&upkeep, session.output);
         if stop == Stop::Ended && !self.ending.reached(told) {
             // The intake has ended: nothing new will ever be shown.
             heard(ended)?;
