@@ -217,7 +217,7 @@ pub struct Notification {
     pub group: Option<Box<str>>,
     /// The alerts, at least one and no more than
     /// [`AlertOptions::with_max_alerts`](super::AlertOptions::with_max_alerts) has: what began first, then what is over; by
-    /// name within that.
+    /// name within that. An output that joins what waited keeps the order in which it came.
     pub alerts: Vec<Alert>,
     /// How many there may be: outputs join what waits.
     pub(crate) max_alerts: usize,
