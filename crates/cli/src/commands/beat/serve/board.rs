@@ -6,8 +6,8 @@ use std::{
 };
 
 use sinew_beat::{
-    Clock, Histogram, MonitorCounts, MonitorEvent, Process, ProcessStatus, Reason, State,
-    Timestamp, Transition, TransitionCount, WatchTable,
+    Clock, HeartCounts, Histogram, MonitorCounts, MonitorEvent, Process, ProcessStatus, Reason,
+    State, Timestamp, Transition, TransitionCount, WatchTable,
 };
 use tokio::sync::watch;
 
@@ -37,7 +37,19 @@ struct Inner {
     /// As many processes as the monitor knows at most.
     most: usize,
     news: VecDeque<News>,
+    happened: Happened,
     ended: bool,
+}
+
+/// How often something happened that is no transition.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Happened {
+    /// The monitor itself stood still.
+    pub(super) stalls: u64,
+    /// A process began to flap.
+    pub(super) flapping: u64,
+    /// A process was silent for so long that it was forgotten.
+    pub(super) forgotten: u64,
 }
 
 /// What is kept of a process beside its status.
@@ -112,11 +124,14 @@ impl Board {
         match event {
             MonitorEvent::Transition(it) => inner.transition(it, *self.revision.borrow() + 1),
             MonitorEvent::Forgotten { process, .. } => {
+                inner.happened.forgotten += 1;
                 inner.records.remove(process);
             }
+            MonitorEvent::Flapping { on: true, .. } => inner.happened.flapping += 1,
             MonitorEvent::Blind { at, .. } => inner.judge_nobody(*at),
             MonitorEvent::Sighted { at, .. } => inner.judge_again(*at),
             MonitorEvent::Stalled { gap, at } => {
+                inner.happened.stalls += 1;
                 inner.judge_nobody(before(*at, *gap));
                 if !self.table.is_blind() {
                     inner.judge_again(*at);
@@ -126,6 +141,16 @@ impl Board {
         }
         drop(inner);
         self.revision.send_modify(|revision| *revision += 1);
+    }
+
+    /// How often something happened that is no transition.
+    pub(super) fn happened(&self) -> Happened {
+        self.lock().happened
+    }
+
+    /// What became of the beats of the monitor's own heart, if it has one.
+    pub(super) fn heart_counts(&self) -> Option<HeartCounts> {
+        self.table.heart_counts()
     }
 
     /// Nothing more will be heard.

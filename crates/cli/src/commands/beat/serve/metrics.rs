@@ -140,7 +140,7 @@ fn zipped(texts: impl Iterator<Item = String>) -> impl Iterator<Item = io::Resul
 
 /// What is true of the monitor itself.
 fn monitor(board: &Board, picture: &Picture, listeners: usize) -> String {
-    let counts = board.counts();
+    let (counts, happened) = (board.counts(), board.happened());
     let mut text = format!(
         "# HELP sinew_build_info Which sinew this is.\n# TYPE sinew_build_info gauge\n\
          sinew_build_info{{version=\"{}\"}} 1\n\
@@ -195,8 +195,34 @@ fn monitor(board: &Board, picture: &Picture, listeners: usize) -> String {
             "counter",
             counts.conflicts,
         ),
+        (
+            "beat_stalls_total",
+            "How often the monitor itself stood still.",
+            "counter",
+            happened.stalls,
+        ),
+        ("beat_flapping_total", "How often a process began to flap.", "counter", happened.flapping),
+        (
+            "beat_forgotten_total",
+            "Processes that were silent for so long that they were forgotten.",
+            "counter",
+            happened.forgotten,
+        ),
     ] {
         let _ = writeln!(text, "# HELP {name} {what}\n# TYPE {name} {kind}\n{name} {value}");
+    }
+    if let Some(own) = board.heart_counts() {
+        for (name, what, value) in [
+            ("beat_sent_total", "Beats that the monitor's own heart sent.", own.sent),
+            (
+                "beat_suppressed_total",
+                "Beats of the monitor's own heart that were too early to send.",
+                own.suppressed,
+            ),
+            ("beat_failed_total", "Beats of the monitor's own heart that failed.", own.failed),
+        ] {
+            let _ = writeln!(text, "# HELP {name} {what}\n# TYPE {name} counter\n{name} {value}");
+        }
     }
     for (name, what, histogram) in [
         (

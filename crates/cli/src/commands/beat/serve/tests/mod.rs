@@ -5,7 +5,7 @@ mod operated;
 use std::time::Duration;
 
 use serde_json::Value;
-use sinew_beat::{BlindCause, MonitorEvent, ProcessStatus};
+use sinew_beat::{BlindCause, MonitorEvent, Process, ProcessStatus, State};
 use sinew_core::{Address, Message, Publish as _};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -466,4 +466,23 @@ async fn nobody_is_judged_while_the_monitor_is_blind_or_stands_still() {
     assert_eq!(share(&billing, later.after(hour)), None);
     page.board.hear(&MonitorEvent::Sighted { at: later.after(hour), skipped: 0 });
     assert_eq!(share(&billing, later.after(hour * 2)), Some(1.0));
+}
+
+#[tokio::test]
+async fn what_is_no_transition_is_counted_too() {
+    let page = Page::start(&[]).await;
+    let (process, at) = (Process::parse("a").unwrap(), page.board.clock().now());
+    let counted = async |wanted: &str| {
+        let body = page.get("/metrics").await.body;
+        assert!(body.contains(&format!("\n{wanted}\n")), "{wanted}: {body}");
+    };
+    counted("beat_stalls_total 0").await;
+    page.board.hear(&MonitorEvent::Stalled { gap: Duration::from_secs(9), at });
+    for on in [true, false, true] {
+        page.board.hear(&MonitorEvent::Flapping { process: process.clone(), on, at });
+    }
+    page.board.hear(&MonitorEvent::Forgotten { process, was: State::Down, at });
+    for wanted in ["beat_stalls_total 1", "beat_flapping_total 2", "beat_forgotten_total 1"] {
+        counted(wanted).await;
+    }
 }
