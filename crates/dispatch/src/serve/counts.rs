@@ -36,7 +36,7 @@ counts! {
     busy = "busy",
     /// Not begun, as its time was over.
     expired = "expired",
-    /// Begun, and given up: it was taken back, or its time was over.
+    /// Given up, begun or not: it was taken back, or its time was over while it ran.
     cancelled = "cancelled",
     /// A second copy of one that was worked on.
     duplicate = "duplicate",
