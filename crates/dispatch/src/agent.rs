@@ -114,8 +114,8 @@ impl AnyAgent {
     }
 
     /// Over how much time the answers to asks that come over a broker are spread, at random, so that those of hundreds of
-    /// agents do not come to one asker at one instant. An answer is not held beyond its deadline, nor once the ask is
-    /// over. Default: none.
+    /// agents do not come to one asker at one instant. An answer is held for half of the time that is left at most, and not
+    /// once the ask is over. Default: none.
     #[must_use]
     pub fn with_jitter(mut self, jitter: Duration) -> Self {
         self.jitter = jitter;

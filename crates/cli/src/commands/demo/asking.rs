@@ -216,7 +216,7 @@ fn summary(
         }));
     }
     output.line(format_args!(
-        "\n{asks} asks in {}: {ok} good answers, {failed} failures, {missing} missing, {cancelled} called off, {} late.",
+        "\nIn {}: asks {asks}, good answers {ok}, failures {failed}, missing {missing}, called off {cancelled}, late {}.",
         spoken(elapsed),
         counts.late
     ))?;
