@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+
+mod call_id;
+mod context_data;
+mod error;
+mod kind;
+mod names;
+
+pub use call_id::CallId;
+pub use context_data::{ContextData, HeaderPrefix};
+pub use error::{HandlerError, PayloadError};
+pub use kind::HandlerKind;
+pub use names::{HandlerName, Source};
