@@ -1,0 +1,163 @@
+//! What a handler knows of the event that it has, and of who emitted it.
+use std::{fmt, ops::Deref, sync::Arc};
+
+use sinew_core::{Attempt, Message, Result, Value};
+
+use crate::{
+    call_id::CallId,
+    context_data::{ContextData, HeaderPrefix},
+    names::{HandlerName, Source},
+};
+
+/// One run of a handler: its event, its call id, and the caller's [`ContextData`], which it derefs to.
+///
+/// Cloning it shares everything.
+#[derive(Clone)]
+pub struct Context {
+    call: Arc<Call>,
+    data: ContextData,
+}
+
+struct Call {
+    id: CallId,
+    handler: HandlerName,
+    source: Source,
+    event_type: Arc<str>,
+    message: Message,
+    attempt: Attempt,
+}
+
+impl Context {
+    /// A run of `handler` for the event in `message`, with a call id of its own: what a service gives to its handlers,
+    /// and a test to one that it calls itself.
+    #[must_use]
+    pub fn new(
+        handler: HandlerName,
+        source: Source,
+        event_type: impl Into<Arc<str>>,
+        message: Message,
+        attempt: Attempt,
+        prefix: &HeaderPrefix,
+    ) -> Self {
+        let data = ContextData::received(&message.headers, prefix);
+        let id = CallId::fresh(&handler);
+        let event_type = event_type.into();
+        Self { call: Arc::new(Call { id, handler, source, event_type, message, attempt }), data }
+    }
+
+    /// The id of this run.
+    #[must_use]
+    pub fn call_id(&self) -> &CallId {
+        &self.call.id
+    }
+
+    /// The call that emitted the event, where that is said.
+    #[must_use]
+    pub fn parent_call_id(&self) -> Option<&str> {
+        self.data.call_id_stack().last()
+    }
+
+    /// The first call of all that led here, as far back as is tracked, where that is said.
+    #[must_use]
+    pub fn origin_call_id(&self) -> Option<&str> {
+        self.data.call_id_stack().next()
+    }
+
+    /// Which handler runs.
+    #[must_use]
+    pub fn handler(&self) -> &HandlerName {
+        &self.call.handler
+    }
+
+    /// The service that the handler listens to.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        &self.call.source
+    }
+
+    /// What the handler listens to, wildcards included; which event it has is in [`Context::message`]'s address.
+    #[must_use]
+    pub fn event_type(&self) -> &str {
+        &self.call.event_type
+    }
+
+    /// The event as it came: its address, headers, properties and payload.
+    #[must_use]
+    pub fn message(&self) -> &Message {
+        &self.call.message
+    }
+
+    /// Which delivery of the event this is.
+    #[must_use]
+    pub fn attempt(&self) -> Attempt {
+        self.call.attempt
+    }
+
+    /// Sets a key for the events that are emitted with this context, not for its other clones.
+    ///
+    /// # Errors
+    ///
+    /// As [`ContextData::insert`] has them.
+    pub fn with(mut self, key: &str, value: impl Into<Value>) -> Result<Self> {
+        self.data.insert(key, value)?;
+        Ok(self)
+    }
+}
+
+impl Deref for Context {
+    type Target = ContextData;
+
+    fn deref(&self) -> &ContextData {
+        &self.data
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("call_id", self.call_id())
+            .field("source", &self.source().as_str())
+            .field("event_type", &self.event_type())
+            .field("attempt", &self.attempt())
+            .field("data", &self.data)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(stack: &[&str]) -> Context {
+        let source = Source::parse("orders").unwrap();
+        let message = Message::to(source.address("created").unwrap(), "{}")
+            .with_header("nameko.call_id_stack", Value::from_iter(stack.iter().copied()))
+            .unwrap();
+        let handler = HandlerName::new("billing", "on_created").unwrap();
+        Context::new(
+            handler,
+            source,
+            "created",
+            message,
+            Attempt::Number(1),
+            &HeaderPrefix::default(),
+        )
+    }
+
+    #[test]
+    fn a_run_knows_who_called_it_and_who_began() {
+        let run = context(&["web.get.1", "orders.create.2"]);
+        assert_eq!(run.origin_call_id(), Some("web.get.1"));
+        assert_eq!(run.parent_call_id(), Some("orders.create.2"));
+        assert!(run.call_id().as_str().starts_with("billing.on_created."));
+        assert_eq!(context(&[]).parent_call_id(), None);
+    }
+
+    #[test]
+    fn a_key_that_is_set_is_the_clones_own() {
+        let run = context(&[]);
+        let emits = run.clone().with("tenant", "acme").unwrap();
+        assert_eq!((run.text("tenant"), emits.text("tenant")), (None, Some("acme")));
+        assert_eq!(run.call_id(), emits.call_id());
+    }
+}
