@@ -120,7 +120,7 @@ impl Ask {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NoResponders`] at once when there is nobody to ask. [`ErrorKind::Timeout`] when no time was left,
+    /// [`ErrorKind::NoResponders`] at once when there is nobody to ask, or nobody that is expected. [`ErrorKind::Timeout`] when no time was left,
     /// [`ErrorKind::Overloaded`] when as many asks as may be are under way, and [`ErrorKind::InvalidOptions`] for what
     /// makes no sense together. [`ErrorKind::InvalidSubject`], [`ErrorKind::InvalidPayload`] and
     /// [`ErrorKind::InvalidHeader`] for what was given to it; and what a backend says to a request, unless that is
@@ -148,6 +148,9 @@ impl Ask {
             return Err(error(ErrorKind::NoResponders).with_detail("no agent is registered"));
         }
         let (reach, elsewhere) = expected(&expect, &topic, &agents, shared.elsewhere.is_some());
+        if reach == Reach::Listed && agents.is_empty() && elsewhere.is_empty() {
+            return Err(error(ErrorKind::NoResponders).with_detail("nobody is expected to answer"));
+        }
         let fan_out = agents.len() + elsewhere.len();
         let watched = match expect {
             Expect::Present(presence) => Some(Watched { presence, names: elsewhere.clone() }),
@@ -277,8 +280,6 @@ fn expected(
     }
     let reach = match has_elsewhere {
         false => Reach::Closed,
-        // Who expects nobody, as nobody has been heard of yet, does not know that nobody is there.
-        true if names.is_empty() && agents.is_empty() => Reach::Open,
         true if matches!(expect, Expect::Nobody) => Reach::Open,
         true => Reach::Listed,
     };

@@ -143,11 +143,13 @@ impl<T> Asking<T> {
     /// Ends it, if it has not ended, and says how it did.
     pub(crate) fn finish(&self) -> End {
         let mut state = self.lock();
-        state.stop();
-        let end = state.gather.summary(|place| Some(self.agents.get(place)?.agent.id().clone()));
+        let end = self.end_of(&mut state.gather);
         self.settle(state);
-        // It was stopped above.
-        end.unwrap_or_else(|| End::nothing(Ended::Stopped))
+        end
+    }
+
+    fn end_of(&self, gather: &mut Gather) -> End {
+        gather.finish(Instant::now(), |place| Some(self.agents.get(place)?.agent.id().clone()))
     }
 
     /// Whoever asked is gone: everything that is kept for them is let go.
@@ -170,7 +172,7 @@ impl<T> Asking<T> {
         let has_news = !state.replies.is_empty() || state.panic.is_some();
         let end = match state.gather.ended() {
             Some(_) if !std::mem::replace(&mut state.told, true) => {
-                state.gather.summary(|place| Some(self.agents.get(place)?.agent.id().clone()))
+                Some(self.end_of(&mut state.gather))
             }
             Some(_) => None,
             None if has_news => None,
@@ -237,6 +239,14 @@ impl<T: FromPayload + Send + 'static> Asking<T> {
         Ok(())
     }
 
+    fn name_of(&self, from: Responder<'_>) -> Option<AgentId> {
+        match from {
+            Responder::Local(place) => self.agents.get(place).map(|it| it.agent.id().clone()),
+            Responder::Named(name) => Some(name.clone()),
+            Responder::Unnamed => None,
+        }
+    }
+
     /// Takes an answer in; the place of whom to ask next, if anybody.
     fn take(
         self: &Arc<Self>,
@@ -264,15 +274,15 @@ impl<T: FromPayload + Send + 'static> Asking<T> {
             )),
             Verdict::Late | Verdict::Duplicate => {
                 self.settle(state);
-                self.meter.undelivered(verdict);
+                let count = self.meter.undelivered(verdict);
+                // Once, and then ever more seldom: each ask of such a topic has one.
+                if verdict == Verdict::Duplicate && count.is_power_of_two() {
+                    crate::trace::answered_twice(self.topic(), self.name_of(from).as_ref(), count);
+                }
                 return None;
             }
         };
-        let agent = match from {
-            Responder::Local(place) => self.agents.get(place).map(|it| it.agent.id().clone()),
-            Responder::Named(name) => Some(name.clone()),
-            Responder::Unnamed => None,
-        };
+        let agent = self.name_of(from);
         state.judge(agent.as_ref(), result.as_ref().err(), answer.as_ref().ok(), now);
         let elapsed = now.saturating_duration_since(self.info.sent);
         if state.gather.is_first() {

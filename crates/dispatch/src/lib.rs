@@ -2,6 +2,7 @@
 
 mod agent;
 mod agent_id;
+mod agent_status;
 mod ask;
 mod asking;
 mod background;
@@ -30,6 +31,7 @@ mod wire;
 
 pub use agent::{Agent, AnyAgent};
 pub use agent_id::AgentId;
+pub use agent_status::AgentStatus;
 pub use ask::Ask;
 pub use blocking_dispatcher::{BlockingDispatcher, BlockingGathering};
 pub use blocking_handler::blocking;

@@ -19,7 +19,8 @@ pub fn process_of(topic: &Subject, agent: &AgentId) -> Result<Process> {
 /// Knows the agents that beat, by a watch's table. It knows as much as that watch listens to:
 /// [`with_processes`](sinew_beat::WatchOptions::with_processes)`("dispatch.>")` is all agents there are.
 ///
-/// An agent is there from its start until it is down or stopped: one that is late may answer yet.
+/// An agent is there from its start until it is down or stopped: one that is late may answer yet. A watch that has just
+/// started knows nobody until they beat; until then [`Dispatcher::agents`](crate::Dispatcher::agents) finds them.
 #[derive(Clone, Debug)]
 pub struct BeatPresence(WatchTable);
 
@@ -35,6 +36,12 @@ impl Presence for BeatPresence {
     fn present(&self, topic: &Subject) -> Vec<AgentId> {
         let alive = self.0.processes().into_iter().filter(|it| it.state.is_alive());
         alive.filter_map(|it| agent_of(topic, it.process.as_str())).collect()
+    }
+
+    fn is_present(&self, topic: &Subject, agent: &AgentId) -> bool {
+        let process = process_of(topic, agent).ok();
+        let status = process.and_then(|it| self.0.process(it.as_str()));
+        status.is_some_and(|it| it.state.is_alive())
     }
 }
 

@@ -122,25 +122,8 @@ pub struct End {
     pub cancelled: Vec<AgentId>,
     /// Answers that came after the end, so far. They are not delivered.
     pub late: u64,
-    /// Second answers of an agent. They are not delivered.
+    /// Second answers of an agent, or of another of its name. They are not delivered.
     pub duplicate: u64,
     /// Answers may have been lost on their way: the link was down for a while, or a buffer was too small.
     pub gap: bool,
-}
-
-impl End {
-    /// An end of which nothing else is known.
-    pub(crate) const fn nothing(ended: Ended) -> Self {
-        Self {
-            ended,
-            elapsed: Duration::ZERO,
-            ok: 0,
-            failed: 0,
-            missing: Vec::new(),
-            cancelled: Vec::new(),
-            late: 0,
-            duplicate: 0,
-            gap: false,
-        }
-    }
 }

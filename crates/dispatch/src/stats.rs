@@ -123,15 +123,15 @@ impl Meter {
         });
     }
 
-    /// An answer that was late or a duplicate.
-    pub(crate) fn undelivered(&self, verdict: Verdict) {
+    /// An answer that was late or a duplicate; how many of its kind there were by now, under all topics.
+    pub(crate) fn undelivered(&self, verdict: Verdict) -> u64 {
         let (total, key) = match verdict {
             Verdict::Late => (&self.total.late, &self.late),
             Verdict::Duplicate => (&self.total.duplicate, &self.duplicate),
-            Verdict::Deliver | Verdict::TooLarge => return,
+            Verdict::Deliver | Verdict::TooLarge => return 0,
         };
-        total.fetch_add(1, Relaxed);
         with_recorder(|to| count(to, key, 1));
+        total.fetch_add(1, Relaxed) + 1
     }
 
     pub(crate) fn ended(&self, end: &End) {

@@ -32,6 +32,30 @@ pub(crate) fn served(topic: &Subject, agent: &AgentId, trace: Option<&str>) -> S
     tracing::debug_span!(target: TARGET, "served", topic, agent, traceparent = trace)
 }
 
+/// One name has answered one ask twice, for the `count`th time.
+pub(crate) fn answered_twice(topic: &Subject, agent: Option<&AgentId>, count: u64) {
+    let (topic, agent) = (topic.as_str(), agent.map_or("", AgentId::as_str));
+    tracing::warn!(
+        target: TARGET,
+        topic,
+        agent,
+        count,
+        "a second answer under one name is not delivered; are two agents called so?"
+    );
+}
+
+/// So many agents say that they are called so.
+pub(crate) fn share_a_name(topic: &Subject, agent: &AgentId, count: usize) {
+    let (topic, agent) = (topic.as_str(), agent.as_str());
+    tracing::warn!(
+        target: TARGET,
+        topic,
+        agent,
+        count,
+        "agents share a name; an ask takes the answer of one of them"
+    );
+}
+
 pub(crate) fn ended(ask: &Span, end: &End) {
     ask.record("ended", end.ended.as_str());
     ask.record("ok", end.ok);

@@ -7,8 +7,8 @@ use crate::{AgentError, AgentId};
 
 /// When an ask is over; its deadline ends it in any case.
 ///
-/// Where nobody else can answer (the agents of this process, without a broker), it is over as well once all of them
-/// have.
+/// It is over as well once everybody has answered who can: the agents of this process where there is no broker. Where
+/// there is one, those that [`Expect`](crate::Expect) names, save for [`Until::Deadline`], which takes what others say.
 #[non_exhaustive]
 pub enum Until {
     /// Everybody who is expected has answered, or is gone. Where nobody knows who is there, the deadline decides.

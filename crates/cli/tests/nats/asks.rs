@@ -202,6 +202,13 @@ fn nobody(runtime: &Runtime) -> Result<()> {
     let (answers, end) = asked(&ask(&url, &["--ttl", "60s"]), 1)?;
     assert!(answers.is_empty() && begun.elapsed() < Duration::from_secs(30));
     assert_eq!(end["end"], "no_agents", "{end}");
+    // Somebody who hears it and is no agent: the broker knows no better.
+    let mut hears = Running::start(sinew(&["sub", "t", "--url", &url]))?;
+    hears.until_remark("listening")?;
+    let begun = Instant::now();
+    let (answers, end) = asked(&ask(&url, &["--ttl", "60s", "--all-known"]), 1)?;
+    assert!(answers.is_empty() && begun.elapsed() < Duration::from_secs(30));
+    assert_eq!(end["end"], "no_agents", "{end}");
     Ok(())
 }
 

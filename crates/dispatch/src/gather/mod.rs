@@ -49,7 +49,7 @@ pub(crate) enum Verdict {
 pub(crate) enum Reach {
     /// Nobody.
     Closed,
-    /// Somebody may, though all that matter are expected.
+    /// Somebody may, though all that matter are expected: nobody else is waited for.
     Listed,
     /// Anybody: who is there is not known.
     Open,
@@ -67,9 +67,14 @@ pub(crate) struct Bounds {
 enum Rule {
     AllKnown,
     First(usize),
-    Quorum { n: usize, of: usize },
+    Quorum {
+        n: usize,
+        of: usize,
+    },
     Quiet(Duration),
-    Else,
+    /// The caller's condition.
+    When,
+    Deadline,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -136,7 +141,8 @@ impl Gather {
             Until::First(n) => Rule::First(n),
             Until::Quorum { n, of } => Rule::Quorum { n, of },
             Until::Quiet(time) => Rule::Quiet(time),
-            Until::When(_) | Until::Deadline => Rule::Else,
+            Until::When(_) => Rule::When,
+            Until::Deadline => Rule::Deadline,
         };
         let places =
             elsewhere.iter().enumerate().map(|(at, name)| (name.clone(), local + at)).collect();
@@ -186,26 +192,24 @@ impl Gather {
             self.late += 1;
             return Verdict::Late;
         }
+        let (outcome, verdict) = match outcome {
+            Outcome::Ok(bytes) if bytes > self.bounds.bytes - self.bytes => {
+                (Outcome::Failed, Verdict::TooLarge)
+            }
+            it => (it, Verdict::Deliver),
+        };
         if !self.settle(from, outcome) {
             self.duplicate += 1;
             return Verdict::Duplicate;
         }
         self.last = Some(now);
-        let verdict = match outcome {
-            Outcome::Ok(bytes) if bytes > self.bounds.bytes - self.bytes => {
-                self.demote(from);
-                Verdict::TooLarge
-            }
+        match outcome {
             Outcome::Ok(bytes) => {
                 self.bytes += bytes;
                 self.ok += 1;
-                Verdict::Deliver
             }
-            Outcome::Failed => {
-                self.failed += 1;
-                Verdict::Deliver
-            }
-        };
+            Outcome::Failed => self.failed += 1,
+        }
         self.judge(now);
         verdict
     }
@@ -233,19 +237,6 @@ impl Gather {
             Outcome::Failed => State::Failed,
         };
         true
-    }
-
-    /// What answered well has answered too much.
-    fn demote(&mut self, from: Responder<'_>) {
-        self.failed += 1;
-        let place = match from {
-            Responder::Local(place) => Some(place),
-            Responder::Named(name) => self.places.get(name).copied(),
-            Responder::Unnamed => None,
-        };
-        if let Some(state) = place.and_then(|place| self.slots.get_mut(place)) {
-            *state = State::Failed;
-        }
     }
 
     /// An agent elsewhere is known to be gone: nobody waits for it, though it may answer yet.
@@ -341,7 +332,8 @@ impl Gather {
     fn is_complete(&self) -> bool {
         let knows_all = match self.reach {
             Reach::Closed => true,
-            Reach::Listed => matches!(self.rule, Rule::AllKnown),
+            // Who wants all that comes before the deadline wants that of others, too.
+            Reach::Listed => !matches!(self.rule, Rule::Deadline),
             Reach::Open => false,
         };
         knows_all && self.open == 0 && !self.can_hedge()
@@ -397,9 +389,10 @@ impl Gather {
         self.ok + self.failed == 1
     }
 
-    /// How it ended, if it has; `name` tells who is at a place of this process.
-    pub(crate) fn summary(&self, name: impl Fn(usize) -> Option<AgentId>) -> Option<End> {
-        let (ended, at) = self.ended?;
+    /// How it ended; whoever asked ends it now where it has not. `name` tells who is at a place of this process.
+    pub(crate) fn finish(&mut self, now: Instant, name: impl Fn(usize) -> Option<AgentId>) -> End {
+        self.tick(now);
+        let (ended, at) = *self.ended.get_or_insert((Ended::Stopped, now));
         let (mut missing, mut cancelled) = (Vec::new(), Vec::new());
         for (place, state) in self.slots.iter().enumerate() {
             let named = match place.checked_sub(self.local) {
@@ -414,7 +407,7 @@ impl Gather {
         }
         missing.sort_unstable();
         cancelled.sort_unstable();
-        Some(End {
+        End {
             ended,
             elapsed: at.saturating_duration_since(self.sent),
             ok: self.ok,
@@ -424,7 +417,7 @@ impl Gather {
             late: self.late,
             duplicate: self.duplicate,
             gap: self.gap,
-        })
+        }
     }
 }
 

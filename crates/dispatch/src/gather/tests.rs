@@ -20,8 +20,10 @@ fn gather(until: &Until, local: usize, elsewhere: &[&str], reach: Reach) -> (Gat
     (Gather::new(until, (sent, sent + ms(5000)), (local, elsewhere), reach, BOUNDS), sent)
 }
 
-fn end(gather: &Gather) -> End {
-    gather.summary(|place| Some(id(&format!("local-{place}")))).unwrap()
+/// How it ended, which it must have.
+fn end(gather: &mut Gather) -> End {
+    assert!(gather.ended().is_some());
+    gather.finish(Instant::now(), |place| Some(id(&format!("local-{place}"))))
 }
 
 fn names(agents: &[AgentId]) -> Vec<&str> {
@@ -35,7 +37,7 @@ fn it_is_over_once_all_known_have_answered() {
     assert_eq!(it.reply(Responder::Named(&id("other")), Outcome::Ok(1), t), Verdict::Deliver);
     assert_eq!(it.ended(), None);
     assert_eq!(it.reply(Responder::Named(&id("a")), Outcome::Failed, t + ms(7)), Verdict::Deliver);
-    let end = end(&it);
+    let end = end(&mut it);
     assert_eq!((end.ended, end.elapsed), (Ended::AllKnown, ms(7)));
     assert_eq!((end.ok, end.failed, end.missing.len(), end.cancelled.len()), (2, 1, 0, 0));
     assert_eq!(it.next_deadline(), None);
@@ -47,7 +49,7 @@ fn who_does_not_answer_is_missing_by_name_at_the_deadline() {
     it.reply(Responder::Local(1), Outcome::Ok(1), t + ms(1));
     assert_eq!(it.next_deadline(), Some(t + ms(5000)));
     it.tick(t + ms(9000));
-    let end = end(&it);
+    let end = end(&mut it);
     assert_eq!((end.ended, end.elapsed), (Ended::Deadline, ms(5000)));
     assert_eq!(names(&end.missing), ["a", "b", "local-0"]);
 }
@@ -58,7 +60,7 @@ fn a_reply_on_the_deadline_counts_and_one_after_it_is_late() {
     assert_eq!(it.reply(Responder::Local(0), Outcome::Ok(1), t + ms(5000)), Verdict::Deliver);
     let after = t + ms(5000) + Duration::from_nanos(1);
     assert_eq!(it.reply(Responder::Local(1), Outcome::Ok(1), after), Verdict::Late);
-    let end = end(&it);
+    let end = end(&mut it);
     assert_eq!((end.ended, end.ok, end.late), (Ended::Deadline, 1, 1));
     assert_eq!(names(&end.missing), ["local-1"]);
 }
@@ -74,7 +76,7 @@ fn a_second_answer_is_a_duplicate_be_the_agent_expected_or_not() {
     assert_eq!(it.reply(Responder::Unnamed, Outcome::Ok(1), t), Verdict::Deliver);
     assert_eq!(it.reply(Responder::Unnamed, Outcome::Ok(1), t), Verdict::Deliver);
     it.stop(Ended::Stopped, t);
-    assert_eq!((end(&it).failed, end(&it).ok, end(&it).duplicate), (3, 2, 3));
+    assert_eq!((end(&mut it).failed, end(&mut it).ok, end(&mut it).duplicate), (3, 2, 3));
 }
 
 #[test]
@@ -84,7 +86,7 @@ fn the_first_so_many_are_those_that_answered_well() {
     it.reply(Responder::Local(1), Outcome::Ok(1), t);
     assert_eq!(it.ended(), None);
     it.reply(Responder::Local(2), Outcome::Ok(1), t);
-    let end = end(&it);
+    let end = end(&mut it);
     assert_eq!((end.ended, end.ok, end.failed), (Ended::First, 2, 1));
     assert_eq!(names(&end.cancelled), ["local-3"]);
     assert!(end.missing.is_empty());
@@ -103,6 +105,21 @@ fn where_nobody_else_can_answer_it_is_over_when_all_have() {
 }
 
 #[test]
+fn where_all_that_are_expected_have_answered_nobody_else_is_waited_for() {
+    let quiet = Until::Quiet(ms(300));
+    for until in [Until::AllKnown, Until::First(2), Until::when(|_| false), quiet] {
+        let (mut it, t) = gather(&until, 0, &["a", "b"], Reach::Listed);
+        it.reply(Responder::Named(&id("a")), Outcome::Ok(1), t);
+        assert_eq!(it.ended(), None, "{until:?}");
+        it.reply(Responder::Named(&id("b")), Outcome::Failed, t);
+        assert_eq!(it.ended(), Some(Ended::AllKnown), "{until:?}");
+    }
+    let (mut it, t) = gather(&Until::Deadline, 0, &["a"], Reach::Listed);
+    it.reply(Responder::Named(&id("a")), Outcome::Ok(1), t);
+    assert_eq!(it.ended(), None, "it takes what others say, too");
+}
+
+#[test]
 fn a_quorum_ends_it_as_soon_as_it_is_reached_or_lost() {
     let until = Until::Quorum { n: 2, of: 3 };
     let (mut it, t) = gather(&until, 3, &[], Reach::Open);
@@ -116,7 +133,7 @@ fn a_quorum_ends_it_as_soon_as_it_is_reached_or_lost() {
     it.reply(Responder::Named(&id("a")), Outcome::Failed, t);
     assert_eq!(it.ended(), None);
     it.gone(&id("b"), t);
-    let end = end(&it);
+    let end = end(&mut it);
     assert_eq!(end.ended, Ended::OutOfReach);
     assert_eq!((names(&end.missing), names(&end.cancelled)), (vec!["b"], vec!["c"]));
 }
@@ -141,7 +158,7 @@ fn quiet_counts_from_the_last_answer_and_not_before_the_first() {
     it.reply(Responder::Unnamed, Outcome::Ok(1), t + ms(4200));
     assert_eq!(it.next_deadline(), Some(t + ms(4500)));
     it.tick(t + ms(4500));
-    assert_eq!((it.ended(), end(&it).elapsed), (Some(Ended::Quiet), ms(4500)));
+    assert_eq!((it.ended(), end(&mut it).elapsed), (Some(Ended::Quiet), ms(4500)));
     // It never goes on beyond the deadline.
     let (mut it, t) = gather(&Until::Quiet(ms(300)), 0, &[], Reach::Open);
     it.reply(Responder::Unnamed, Outcome::Ok(1), t + ms(4900));
@@ -160,7 +177,7 @@ fn an_agent_that_is_gone_is_not_waited_for_but_may_answer() {
     assert_eq!(it.reply(Responder::Named(&id("a")), Outcome::Ok(1), t), Verdict::Deliver);
     it.gone(&id("a"), t);
     it.gone(&id("b"), t);
-    let end = end(&it);
+    let end = end(&mut it);
     assert_eq!((end.ended, end.ok, names(&end.missing)), (Ended::AllKnown, 1, vec!["b"]));
 }
 
@@ -168,7 +185,7 @@ fn an_agent_that_is_gone_is_not_waited_for_but_may_answer() {
 fn nobody_elsewhere_ends_it_unless_somebody_is_here() {
     let (mut it, t) = gather(&Until::AllKnown, 0, &["a"], Reach::Listed);
     it.nobody_elsewhere(Ended::NoAgents, t);
-    assert_eq!((it.ended(), names(&end(&it).missing)), (Some(Ended::NoAgents), vec!["a"]));
+    assert_eq!((it.ended(), names(&end(&mut it).missing)), (Some(Ended::NoAgents), vec!["a"]));
 
     let (mut it, t) = gather(&Until::Deadline, 1, &[], Reach::Open);
     it.nobody_elsewhere(Ended::NoAgents, t);
@@ -182,7 +199,7 @@ fn an_intake_of_replies_that_breaks_ends_it_and_says_that_some_may_be_lost() {
     let (mut it, t) = gather(&Until::Deadline, 0, &[], Reach::Open);
     it.reply(Responder::Unnamed, Outcome::Ok(1), t);
     it.nobody_elsewhere(Ended::Disconnected, t);
-    assert_eq!((it.ended(), end(&it).gap), (Some(Ended::Disconnected), true));
+    assert_eq!((it.ended(), end(&mut it).gap), (Some(Ended::Disconnected), true));
 }
 
 #[test]
@@ -191,7 +208,7 @@ fn a_reply_that_does_not_fit_counts_as_failed_and_a_smaller_one_still_fits() {
     assert_eq!(it.reply(Responder::Local(0), Outcome::Ok(900), t), Verdict::Deliver);
     assert_eq!(it.reply(Responder::Local(1), Outcome::Ok(101), t), Verdict::TooLarge);
     assert_eq!(it.reply(Responder::Local(2), Outcome::Ok(100), t), Verdict::Deliver);
-    assert_eq!((end(&it).ok, end(&it).failed), (2, 1));
+    assert_eq!((end(&mut it).ok, end(&mut it).failed), (2, 1));
 }
 
 #[test]
@@ -201,7 +218,7 @@ fn it_takes_so_many_replies_and_no_more() {
         assert_eq!(it.reply(Responder::Unnamed, Outcome::Failed, t), Verdict::Deliver)
     });
     assert_eq!(it.reply(Responder::Unnamed, Outcome::Ok(1), t), Verdict::Late);
-    assert_eq!((it.ended(), end(&it).failed), (Some(Ended::Limit), 100));
+    assert_eq!((it.ended(), end(&mut it).failed), (Some(Ended::Limit), 100));
 }
 
 #[test]
@@ -214,7 +231,7 @@ fn a_hedge_asks_the_next_after_a_while_at_most_its_budget() {
     assert_eq!(it.hedge(t + ms(100)), Some(2));
     assert_eq!((it.hedge(t + ms(150)), it.next_deadline()), (None, Some(t + ms(5000))));
     it.reply(Responder::Local(2), Outcome::Ok(1), t + ms(200));
-    let end = end(&it);
+    let end = end(&mut it);
     // Whoever was not asked was not expected.
     assert_eq!((end.ended, names(&end.cancelled)), (Ended::First, vec!["local-0", "local-1"]));
     assert!(end.missing.is_empty());
@@ -228,7 +245,7 @@ fn a_hedge_asks_the_next_at_once_when_one_fails() {
     assert_eq!(it.hedge(t), Some(1));
     it.reply(Responder::Local(1), Outcome::Failed, t);
     assert_eq!((it.hedge(t), it.ended()), (None, Some(Ended::AllKnown)));
-    assert_eq!(end(&it).failed, 2);
+    assert_eq!(end(&mut it).failed, 2);
 }
 
 /// What may happen to an ask.
@@ -337,7 +354,8 @@ proptest! {
             prop_assert_eq!(it.counts().0 + it.counts().1, delivered);
             prop_assert_eq!(it.next_deadline().is_none(), it.ended().is_some());
             prop_assert!(it.next_deadline().is_none_or(|due| due <= t + ms(3000)));
-            if let Some(end) = it.summary(name) {
+            if it.ended().is_some() {
+                let end = it.finish(now, name);
                 if let Some(then) = &frozen {
                     let End { late, .. } = end;
                     prop_assert!(late >= then.late);
@@ -348,9 +366,8 @@ proptest! {
             }
         }
         it.tick(t + ms(3000));
-        let end = it.summary(name);
-        prop_assert!(end.is_some(), "it outlives its deadline");
-        let end = end.unwrap();
+        prop_assert!(it.ended().is_some(), "it outlives its deadline");
+        let end = it.finish(t + ms(3000), name);
         prop_assert!(end.elapsed <= ms(3000));
         // Strangers are beyond those that were asked.
         let answered = it.slots.iter().filter(|it| matches!(it, State::Ok | State::Failed)).count();

@@ -90,8 +90,9 @@ impl Listener {
         let Some(Watched { presence, names }) = &self.watched else { return pending().await };
         loop {
             sleep(LOOK).await;
-            let here = presence.present(&self.ask.topic);
-            names.iter().filter(|name| !here.contains(name)).for_each(|name| self.sink.gone(name));
+            let topic = &self.ask.topic;
+            let gone = names.iter().filter(|name| !presence.is_present(topic, name));
+            gone.for_each(|name| self.sink.gone(name));
         }
     }
 

@@ -3,7 +3,7 @@ mod listen;
 mod ping;
 
 use std::{
-    collections::{BTreeMap, hash_map::RandomState},
+    collections::hash_map::RandomState,
     fmt,
     hash::BuildHasher as _,
     sync::{
@@ -26,7 +26,7 @@ use tokio::{
 
 use self::listen::Listener;
 use crate::{
-    AgentId, AgentState, AskHead, AskId, Dispatcher, DispatcherOptions,
+    AgentState, AgentStatus, AskHead, AskId, Dispatcher, DispatcherOptions,
     asking::{Request, Sink, Watched},
     context::AskInfo,
     load::Load,
@@ -218,8 +218,8 @@ impl Dispatcher {
         })
     }
 
-    /// Who is there: the agents that are registered here, and those elsewhere that say so within `within`: as many as an
-    /// ask takes replies, see [`DispatcherOptions::with_max_replies`].
+    /// Who is there, in the order of their names: the agents that are registered here, and those elsewhere that say so
+    /// within `within`: as many as an ask takes replies, see [`DispatcherOptions::with_max_replies`].
     ///
     /// # Errors
     ///
@@ -232,7 +232,7 @@ impl Dispatcher {
         &self,
         topic: impl ToSubject,
         within: Duration,
-    ) -> Result<BTreeMap<AgentId, AgentState>> {
+    ) -> Result<Vec<AgentStatus>> {
         let topic = topic.to_subject()?;
         let shared = self.shared();
         let mut agents = match &shared.elsewhere {
@@ -240,11 +240,16 @@ impl Dispatcher {
                 let until = Instant::now() + within.min(DispatcherOptions::MAX_DEADLINE);
                 remote.ping(&topic, until, shared.options.max_replies).await?
             }
-            None => BTreeMap::new(),
+            None => Default::default(),
         };
-        let here = shared.registry.under(&topic);
-        agents.extend(here.iter().map(|it| (it.agent.id().clone(), AgentState::of(&it.agent))));
-        Ok(agents)
+        for it in shared.registry.under(&topic).iter() {
+            let (id, state) = (it.agent.id(), AgentState::of(&it.agent));
+            // One that is served from here has said so, too.
+            let here =
+                agents.entry(id.clone()).or_insert_with(|| AgentStatus::new(id.clone(), state));
+            here.state = state;
+        }
+        Ok(agents.into_values().collect())
     }
 }
 

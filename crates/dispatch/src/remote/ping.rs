@@ -5,18 +5,18 @@ use sinew_core::{ErrorKind, Event, Message, Request as _, Result, Subject};
 use tokio::time::{Instant, timeout_at};
 
 use super::Remote;
-use crate::{AgentId, AgentState, ReplyHead, wire::Subjects};
+use crate::{AgentId, AgentState, AgentStatus, ReplyHead, trace, wire::Subjects};
 
 impl Remote {
-    /// The agents that say before `until` that they are there, by name, each once; the first `max` of them.
+    /// The agents that say before `until` that they are there, by name; the first `max` of them.
     pub(crate) async fn ping(
         &self,
         topic: &Subject,
         until: Instant,
         max: usize,
-    ) -> Result<BTreeMap<AgentId, AgentState>> {
+    ) -> Result<BTreeMap<AgentId, AgentStatus>> {
         let ping = Message::new(Subjects::of(topic)?.ping, "");
-        let mut agents = BTreeMap::new();
+        let mut agents = BTreeMap::<AgentId, AgentStatus>::new();
         let listening = async {
             let mut replies = self.requester.request(ping).await?;
             while let Some(event) = replies.next().await {
@@ -24,7 +24,12 @@ impl Remote {
                     Ok(Event::Item(reply)) => {
                         let head = ReplyHead::read(&reply.headers, &reply.payload);
                         if let Some(agent) = head.agent {
-                            agents.insert(agent, AgentState::read(&reply.headers));
+                            let state = AgentState::read(&reply.headers);
+                            let new = || AgentStatus::new(agent.clone(), state);
+                            agents
+                                .entry(agent.clone())
+                                .and_modify(|it| it.met(state))
+                                .or_insert_with(new);
                         }
                         if agents.len() >= max {
                             break;
@@ -41,7 +46,11 @@ impl Remote {
             let _inside = self.runtime.enter();
             timeout_at(until, listening)
         };
-        match listening.await {
+        let listened = listening.await;
+        for it in agents.values().filter(|it| it.count > 1) {
+            trace::share_a_name(topic, &it.agent, it.count);
+        }
+        match listened {
             Ok(Err(err)) => Err(err),
             Ok(Ok(())) | Err(_) => Ok(agents),
         }

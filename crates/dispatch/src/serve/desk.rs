@@ -5,8 +5,8 @@ use sinew_core::ReplyTo;
 
 use crate::wire::{AskHead, AskId};
 
-/// How many cancellations that came before their ask are remembered.
-const EARLY: usize = 256;
+/// How many of the last cancellations are remembered: an ask, or another copy of it, may come after its own.
+const CANCELLED: usize = 256;
 
 /// What the agent works on. `Handle` is what an ask is called off by.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Desk<Handle> {
     /// What asks of this very process are called: those are answered without the broker.
     mark: Box<str>,
     open: HashMap<AskId, Open<Handle>>,
-    early: VecDeque<AskId>,
+    cancelled: VecDeque<AskId>,
     next: u64,
 }
 
@@ -34,7 +34,7 @@ pub(crate) enum Taken {
     Own,
     /// Its time is over.
     Expired,
-    /// It was taken back before it came.
+    /// It was taken back, before it came or while an earlier copy of it was worked on.
     Cancelled,
     /// It is worked on already.
     Duplicate,
@@ -42,7 +42,7 @@ pub(crate) enum Taken {
 
 impl<Handle> Desk<Handle> {
     pub(crate) fn new(mark: &str) -> Self {
-        Self { mark: mark.into(), open: HashMap::new(), early: VecDeque::new(), next: 0 }
+        Self { mark: mark.into(), open: HashMap::new(), cancelled: VecDeque::new(), next: 0 }
     }
 
     /// Looks at an ask that has come.
@@ -51,8 +51,7 @@ impl<Handle> Desk<Handle> {
             if self.is_own(id) {
                 return Taken::Own;
             }
-            if let Some(at) = self.early.iter().position(|it| it == id) {
-                self.early.remove(at);
+            if self.cancelled.contains(id) {
                 return Taken::Cancelled;
             }
             if self.open.get(id).is_some_and(|open| open.asker == *asker) {
@@ -90,14 +89,12 @@ impl<Handle> Desk<Handle> {
         if self.is_own(&id) {
             return None;
         }
-        if let Some(open) = self.open.remove(&id) {
-            return Some(open.handle);
+        let open = self.open.remove(&id);
+        if self.cancelled.len() >= CANCELLED {
+            self.cancelled.pop_front();
         }
-        if self.early.len() >= EARLY {
-            self.early.pop_front();
-        }
-        self.early.push_back(id);
-        None
+        self.cancelled.push_back(id);
+        open.map(|it| it.handle)
     }
 
     fn is_own(&self, id: &AskId) -> bool {
@@ -150,7 +147,17 @@ mod tests {
         let mut desk: Desk<()> = Desk::new("us");
         assert_eq!(desk.cancel(id("a")), None);
         assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Cancelled);
-        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Run, "once");
+        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Cancelled, "nor a copy of it");
+    }
+
+    #[test]
+    fn a_second_copy_of_what_was_taken_back_is_not_worked_on() {
+        let mut desk = Desk::new("us");
+        let number = desk.open(Some(id("a")), asker("x"), 'a');
+        assert_eq!(desk.cancel(id("a")), Some('a'));
+        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Cancelled, "while it winds up");
+        desk.done(Some(&id("a")), number);
+        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Cancelled, "and after");
     }
 
     #[test]
@@ -159,7 +166,7 @@ mod tests {
         for nth in 0..10_000 {
             assert_eq!(desk.cancel(id(&nth.to_string())), None);
         }
-        assert_eq!(desk.early.len(), EARLY);
+        assert_eq!(desk.cancelled.len(), CANCELLED);
         assert_eq!(desk.look(&head("9999", 5), &asker("x")), Taken::Cancelled);
         assert_eq!(desk.look(&head("0", 5), &asker("x")), Taken::Run);
     }
@@ -172,6 +179,6 @@ mod tests {
         assert_eq!(desk.look(&head("us1", 5), &asker("x")), Taken::Run);
         assert_eq!(desk.look(&AskHead::default(), &asker("x")), Taken::Run, "a plain request");
         desk.cancel(id("us.2"));
-        assert!(desk.early.is_empty(), "ours is called off in the process");
+        assert!(desk.cancelled.is_empty(), "ours is called off in the process");
     }
 }

@@ -107,14 +107,17 @@ async fn a_broker_that_says_nothing_holds_up_no_ask_that_has_enough() -> Result<
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_heard_of_nobody_yet_asks_whoever_is_there() -> Result<()> {
+async fn who_expects_those_of_an_empty_list_asks_nobody() -> Result<()> {
     let broker = MemoryBroker::new();
     let (here, there) = (broker.connect().into_any(), broker.connect().into_any());
     let (asker, serving) = (Dispatcher::over(&here)?, Dispatcher::over(&there)?);
     let ask = || asker.ask("t", "?").expect(Expect::Agents(Vec::new())).deadline(ms(500));
+    let service = serving.serve("t", &quick("there")?).await?;
     assert_eq!(ask().collect::<String>().await.unwrap_err().kind(), ErrorKind::NoResponders);
-    let _service = serving.serve("t", &quick("there")?).await?;
-    let (replies, end) = ask().collect::<String>().await?;
-    assert_eq!((replies.len(), end.ended), (1, Ended::Deadline));
+    assert_eq!(service.counts().ok, 0);
+    // Beside one who is here there is nobody to wait for.
+    let _here = asker.register("t", &quick("here")?)?;
+    let (_, end) = ask().collect::<String>().await?;
+    assert_eq!((end.ended, end.elapsed), (Ended::AllKnown, ms(0)));
     Ok(())
 }

@@ -1,21 +1,28 @@
 //! Who is there.
 use std::{sync::Arc, time::Duration};
 
-use sinew_core::Result;
-use sinew_dispatch::AgentState;
-use tokio::sync::Semaphore;
+use sinew_core::{ErrorKind, Result, Subject};
+use sinew_dispatch::{AgentId, AgentState, Expect, Presence, Reply, Until};
+use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     behaviours,
-    scene::{Scene, gated, until},
+    scene::{SOON, Scene, gated, until},
 };
 
 #[cfg(not(feature = "beat"))]
-behaviours![agents_say_that_they_are_there_when_they_are_pinged, nobody_is_there_at_once];
+behaviours![
+    agents_say_that_they_are_there_when_they_are_pinged,
+    two_agents_of_one_name_are_told_of,
+    nobody_is_there_at_once,
+    an_ask_of_those_who_are_present_fails_at_once_where_nobody_is,
+];
 #[cfg(feature = "beat")]
 behaviours![
     agents_say_that_they_are_there_when_they_are_pinged,
+    two_agents_of_one_name_are_told_of,
     nobody_is_there_at_once,
+    an_ask_of_those_who_are_present_fails_at_once_where_nobody_is,
     agents_that_beat_are_expected_and_those_that_stopped_are_not,
 ];
 
@@ -28,14 +35,58 @@ async fn agents_say_that_they_are_there_when_they_are_pinged(scene: Scene) -> Re
     let _asked = ask.send::<String>().await?;
     until("it is worked on", async || Ok(busy.running() == 1)).await?;
     let agents = dispatcher.agents(scene.topic(), Duration::from_millis(500)).await?;
-    let told: Vec<_> = agents.iter().map(|(agent, state)| (agent.as_str(), *state)).collect();
-    assert_eq!(told, [("busy", AgentState::Busy), ("ready", AgentState::Ready)]);
+    let told: Vec<_> = agents.iter().map(|it| (it.agent.as_str(), it.state, it.count)).collect();
+    assert_eq!(told, [("busy", AgentState::Busy, 1), ("ready", AgentState::Ready, 1)]);
+    Ok(())
+}
+
+async fn two_agents_of_one_name_are_told_of(scene: Scene) -> Result<()> {
+    let _both = (scene.echo("twin").await?, scene.echo("twin").await?);
+    let dispatcher = scene.dispatcher().await?;
+    let agents = dispatcher.agents(scene.topic(), Duration::from_millis(500)).await?;
+    let told: Vec<_> = agents.iter().map(|it| (it.agent.as_str(), it.count)).collect();
+    assert_eq!(told, [("twin", 2)]);
+    let mut replies = dispatcher.ask(scene.topic(), "x").until(Until::Deadline).send().await?;
+    let first: Option<Reply<String>> = replies.next().await;
+    assert_eq!(first.map(|it| it.result), Some(Ok("x from twin".to_owned())));
+    until("the other's is counted", async || Ok(dispatcher.counts().duplicate == 1)).await?;
+    let end = replies.finish();
+    assert_eq!((end.ok, end.duplicate), (1, 1));
+    Ok(())
+}
+
+/// Knows that nobody is there.
+struct Nobody;
+
+impl Presence for Nobody {
+    fn present(&self, _: &Subject) -> Vec<AgentId> {
+        Vec::new()
+    }
+
+    fn is_present(&self, _: &Subject, _: &AgentId) -> bool {
+        false
+    }
+}
+
+async fn an_ask_of_those_who_are_present_fails_at_once_where_nobody_is(scene: Scene) -> Result<()> {
+    // Somebody hears what comes, so that the broker knows no better.
+    let other = scene.connect().await?;
+    let _heard = scene.hear(&other).await?;
+    let dispatcher = scene.dispatcher().await?;
+    for expect in [Expect::Present(Arc::new(Nobody)), Expect::Agents(Vec::new())] {
+        let asked = Instant::now();
+        let ask = dispatcher.ask(scene.topic(), "x").expect(expect).deadline(SOON);
+        let told = ask.collect::<String>().await;
+        assert_eq!(told.err().map(|it| it.kind()), Some(ErrorKind::NoResponders));
+        assert!(asked.elapsed() < SOON / 2, "{:?}", asked.elapsed());
+    }
+    assert_eq!(dispatcher.counts().pending, 0);
     Ok(())
 }
 
 async fn nobody_is_there_at_once(scene: Scene) -> Result<()> {
     let dispatcher = scene.dispatcher().await?;
-    let asked = tokio::time::Instant::now();
+    let asked = Instant::now();
     let agents = dispatcher.agents(scene.topic(), Duration::from_secs(20)).await?;
     assert!(agents.is_empty() && asked.elapsed() < Duration::from_secs(10), "{agents:?}");
     Ok(())
@@ -44,9 +95,9 @@ async fn nobody_is_there_at_once(scene: Scene) -> Result<()> {
 #[cfg(feature = "beat")]
 async fn agents_that_beat_are_expected_and_those_that_stopped_are_not(scene: Scene) -> Result<()> {
     use sinew_beat::{HeartOptions, Watch, WatchOptions};
-    use sinew_dispatch::{BeatPresence, Ended, Expect, Presence as _};
+    use sinew_dispatch::{BeatPresence, Ended};
 
-    use crate::scene::{SOON, echo, said, tally};
+    use crate::scene::{echo, said, tally};
 
     let asker = scene.connect().await?;
     let watched = WatchOptions::default().with_processes(format!("dispatch.{}.>", scene.topic()));

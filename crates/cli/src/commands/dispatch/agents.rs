@@ -50,8 +50,11 @@ impl Agents {
         let looking = async { Ok::<_, Failure>(dispatcher.agents(&self.topic, self.wait).await?) };
         let agents = session.interrupt.unless(looking).await?;
         let output = session.output;
-        for (agent, state) in &agents {
-            let (agent, state) = (agent.as_str(), state.as_str());
+        for found in &agents {
+            let (agent, state) = (found.agent.as_str(), found.state.as_str());
+            if found.count > 1 {
+                output.remark(format_args!("{} agents are called {agent}", found.count));
+            }
             if output.json {
                 output.object(&Found { agent, topic: &self.topic, state })?;
             } else {

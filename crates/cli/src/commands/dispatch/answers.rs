@@ -51,12 +51,15 @@ fn print(output: Output, reply: &Reply<Bytes>) -> Result<(), Failure> {
     }
 }
 
+/// How an ask of nobody ended.
+pub(crate) const NOBODY: &str = "nobody is there to answer";
+
 /// How an ask ended, in a line.
 pub(crate) fn conclusion(end: &End) -> String {
     let names =
         |agents: &[AgentId]| agents.iter().map(AgentId::as_str).collect::<Vec<_>>().join(", ");
     let mut text = match end.ended {
-        Ended::NoAgents => "nobody is there to answer".to_owned(),
+        Ended::NoAgents => NOBODY.to_owned(),
         ended => format!(
             "{} after {}: {} answered, {} failed",
             ended.as_str().replace('_', " "),
@@ -120,7 +123,7 @@ fn after(elapsed: Duration) -> String {
 }
 
 /// The same, as an object.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Conclusion<'a> {
     end: &'a str,
     elapsed: f64,
@@ -146,5 +149,10 @@ impl<'a> Conclusion<'a> {
             cancelled: end.cancelled.len(),
             gap: end.gap,
         }
+    }
+
+    /// Of an ask of nobody.
+    pub(crate) fn nobody() -> Self {
+        Self { end: Ended::NoAgents.as_str(), ..Self::default() }
     }
 }

@@ -3,7 +3,7 @@ use std::{str::FromStr, time::Duration};
 
 use bytes::Bytes;
 use clap::Args;
-use sinew_core::{Headers, Subject};
+use sinew_core::{ErrorKind, Headers, Subject};
 use sinew_dispatch::{AgentId, Dispatcher, Ended, Expect, Until};
 
 use super::answers::{self, Conclusion};
@@ -122,20 +122,31 @@ impl Ask {
         let message = self.content.message(session, &self.topic).await?;
         let backend = session.connect(self.connection, Some(self.ttl)).await?;
         let dispatcher = Dispatcher::over(&backend)?;
-        let mut expected = self.expect;
-        if self.enough.all_known && expected.is_empty() {
+        let mut expect = match self.expect.is_empty() {
+            true => Expect::Nobody,
+            false => Expect::Agents(self.expect),
+        };
+        if self.enough.all_known && matches!(expect, Expect::Nobody) {
             let looking = async { Ok(dispatcher.agents(&self.topic, LOOK.min(self.ttl)).await?) };
-            expected = session.interrupt.unless(looking).await?.into_keys().collect();
+            let found = session.interrupt.unless(looking).await?;
+            expect = Expect::Agents(found.into_iter().map(|it| it.agent).collect());
         }
-        let is_goal = self.enough.is_goal(!expected.is_empty());
+        let is_goal = self.enough.is_goal(!matches!(expect, Expect::Nobody));
         let ask = dispatcher.ask(&self.topic, message.payload).deadline(self.ttl);
         let ask = with_headers(ask.until(self.enough.until()), &message.headers);
-        let ask = match expected.is_empty() {
-            true => ask,
-            false => ask.expect(Expect::Agents(expected)),
+        let sending = async { Ok(ask.expect(expect).send::<Bytes>().await) };
+        let mut gathering = match session.interrupt.unless(sending).await? {
+            // Nobody said that they are there; a broker that knows of nobody says it in the end of an ask.
+            Err(err) if err.kind() == ErrorKind::NoResponders => {
+                match session.output.json {
+                    true => session.output.object(&Conclusion::nobody())?,
+                    false => session.output.remark(answers::NOBODY),
+                }
+                session.drain(&backend).await;
+                return Ok(Status::No);
+            }
+            sent => sent?,
         };
-        let sending = async { Ok(ask.send::<Bytes>().await?) };
-        let mut gathering = session.interrupt.unless(sending).await?;
         let told = answers::tell(session, &mut gathering).await;
         let is_interrupted = session.interrupt.is_set();
         let end = gathering.finish();
