@@ -1,13 +1,9 @@
 //! Call ids: which call of which handler led here.
-use std::{
-    fmt,
-    hash::{BuildHasher, RandomState},
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
 use sinew_core::{Headers, Value};
 
-use crate::names::HandlerName;
+use crate::{names::HandlerName, python::Uuid};
 
 /// The id of one run of a handler: `{service}.{method}.{uuid}`, unlike any other's.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -17,7 +13,7 @@ impl CallId {
     /// One that nobody has had.
     #[must_use]
     pub fn fresh(handler: &HandlerName) -> Self {
-        Self(format!("{handler}.{}", Uuid4::random()).into())
+        Self(format!("{handler}.{}", Uuid::random()).into())
     }
 
     /// The text.
@@ -58,28 +54,6 @@ fn is_id(id: &str) -> bool {
 /// The name of a handler, a dot, a UUID, and what others append to it: `.backoff`.
 const MAX_LEN: usize = 512;
 
-/// A random UUID, of version 4.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Uuid4(u128);
-
-impl Uuid4 {
-    pub(crate) fn random() -> Self {
-        // The standard library's hash keys are random: one half from each of two of them.
-        let half = |part: u8| u128::from(RandomState::new().hash_one(part));
-        let bits = half(0) << 64 | half(1);
-        Self(bits & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62)
-    }
-}
-
-impl fmt::Display for Uuid4 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bits = self.0;
-        let (a, b, c) = (bits >> 96, bits >> 80 & 0xffff, bits >> 64 & 0xffff);
-        let (d, e) = (bits >> 48 & 0xffff, bits & 0xffff_ffff_ffff);
-        write!(f, "{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -104,7 +78,7 @@ mod tests {
         assert_eq!(parts, [8, 4, 4, 4, 12]);
         let (version, variant) = (uuid.as_bytes()[14], uuid.as_bytes()[19]);
         assert!(version == b'4' && b"89ab".contains(&variant), "{uuid}");
-        let many: HashSet<_> = (0..1000).map(|_| Uuid4::random().to_string()).collect();
+        let many: HashSet<_> = (0..1000).map(|_| Uuid::random().to_string()).collect();
         assert_eq!(many.len(), 1000);
     }
 

@@ -143,6 +143,11 @@ impl From<PayloadError> for Error {
     }
 }
 
+/// A peer's word for an error: escaped, and cut at 128 bytes.
+pub(crate) fn quoted(text: &str) -> Box<str> {
+    cut(&cut(text, 128).escape_debug().to_string(), 128).into()
+}
+
 /// Cut at a character's border.
 pub(crate) fn cut(text: &str, max: usize) -> &str {
     match text.len() {
