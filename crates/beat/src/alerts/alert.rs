@@ -1,58 +1,11 @@
 //! What is told: one alert, and the notification that carries it.
 use std::{
     fmt::{self, Write as _},
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
-use crate::{Process, Reason, State, Timestamp};
-
-/// What names an incident to whoever receives its alerts: `billing/down/1767225600`.
-///
-/// That is the name, what was wrong first, and when that began: seconds since 1970 UTC, rounded down to
-/// [`AlertOptions::with_key_granularity`](super::AlertOptions::with_key_granularity). A name may hold slashes, what
-/// stands behind it does not. Every alert of an incident carries the key with which it began: what escalates it,
-/// what repeats it, and what ends it.
-///
-/// Monitors that watch the same fleet give one incident the same key without speaking to each other, and a receiver
-/// that knows keys tells it once. They share the name, the state and, as all heard the same last beat, the deadline
-/// that passed, but for the network's delay and the difference of their clocks. Rounding hides these unless the edge
-/// of a minute falls between: some 1 of 600 incidents with clocks 0.1 s apart. The same goes for a monitor that was
-/// blind or began meanwhile, as its deadlines are its own, and for one with other options: its key differs, and the
-/// incident is told twice rather than not at all. What a monitor tells of itself bears its own name, and is shared
-/// with none.
-#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct AlertKey(Arc<str>);
-
-impl AlertKey {
-    pub(super) fn new(
-        name: &str,
-        condition: Condition,
-        began: SystemTime,
-        granularity: Duration,
-    ) -> Self {
-        let began = began.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let step = granularity.as_secs().max(1);
-        Self(format!("{name}/{condition}/{}", began - began % step).into())
-    }
-
-    /// One that was made before.
-    pub(super) fn known(text: &str) -> Self {
-        Self(text.into())
-    }
-
-    /// The key as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for AlertKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
+use super::AlertKey;
+use crate::{InstancePair, Process, Reason, State, Timestamp};
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -64,6 +17,8 @@ pub enum Condition {
     Stalled,
     /// A process goes back and forth.
     Flapping,
+    /// Two instances beat under one name.
+    Conflict,
     /// A process is in a state that is told.
     State(State),
 }
@@ -76,6 +31,7 @@ impl Condition {
             Self::Blind => "blind",
             Self::Stalled => "stalled",
             Self::Flapping => "flapping",
+            Self::Conflict => "conflict",
             Self::State(state) => state.as_str(),
         }
     }
@@ -141,6 +97,8 @@ pub struct Alert {
     pub previous: Option<State>,
     /// Why it is what it is.
     pub reason: Option<Reason>,
+    /// Which two there are, or were, of a [`Condition::Conflict`].
+    pub instances: Option<InstancePair>,
     /// When the incident began; of a [`Condition::Stalled`] when the monitor stopped.
     pub since: Timestamp,
     /// When that began which the alert tells: its condition, or the end of it; of [`AlertKind::Renotify`] when it is
@@ -164,12 +122,12 @@ impl fmt::Display for Alert {
             Some(process) => visible(f, process.as_str())?,
             None => f.write_str("the monitor")?,
         }
-        let (was, lasted) = (self.condition, Lasted(self.lasted()));
+        let (was, lasted) = (phrase(self.condition), Lasted(self.lasted()));
         match self.kind {
             AlertKind::Firing | AlertKind::Changed => write!(f, " is {was}")?,
             AlertKind::Renotify => write!(f, " is still {was}, for {lasted}")?,
             AlertKind::Notice => return write!(f, " was {was} for {lasted}"),
-            AlertKind::Resolved => match (was, self.state) {
+            AlertKind::Resolved => match (self.condition, self.state) {
                 (Condition::State(_), Some(State::Up)) => f.write_str(" is up again")?,
                 (Condition::State(_), Some(state)) => write!(f, " is {state}")?,
                 _ => write!(f, " is no longer {was}")?,
@@ -178,10 +136,21 @@ impl fmt::Display for Alert {
         if let Some(reason) = self.reason {
             write!(f, ": {reason}")?;
         }
+        if let Some(InstancePair { one, other, .. }) = &self.instances {
+            write!(f, ": {one} and {other}")?;
+        }
         if self.kind == AlertKind::Resolved {
             write!(f, ", was {was} for {lasted}")?;
         }
         Ok(())
+    }
+}
+
+/// What is wrong, behind "is".
+const fn phrase(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Conflict => "two at once",
+        other => other.as_str(),
     }
 }
 
@@ -232,27 +201,16 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_the_same_for_clocks_that_differ_within_a_minute() {
-        let minute = Duration::from_secs(60);
-        let key = |seconds: f64| {
-            let began = UNIX_EPOCH + Duration::from_secs_f64(seconds);
-            AlertKey::new("eu/billing", Condition::State(State::Down), began, minute)
-        };
-        assert_eq!(key(120.0).as_str(), "eu/billing/down/120");
-        assert_eq!(key(120.0), key(179.9));
-        assert_ne!(key(120.0), key(119.9));
-    }
-
-    #[test]
     fn an_alert_reads_as_a_sentence() {
         let mut alert = Alert {
-            key: AlertKey("billing/down/0".into()),
+            key: AlertKey::known("billing/down/0"),
             kind: AlertKind::Firing,
             process: Some(Process::parse("billing").unwrap()),
             condition: Condition::State(State::Down),
             state: Some(State::Down),
             previous: Some(State::Late),
             reason: Some(Reason::Silent),
+            instances: None,
             since: at(10),
             at: at(10),
         };
@@ -265,7 +223,16 @@ mod tests {
         (alert.condition, alert.at) = (Condition::Flapping, at(10 + 3 * 3600));
         (alert.state, alert.reason) = (None, None);
         assert_eq!(alert.to_string(), "billing is no longer flapping, was flapping for 3h0m");
-        (alert.process, alert.kind) = (None, AlertKind::Notice);
+        let name = |text| crate::Instance::parse(text).unwrap();
+        alert.instances = Some(InstancePair { one: name("pod-1"), other: name("pod-2") });
+        (alert.condition, alert.kind) = (Condition::Conflict, AlertKind::Firing);
+        assert_eq!(alert.to_string(), "billing is two at once: pod-1 and pod-2");
+        (alert.kind, alert.at) = (AlertKind::Resolved, at(70));
+        assert_eq!(
+            alert.to_string(),
+            "billing is no longer two at once: pod-1 and pod-2, was two at once for 1m0s"
+        );
+        (alert.process, alert.kind, alert.instances) = (None, AlertKind::Notice, None);
         (alert.condition, alert.at) = (Condition::Stalled, at(10 + 90_000));
         assert_eq!(alert.to_string(), "the monitor was stalled for 1d1h");
         alert.process = Some(Process::parse("a\u{202e}b\u{200b} Zoë's").unwrap());

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use sinew_core::Address;
 
 use super::{Alert, AlertKey, AlertKind, Condition};
-use crate::{Process, Reason, State, Timestamp};
+use crate::{InstancePair, Process, Reason, State, Timestamp};
 
 /// What an incident is about; there is one at a time of each.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -12,13 +12,16 @@ pub(super) enum Id {
     Blind,
     State(Process),
     Flapping(Process),
+    Conflict(Process),
 }
 
 impl Id {
     pub(super) const fn process(&self) -> Option<&Process> {
         match self {
             Self::Blind => None,
-            Self::State(process) | Self::Flapping(process) => Some(process),
+            Self::State(process) | Self::Flapping(process) | Self::Conflict(process) => {
+                Some(process)
+            }
         }
     }
 }
@@ -35,7 +38,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Of something that has no state: the monitor's blindness, and flapping.
+    /// Of something that has no state: the monitor's blindness, flapping, and a conflict.
     pub(super) const fn plain(condition: Option<Condition>, at: Timestamp) -> Self {
         Self { condition, state: None, previous: None, reason: None, at }
     }
@@ -54,6 +57,8 @@ pub(super) struct Incident {
     pub(super) renotify_at: Option<Timestamp>,
     /// Whether it waits with its group.
     pub(super) waits: bool,
+    /// Of a conflict.
+    pub(super) instances: Option<InstancePair>,
     /// For patterns to match.
     pub(super) address: Address,
 }
@@ -82,6 +87,7 @@ impl Incident {
             state: self.seen.state,
             previous: self.seen.previous,
             reason: self.seen.reason,
+            instances: self.instances.clone(),
             since: self.since,
             at: self.seen.at,
         }

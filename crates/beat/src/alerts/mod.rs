@@ -4,6 +4,7 @@ mod alert;
 mod counts;
 mod incident;
 mod inhibit;
+mod keys;
 mod mute;
 mod operate;
 mod options;
@@ -18,9 +19,10 @@ use std::{
 use sinew_core::Address;
 
 pub use self::{
-    alert::{Alert, AlertKey, AlertKind, Condition, Notification},
+    alert::{Alert, AlertKind, Condition, Notification},
     counts::{AlertCounts, MuteCause},
     inhibit::InhibitionRule,
+    keys::AlertKey,
     mute::{Mute, MuteId, Weekday},
     options::AlertOptions,
     restart::ToldIncident,
@@ -28,6 +30,7 @@ pub use self::{
 use self::{
     incident::{Group, Groups, Id, Incident, Seen},
     inhibit::Inhibitions,
+    keys::Keys,
     mute::Mutes,
 };
 use crate::{MonitorEvent, Process, State, Timestamp, Transition};
@@ -68,6 +71,7 @@ pub struct Alerts {
     wall: SystemTime,
     now: Timestamp,
     incidents: BTreeMap<Id, Incident>,
+    keys: Keys,
     /// Those with something to tell that must not be told now.
     held: BTreeSet<Id>,
     groups: Groups,
@@ -90,6 +94,7 @@ impl Alerts {
             wall,
             now: Timestamp::START,
             incidents: BTreeMap::new(),
+            keys: Keys::default(),
             held: BTreeSet::new(),
             groups: Groups::default(),
             renotify: BTreeSet::new(),
@@ -127,10 +132,20 @@ impl Alerts {
                 self.observe(id, Seen::plain(condition, *at), &mut batch);
                 self.examine(&Id::State(process.clone()), &mut batch);
             }
+            MonitorEvent::Conflict { process, instances, on, at } => {
+                let id = Id::Conflict(process.clone());
+                if self.note(&id, Seen::plain(on.then_some(Condition::Conflict), *at)) {
+                    if let Some(incident) = self.incidents.get_mut(&id) {
+                        incident.instances = Some(instances.clone());
+                    }
+                    self.touch(id, &mut batch);
+                }
+            }
             MonitorEvent::Forgotten { process, was, at } => {
                 let unknown = Seen { previous: Some(*was), ..Seen::plain(None, *at) };
                 self.change(process, unknown, &mut batch);
                 self.observe(Id::Flapping(process.clone()), unknown, &mut batch);
+                self.observe(Id::Conflict(process.clone()), unknown, &mut batch);
             }
             _ => {}
         }
@@ -259,8 +274,16 @@ impl Alerts {
         let name = id.process().map_or(&*self.options.monitor, Process::as_str);
         let key = AlertKey::new(name, condition, self.wall_at(seen.at), self.options.granularity);
         let address = address(id, &self.monitor);
-        let incident =
-            Incident { key, since: seen.at, seen, told: None, renotify_at: None, waits, address };
+        let incident = Incident {
+            key,
+            since: seen.at,
+            seen,
+            told: None,
+            renotify_at: None,
+            waits,
+            instances: None,
+            address,
+        };
         self.incidents.insert(id.clone(), incident);
     }
 
@@ -292,6 +315,10 @@ impl Alerts {
         let again = self.options.renotify.map(|interval| self.now.after(interval));
         let Some(incident) = self.incidents.get_mut(id) else { return };
         if let Some((kind, condition)) = news {
+            if kind == AlertKind::Firing {
+                let (step, most) = (self.options.granularity, self.options.max_incidents);
+                incident.key = self.keys.next(&incident.key, step, self.now, most);
+            }
             batch.push(incident.alert(id, kind, condition));
             incident.told = incident.seen.condition;
             if let Some(at) = incident.renotify_at.take() {
@@ -341,15 +368,18 @@ impl Alerts {
             *self.counts.held.entry(cause).or_default() += 1;
             return;
         }
-        let (wall, granularity) = (self.wall_at(since), self.options.granularity);
+        let options = &self.options;
+        let (wall, step) = (self.wall_at(since), options.granularity);
+        let key = AlertKey::new(&options.monitor, condition, wall, step);
         batch.push(Alert {
-            key: AlertKey::new(&self.options.monitor, condition, wall, granularity),
+            key: self.keys.next(&key, step, self.now, options.max_incidents),
             kind: AlertKind::Notice,
             process: None,
             condition,
             state: None,
             previous: None,
             reason: None,
+            instances: None,
             since,
             at,
         });

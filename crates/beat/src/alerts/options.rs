@@ -93,8 +93,8 @@ impl AlertOptions {
         self
     }
 
-    /// How many incidents are open at most; further ones are counted and not told. A process has up to two: its state,
-    /// and that it flaps. Default: 100,000.
+    /// How many incidents are open at most; further ones are counted and not told. A process has up to three: its
+    /// state, that it flaps, and that it is two at once. Default: 100,000.
     #[must_use]
     pub const fn with_max_incidents(mut self, max_incidents: usize) -> Self {
         self.max_incidents = max_incidents;

@@ -39,6 +39,7 @@ impl ToldIncident {
         match (self.condition, self.process.clone()) {
             (Condition::Blind, None) => Some(Id::Blind),
             (Condition::Flapping, Some(process)) => Some(Id::Flapping(process)),
+            (Condition::Conflict, Some(process)) => Some(Id::Conflict(process)),
             (Condition::State(_), Some(process)) => Some(Id::State(process)),
             _ => None,
         }
@@ -129,6 +130,7 @@ impl Alerts {
         let since = Timestamp::from_start(since);
         let seen = match (&id, status) {
             (Id::Flapping(_), Some(it)) if it.is_flapping => Seen::plain(Some(was), since),
+            (Id::Conflict(_), Some(it)) if it.conflict.is_some() => Seen::plain(Some(was), since),
             (Id::State(_), Some(it)) => {
                 let condition = self.options.condition(it.state);
                 // Whoever is late, where that is not told, has not recovered.
@@ -137,6 +139,7 @@ impl Alerts {
             }
             _ => Seen::plain(None, self.now),
         };
+        self.keys.note(&key);
         let incident = Incident {
             key,
             since,
@@ -144,6 +147,7 @@ impl Alerts {
             told: Some(was),
             renotify_at: None,
             waits: false,
+            instances: status.and_then(|it| it.conflict.clone()),
             address: super::address(&id, &self.monitor),
         };
         self.incidents.insert(id.clone(), incident);

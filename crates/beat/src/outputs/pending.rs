@@ -263,6 +263,7 @@ mod tests {
             state: None,
             previous: None,
             reason: None,
+            instances: None,
             since: Timestamp::START,
             at: Timestamp::START,
         }

@@ -106,6 +106,7 @@ pub struct WebhookFailure<'a> {
 ///       "state": "down",
 ///       "previous": "late",
 ///       "reason": "silent",
+///       "instances": null,
 ///       "since": "2026-01-01T00:00:12.250Z",
 ///       "at": "2026-01-01T00:00:12.250Z",
 ///       "text": "billing is down: silent"
@@ -123,9 +124,10 @@ pub struct WebhookFailure<'a> {
 /// | `kind` | `firing`, `changed`, `renotify`, `resolved` or `notice` ([`AlertKind`](crate::AlertKind)) |
 /// | `key` | the incident: the same from `firing` to `resolved`, and of several monitors ([`AlertKey`](crate::AlertKey)) |
 /// | `process` | null for the monitor itself |
-/// | `condition` | what is, or was, wrong: `down`, `late`, `degraded`, `stopped`, `flapping`, `blind` or `stalled` |
+/// | `condition` | what is, or was, wrong: `down`, `late`, `degraded`, `stopped`, `flapping`, `conflict`, `blind` or `stalled` |
 /// | `state`, `previous` | what the process is now, and was before that; null where it is not known |
 /// | `reason` | why it is what it is: `silent`, `beat`, ... ([`Reason`](crate::Reason)); null for none |
+/// | `instances` | the two that there are, or were, of a `conflict`; null elsewhere |
 /// | `since` | when the incident began |
 /// | `at` | when that began which this alert tells |
 ///

@@ -60,7 +60,7 @@ impl Kept {
                 name => Some(Process::parse(name).ok()?),
             };
             let states = State::ALL.iter().copied().map(Condition::State);
-            let condition = [Condition::Blind, Condition::Flapping]
+            let condition = [Condition::Blind, Condition::Flapping, Condition::Conflict]
                 .into_iter()
                 .chain(states)
                 .find(|condition| condition.as_str() == it.state)?;

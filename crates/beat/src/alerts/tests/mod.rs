@@ -1,4 +1,6 @@
 //! Each rule of the alerts for itself, in virtual time.
+mod conflicts;
+
 use std::time::UNIX_EPOCH;
 
 use sinew_core::{ErrorKind, Pattern};
@@ -420,7 +422,7 @@ fn a_process_that_flaps_is_told_to_and_its_states_are_not() {
     scene.see([down("a", 3), up("a", 4), down("a", 5), down("b", 6)]);
     assert_eq!(scene.lines(), ["firing b/down/6000"]);
     scene.see([flapping("a", false, 60)]);
-    assert_eq!(scene.lines(), ["firing a/down/6000", "resolved a/flapping/6000"]);
+    assert_eq!(scene.lines(), ["firing a/down/6000-2", "resolved a/flapping/6000"]);
 }
 
 #[test]
