@@ -15,6 +15,11 @@ pub(crate) const PREFIX: &str = "heartbeat.";
 pub struct Process(Arc<str>);
 
 impl Process {
+    /// With what a name begins that a monitor hears and does not list: `_monitor.`. A watch's
+    /// [own heart](crate::WatchOptions::with_heart) under such a name proves that the link lives, and is nobody in
+    /// anyone's table, unless it is [declared](crate::Monitor::declare) there.
+    pub const UNLISTED: &str = "_monitor.";
+
     /// Parses `name`.
     ///
     /// # Errors

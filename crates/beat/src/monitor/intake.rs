@@ -210,8 +210,11 @@ impl Monitor {
         true
     }
 
-    /// Takes in a process that is not known yet, if there is room.
+    /// Takes in a process that is not known yet, if there is room, and it is meant to be listed.
     fn intern(&mut self, name: &str, told: &mut impl Extend<MonitorEvent>) -> Option<u32> {
+        if name.starts_with(Process::UNLISTED) {
+            return None;
+        }
         let process = Process::parse(name).ok()?;
         if self.roster.uninvited() >= self.options.max_processes {
             return self.refuse(process, told);

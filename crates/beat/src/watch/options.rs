@@ -100,7 +100,7 @@ impl WatchOptions {
     /// To others it is the watch's dead man's switch. It says `start` in [`Watch::start`](crate::Watch::start), `beat`
     /// every [run interval](crate::HeartOptions::with_run_interval) for as long as the watch's task turns, and `stop`
     /// in [`Watch::stop`](crate::Watch::stop). The watch knows its own process like any other, whatever else it
-    /// listens to. Default: none.
+    /// listens to; one whose name begins with [`Process::UNLISTED`] is heard, and listed by nobody. Default: none.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

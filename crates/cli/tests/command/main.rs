@@ -123,7 +123,11 @@ fn who_is_expected_and_not_watched_is_refused_as_it_would_be_down_for_sure() -> 
     assert_eq!(check("processes = \"eu.>\"", &["--expect", "us.web"])?.expect(64)?.stderr, told);
     // What the command line watches beats the file, and a heart of its own is always heard.
     check(&narrow, &["*.web"])?.expect(0)?;
-    check(&format!("{narrow}[heart]\nprocess = \"us.web\""), &[])?.expect(0)?;
+    let own = format!("{narrow}[heart]\nprocess = \"us.web\"");
+    check(&own, &[])?.expect(0)?;
+    // So not one that it does not have.
+    assert_eq!(check(&own, &["--no-heart"])?.expect(64)?.stderr, told);
+    assert_eq!(check(&format!("{own}\nenabled = false"), &[])?.expect(64)?.stderr, told);
     Ok(())
 }
 

@@ -85,7 +85,7 @@ pub(crate) fn run_with(mut command: Command, stdin: &[u8]) -> Result<Ran> {
 /// A run under way; killed when it is dropped.
 pub(crate) struct Running {
     pub(crate) child: Child,
-    stdout: Receiver<Vec<u8>>,
+    pub(crate) stdout: Receiver<Vec<u8>>,
     stderr: Receiver<Vec<u8>>,
     out: Vec<u8>,
     err: Vec<u8>,

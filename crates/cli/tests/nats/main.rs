@@ -11,6 +11,7 @@ mod browser;
 mod day;
 mod faults;
 mod messages;
+mod nights;
 mod queues;
 mod runs;
 mod security;
@@ -39,6 +40,7 @@ fn main() {
         serves::TRIALS,
         together::TRIALS,
         alerts::TRIALS,
+        nights::TRIALS,
         day::TRIALS,
         faults::TRIALS,
         security::TRIALS,

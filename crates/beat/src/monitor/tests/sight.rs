@@ -226,3 +226,24 @@ fn other_options_leave_what_is_heard_as_it_was() {
     told.advance(100.0);
     assert_eq!(told.sight(), [("silent", 0.0)]);
 }
+
+#[test]
+fn a_heart_that_is_not_listed_proves_the_link_and_is_nobody_unless_declared() {
+    let mut told = wary();
+    let unlisted = format!("{}eu-1", Process::UNLISTED);
+    told.beat("a", beat(1), 0.0);
+    for second in 0..4 {
+        told.beat(&unlisted, beat(2), f64::from(second));
+    }
+    assert_eq!(told.of("a"), [(State::Up, 0.0), (State::Late, 2.0)]);
+    assert_eq!((told.of(&unlisted), told.monitor.len()), (vec![], 1));
+    assert_eq!(told.monitor.counts().refused, 0);
+    told.advance(20.0);
+    assert_eq!(told.sight(), [("silent", 3.0)]);
+    told.beat(&unlisted, beat(2), 20.0);
+    assert_eq!(told.sight(), [("silent", 3.0), ("sighted", 20.0)]);
+    let declared = Process::parse(&unlisted).unwrap();
+    told.monitor.declare(&declared, at(20.0), &mut told.events);
+    told.beat(&unlisted, beat(2), 21.0);
+    assert_eq!(told.of(&unlisted), [(State::Expected, 20.0), (State::Up, 21.0)]);
+}

@@ -2,6 +2,7 @@
 mod check;
 mod config;
 mod look;
+mod own_heart;
 mod report;
 mod run;
 mod send;

@@ -6,7 +6,7 @@ use sinew_beat::{Process, WatchOptions, WatchTable};
 use sinew_core::Backend as _;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Report, table::Table};
+use super::{Report, config::HeartConfig, own_heart::OwnHeart, table::Table};
 use crate::{
     args::Format,
     connection::ConnectionArgs,
@@ -43,6 +43,8 @@ pub(crate) struct Watch {
     #[arg(long, value_name = "PROCESS", value_parser = super::parse_expected)]
     expect: Vec<Process>,
     #[command(flatten)]
+    heart: OwnHeart,
+    #[command(flatten)]
     ending: Ending,
     #[command(flatten)]
     pub(crate) format: Format,
@@ -59,9 +61,8 @@ impl Watch {
             options = options.with_processes(pattern);
         }
         options = self.expect.iter().cloned().fold(options, WatchOptions::with_expected);
-        let subscriber = backend.subscriber()?;
-        let starting = async { Ok(sinew_beat::Watch::start(&subscriber, options).await?) };
-        let watch = session.interrupt.unless(starting).await?;
+        let (own, config) = (self.heart, HeartConfig::default());
+        let watch = own.watch(session, &backend, &config, options, self.ending.within).await?;
         let table = watch.table();
         let report = Report { output: session.output, clock: watch.clock() };
         let backend_name = backend.capabilities().backend;

@@ -59,7 +59,7 @@ pub(crate) struct Config {
     pub(crate) windows: Vec<Mute>,
     pub(crate) commands: Vec<CommandConfig>,
     pub(crate) webhooks: Vec<WebhookConfig>,
-    pub(crate) heart: Option<HeartConfig>,
+    pub(crate) heart: HeartConfig,
     pub(crate) blind_after: Option<Duration>,
     pub(crate) republish: bool,
 }
@@ -113,9 +113,7 @@ impl Config {
         let expected = section.value("expected", list(MOST_EXPECTED, process)).unwrap_or_default();
         let blind_after = section.value("blind_after", at_least(Duration::from_secs(1), "1s"));
         let heart = outputs::heart(section);
-        if let (Some(blind_after), Some(heart)) = (blind_after, &heart)
-            && blind_after < heart.heard_within()
-        {
+        if heart.enabled && blind_after.is_some_and(|it| it < heart.heard_within()) {
             let least = heart.heard_within().as_secs_f64();
             let why = format!("at least {least}s: the own heart beats too rarely for less");
             section.wrong("blind_after", &why);
@@ -174,11 +172,6 @@ impl Config {
     /// Whether `path` is the file itself, or one that it names to be read.
     pub(crate) fn reads(&self, path: &Path) -> bool {
         std::iter::once(&self.file).chain(&self.named).any(|it| is_same(it, path))
-    }
-
-    /// Whether this is the monitor's own heart, which it hears whatever it watches.
-    pub(crate) fn is_own_heart(&self, process: &Process) -> bool {
-        self.heart.as_ref().is_some_and(|heart| heart.process() == process.as_str())
     }
 
     /// The keys that differ from those of `other`, of those that only a restart changes.

@@ -6,11 +6,10 @@ use std::{
     time::Duration,
 };
 
-use sinew_beat::{CommandOptions, Heart, HeartOptions, WebhookOptions, WebhookSecret};
-use sinew_core::AnyPublisher;
+use sinew_beat::{CommandOptions, WebhookOptions, WebhookSecret};
 use toml::de::DeValue;
 
-use super::reader::{Section, at_least, list, number, positive, said, text};
+use super::reader::{Section, at_least, flag, list, number, positive, said, text};
 use crate::{exit::plain, output::printable};
 
 /// How many of each kind are taken.
@@ -94,23 +93,23 @@ impl WebhookConfig {
 /// The monitor's own heart.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct HeartConfig {
-    process: String,
-    period: Duration,
+    pub(crate) enabled: bool,
+    /// None for a heart of this monitor's alone, which nobody lists.
+    pub(crate) process: Option<String>,
+    pub(crate) period: Duration,
+}
+
+impl Default for HeartConfig {
+    fn default() -> Self {
+        Self { enabled: true, process: None, period: Duration::from_secs(2) }
+    }
 }
 
 impl HeartConfig {
-    pub(super) fn process(&self) -> &str {
-        &self.process
-    }
-
     /// How far apart its beats may be heard: half a period and no less than a second, and what they take.
     pub(super) fn heard_within(&self) -> Duration {
         const SECOND: Duration = Duration::from_secs(1);
         (self.period / 2).max(SECOND) + SECOND
-    }
-
-    pub(crate) fn build(&self, publisher: AnyPublisher) -> sinew_core::Result<Heart<AnyPublisher>> {
-        HeartOptions::default().with_period(self.period).build(publisher, &self.process)
     }
 }
 
@@ -247,10 +246,10 @@ fn line_of(path: &Path) -> Result<Hidden, String> {
     }
 }
 
-pub(super) fn heart(section: &mut Section<'_>) -> Option<HeartConfig> {
-    let is_there = section.has("heart");
+pub(super) fn heart(section: &mut Section<'_>) -> HeartConfig {
     section.table("heart", |it| {
-        let process = it.required("process", |value| {
+        let default = HeartConfig::default();
+        let process = it.value("process", |value| {
             let name = text(value)?;
             sinew_beat::Process::parse(&name)
                 .and_then(|it| it.subject())
@@ -258,7 +257,10 @@ pub(super) fn heart(section: &mut Section<'_>) -> Option<HeartConfig> {
             Ok(name)
         });
         let least = at_least(Duration::from_secs(1), "1s: no heart beats more often");
-        let period = it.value("period", least).unwrap_or(Duration::from_secs(2));
-        process.filter(|_| is_there).map(|process| HeartConfig { process, period })
+        HeartConfig {
+            enabled: it.value("enabled", flag).unwrap_or(default.enabled),
+            process,
+            period: it.value("period", least).unwrap_or(default.period),
+        }
     })
 }

@@ -89,7 +89,7 @@ fn the_example_of_the_page_is_read_and_shows_every_key_but_those_that_exclude_ot
     let text = example();
     let config = parse_there(&text).unwrap();
     assert_eq!((config.commands.len(), config.webhooks.len()), (1, 1));
-    assert!(config.heart.is_some());
+    assert!(config.heart.process.is_some());
     assert_eq!(config.windows.len(), 2);
     let shown = |key: &str| {
         let last = key.rsplit('.').next().unwrap();
@@ -109,7 +109,7 @@ fn the_first_example_of_the_readme_is_read_and_has_a_heart() {
     let readme = include_str!("../../../../README.md");
     let (_, rest) = readme.split_once("```toml\n").unwrap();
     let config = parse(rest.split_once("```").unwrap().0).unwrap();
-    assert!(config.heart.is_some());
+    assert!(config.heart.process.is_some());
 }
 
 #[test]
@@ -256,7 +256,7 @@ fn a_webhook_names_files_for_what_is_secret_and_none_is_shown() {
         (&format!("{url}secret_files = [\"none\"]"), "3: webhook.secret_files: cannot read "),
         (&format!("{url}secret = \"whsec_hush\""), "3: unknown key `webhook.secret`"),
         (&format!("{url}attempts = 0"), "3: webhook.attempts: from 1 to 10000"),
-        ("[heart]\nperiod = \"2s\"", "1: heart.process: is missing"),
+        ("[heart]\nenabled = 1", "2: heart.enabled: true or false is wanted"),
         ("[heart]\nprocess = \"a b\"", "2: heart.process: a name such as"),
         ("[heart]\nprocess = \"a\"\nperiod = \"500ms\"", "3: heart.period: at least 1s"),
     ] {

@@ -164,9 +164,15 @@ fn monitor(board: &Board, picture: &Picture, listeners: usize) -> String {
         ("beat_page_listeners", "Pages that listen to what changes.", "gauge", listeners),
         (
             "beat_monitor_blind",
-            "1 while the link to the broker is down.",
+            "1 while the link to the broker is down or silent.",
             "gauge",
             u64::from(board.is_blind()),
+        ),
+        (
+            "beat_monitor_heart",
+            "1 if the monitor hears itself, and so notices a broker that hangs.",
+            "gauge",
+            u64::from(board.heart_counts().is_some()),
         ),
         ("beat_heard_total", "Beats taken.", "counter", counts.beats),
         ("beat_malformed_total", "Messages that were no beats.", "counter", counts.malformed),

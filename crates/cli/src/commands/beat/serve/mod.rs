@@ -51,6 +51,7 @@ use super::{
     Report,
     config::{self, Config},
     hears_expected,
+    own_heart::OwnHeart,
 };
 use crate::{
     args::Format,
@@ -112,6 +113,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "FILE")]
     snapshot: Option<PathBuf>,
     #[command(flatten)]
+    heart: OwnHeart,
+    #[command(flatten)]
     ending: Ending,
     #[command(flatten)]
     pub(crate) format: Format,
@@ -134,7 +137,7 @@ impl Serve {
         let pattern = self.pattern.clone().or_else(|| file.processes.clone());
         hears_expected(
             pattern.as_deref(),
-            self.expect.iter().chain(&file.expected).filter(|it| !file.is_own_heart(it)),
+            self.expect.iter().chain(&file.expected).filter(|it| !self.heart.is(it, &file.heart)),
         )?;
         let listen = self.listen.or(file.listen).unwrap_or(LISTEN);
         let gate = self.gate(listen, &file)?;
@@ -232,6 +235,7 @@ impl Serve {
                 path,
                 file,
                 expect: self.expect,
+                heart: self.heart,
                 pattern,
                 table,
                 board,
@@ -312,17 +316,12 @@ impl Serve {
         if file.republish {
             backend.publisher()?;
         }
-        if let Some(heart) = &file.heart {
-            options = options.with_heart(heart.build(backend.publisher()?)?);
-        }
         let expected = self.expect.iter().chain(&file.expected).cloned();
         options = expected.fold(options, WatchOptions::with_expected);
         if let Some(snapshot) = snapshot {
             options = options.with_snapshot(snapshot);
         }
-        let subscriber = backend.subscriber()?;
-        let starting = async { Ok(Watch::start(&subscriber, options).await?) };
-        session.interrupt.unless(starting).await
+        self.heart.watch(session, backend, &file.heart, options, self.ending.within).await
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     upkeep::Upkeep,
 };
 use crate::{
-    commands::beat::{config::Config, hears_expected},
+    commands::beat::{config::Config, hears_expected, own_heart::OwnHeart},
     exit::Failure,
     output::Output,
 };
@@ -22,6 +22,7 @@ pub(super) struct Reloader {
     pub(super) file: Config,
     /// Whom the command line expects.
     pub(super) expect: Vec<Process>,
+    pub(super) heart: OwnHeart,
     /// Who is watched.
     pub(super) pattern: Option<String>,
     pub(super) table: WatchTable,
@@ -112,7 +113,7 @@ impl Reloader {
 
     /// The pattern and the heart in force are those of the start.
     fn check(&self, file: &Config) -> Result<(), Failure> {
-        let expected = file.expected.iter().filter(|it| !self.file.is_own_heart(it));
+        let expected = file.expected.iter().filter(|it| !self.heart.is(it, &self.file.heart));
         hears_expected(self.pattern.as_deref(), expected)
     }
 

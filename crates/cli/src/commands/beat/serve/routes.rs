@@ -276,9 +276,13 @@ async fn scrape(State(app): State<App>, headers: HeaderMap) -> Response {
 }
 
 async fn ready(State(app): State<App>) -> Response {
-    if app.shown.board.is_ready() {
-        told(StatusCode::OK, "ready\n")
-    } else {
-        told(StatusCode::SERVICE_UNAVAILABLE, "blind: what is shown may be old\n")
+    let board = &app.shown.board;
+    if !board.is_ready() {
+        return told(StatusCode::SERVICE_UNAVAILABLE, "blind: what is shown may be old\n");
     }
+    let text = match board.heart_counts() {
+        Some(_) => "ready\n",
+        None => "ready\nwithout a heart of its own: a broker that hangs is noticed late\n",
+    };
+    told(StatusCode::OK, text)
 }
