@@ -18,5 +18,5 @@ pub use context_data::{ContextData, HeaderPrefix};
 pub use error::{HandlerError, PayloadError};
 pub use kind::HandlerKind;
 pub use names::{HandlerName, Source};
-pub use payload::{Encoded, PayloadOptions};
+pub use payload::{Body, Encoded, PayloadOptions};
 pub use serializer::{AnySerializer, Serializer, Target};

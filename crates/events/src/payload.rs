@@ -61,28 +61,34 @@ impl PayloadOptions {
         })
     }
 
-    /// Reads the payload of `message`: inflated where its header says so, by the serializer of its content type.
+    /// The payload of `message`, inflated where its header says so, and whose serializer is known by its content type.
     ///
     /// As in kombu a message without a content type, or of `application/data` or `application/text`, is text, or bytes
     /// where its content encoding is `binary`, and is always accepted.
     ///
     /// # Errors
     ///
-    /// Why it cannot be read.
-    pub fn decode<T: DeserializeOwned>(&self, message: &Message) -> Result<T, PayloadError> {
+    /// Why it is not accepted, or cannot be inflated.
+    pub fn open(&self, message: &Message) -> Result<Body, PayloadError> {
         let properties = message.properties();
         let content_type = properties.and_then(|it| it.content_type.as_deref()).unwrap_or_default();
-        let is_raw = matches!(content_type, "" | "application/data" | "application/text");
-        let serializer = if is_raw { None } else { Some(self.accepted(content_type)?) };
+        let form = if matches!(content_type, "" | "application/data" | "application/text") {
+            Form::Raw(properties.and_then(|it| it.content_encoding.as_deref()).map(Into::into))
+        } else {
+            Form::Of(self.accepted(content_type)?.clone())
+        };
         let header = message.headers.value(COMPRESSION);
-        let body = compression::inflate(&message.payload, header, self.max_inflated)?;
-        match serializer {
-            Some(serializer) => serializer.decode(&body),
-            None => {
-                let encoding = properties.and_then(|it| it.content_encoding.as_deref());
-                serializer::decode_raw(&body, encoding)
-            }
-        }
+        let bytes = compression::inflate(&message.payload, header, self.max_inflated)?;
+        Ok(Body { bytes, form })
+    }
+
+    /// Opens the payload of `message` and reads it.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read.
+    pub fn decode<T: DeserializeOwned>(&self, message: &Message) -> Result<T, PayloadError> {
+        self.open(message)?.decode()
     }
 
     fn accepted(&self, content_type: &str) -> Result<&AnySerializer, PayloadError> {
@@ -90,6 +96,50 @@ impl PayloadOptions {
         known
             .find(|it| it.content_type() == content_type)
             .ok_or_else(|| PayloadError::NotAccepted { content_type: quoted(content_type) })
+    }
+}
+
+/// A payload that came, opened by [`PayloadOptions::open`]: as often as it is read, it is inflated once.
+#[derive(Clone)]
+pub struct Body {
+    bytes: Bytes,
+    form: Form,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    Of(AnySerializer),
+    /// Text or bytes, by this content encoding.
+    Raw(Option<Box<str>>),
+}
+
+impl Body {
+    /// Reads it.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read as a `T`.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
+        match &self.form {
+            Form::Of(serializer) => serializer.decode(&self.bytes),
+            Form::Raw(encoding) => serializer::decode_raw(&self.bytes, encoding.as_deref()),
+        }
+    }
+
+    /// Its bytes, as its serializer wrote them.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+/// Shows how long it is: what it says may be a secret.
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body")
+            .field("bytes", &format_args!("{} bytes", self.bytes.len()))
+            .field("form", &self.form)
+            .finish()
     }
 }
 
