@@ -18,10 +18,7 @@ impl Monitor {
             found: entry.findings.last(),
             changes: entry.findings.changes(),
         };
-        Snapshot {
-            taken: clock.wall(clock.now()),
-            processes: self.roster.iter().map(saved).collect(),
-        }
+        Snapshot::new(clock.wall(clock.now()), self.roster.iter().map(saved).collect())
     }
 
     /// A monitor that knows what another one knew: whoever was alive, late or expected has one fresh promise from now on,

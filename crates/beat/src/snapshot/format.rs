@@ -1,7 +1,7 @@
 //! The bytes of a snapshot.
 //!
-//! Little-endian. `SINEWBTS`, version (2 bytes), reserved (2), taken (8), count (4), the processes, and the CRC-32 of all
-//! that (4). A process: length of its name (2), name, state, said, flags, found (1 each), since (8), last seen (8), promise
+//! Little-endian. `SINEWBTS`, version (2 bytes), reserved (2), taken (8), count (4), the processes, from version 2 on what
+//! is attached, and the CRC-32 of all that (4). A process: length of its name (2), name, state, said, flags, found (1 each), since (8), last seen (8), promise
 //! in nanoseconds (8), changes (4), recovered (4). Moments are microseconds since 1970; a state is its place in
 //! [`State::ALL`].
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use super::{Saved, Snapshot};
 use crate::{Process, State};
 
 const MAGIC: &[u8; 8] = b"SINEWBTS";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
 const DECLARED: u8 = 1;
 const FLAPPING: u8 = 2;
 const SEEN: u8 = 4;
@@ -20,7 +20,7 @@ const FOUND: u8 = 8;
 const CHECKSUM: usize = 4;
 
 impl Snapshot {
-    /// Its bytes: some 50 a process, and its name.
+    /// Its bytes: some 50 a process, and its name, and what is [attached](Snapshot::with_attached).
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(32 + 96 * self.processes.len());
@@ -33,6 +33,7 @@ impl Snapshot {
         for saved in self.processes.iter().take(count as usize) {
             put(&mut bytes, saved);
         }
+        bytes.extend_from_slice(&self.attached);
         let checksum = crc32fast::hash(&bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());
         bytes
@@ -48,8 +49,8 @@ impl Snapshot {
         let Some(rest) = bytes.strip_prefix(MAGIC) else {
             return Err(invalid("it is no snapshot of a monitor"));
         };
-        let version = rest.first_chunk().map(|it| u16::from_le_bytes(*it));
-        if version.is_some_and(|version| version > VERSION) {
+        let version = rest.first_chunk().map_or(0, |it| u16::from_le_bytes(*it));
+        if version > VERSION {
             return Err(Error::new(ErrorKind::Unsupported, OPERATION)
                 .with_detail("a later version wrote it; start without it, or with that version"));
         }
@@ -60,7 +61,7 @@ impl Snapshot {
             return Err(invalid("it is cut short or was changed: its checksum is another"));
         };
         let mut reader = Reader(whole.get(MAGIC.len() + 4..).unwrap_or_default());
-        reader.snapshot().ok_or_else(|| invalid("its checksum holds, but it makes no sense"))
+        reader.snapshot(version).ok_or_else(|| invalid("its checksum holds, but it makes no sense"))
     }
 }
 
@@ -106,7 +107,7 @@ fn micros(moment: SystemTime) -> u64 {
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn snapshot(&mut self) -> Option<Snapshot> {
+    fn snapshot(&mut self, version: u16) -> Option<Snapshot> {
         let taken = self.moment()?;
         let count = self.u32()?;
         // Nothing is set aside for a count that may be false.
@@ -114,7 +115,9 @@ impl<'a> Reader<'a> {
         for _ in 0..count {
             processes.push(self.saved()?);
         }
-        self.0.is_empty().then_some(Snapshot { taken, processes })
+        let attached = std::mem::take(&mut self.0).to_vec();
+        let is_sound = version > 1 || attached.is_empty();
+        is_sound.then_some(Snapshot { taken, processes, attached })
     }
 
     fn saved(&mut self) -> Option<Saved> {

@@ -17,6 +17,7 @@ use crate::{Process, State};
 pub struct Snapshot {
     pub(crate) taken: SystemTime,
     pub(crate) processes: Vec<Saved>,
+    attached: Vec<u8>,
 }
 
 /// One process in it.
@@ -37,6 +38,23 @@ pub(crate) struct Saved {
 }
 
 impl Snapshot {
+    pub(crate) fn new(taken: SystemTime, processes: Vec<Saved>) -> Self {
+        Self { taken, processes, attached: Vec::new() }
+    }
+
+    /// Keeps these bytes with it, which its owner makes and reads: what is true of the same moment. Default: none.
+    #[must_use]
+    pub fn with_attached(mut self, bytes: Vec<u8>) -> Self {
+        self.attached = bytes;
+        self
+    }
+
+    /// The bytes that were kept with it.
+    #[must_use]
+    pub fn attached(&self) -> &[u8] {
+        &self.attached
+    }
+
     /// When it was taken.
     #[must_use]
     pub fn taken(&self) -> SystemTime {

@@ -36,8 +36,16 @@ fn saved() -> impl Strategy<Value = Saved> {
 }
 
 fn snapshot() -> impl Strategy<Value = Snapshot> {
-    (moment(), proptest::collection::vec(saved(), 0..8))
-        .prop_map(|(taken, processes)| Snapshot { taken, processes })
+    let attached = proptest::collection::vec(any::<u8>(), 0..20);
+    (moment(), proptest::collection::vec(saved(), 0..8), attached)
+        .prop_map(|(taken, processes, attached)| Snapshot { taken, processes, attached })
+}
+
+/// What passes the checksum.
+fn forged(version: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut forged = [b"SINEWBTS".as_slice(), &[version, 0, 0, 0], bytes].concat();
+    forged.extend(crc32fast::hash(&forged).to_le_bytes());
+    forged
 }
 
 proptest! {
@@ -65,17 +73,29 @@ proptest! {
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         prop_assert!(Snapshot::decode(&bytes).is_err());
         // Nor do those that pass the checksum.
-        let mut forged = [b"SINEWBTS\x01\0\0\0".as_slice(), &bytes].concat();
-        forged.extend(crc32fast::hash(&forged).to_le_bytes());
-        let _ = Snapshot::decode(&forged);
+        for version in [1, 2] {
+            let _ = Snapshot::decode(&forged(version, &bytes));
+        }
     }
 }
 
 #[test]
 fn one_of_a_later_version_is_unsupported() {
-    let mut bytes = Snapshot { taken: UNIX_EPOCH, processes: Vec::new() }.encode();
-    bytes[8] = 2;
+    let mut bytes = Snapshot::new(UNIX_EPOCH, Vec::new()).encode();
+    bytes[8] = 3;
     assert_eq!(Snapshot::decode(&bytes).unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+#[test]
+fn one_of_the_first_version_is_read_and_has_nothing_attached() {
+    let second = Snapshot::new(UNIX_EPOCH + Duration::from_secs(7), Vec::new());
+    // Taken, and how many.
+    let first = [7_000_000_u64.to_le_bytes().as_slice(), &[0; 4]].concat();
+    assert_eq!(Snapshot::decode(&forged(1, &first)).unwrap(), second);
+    let odd = Snapshot::decode(&forged(1, &[&first[..], b"x"].concat())).unwrap_err();
+    assert_eq!(odd.kind(), ErrorKind::InvalidPayload);
+    let attached = Snapshot::decode(&forged(2, &[&first[..], b"x"].concat())).unwrap();
+    assert_eq!(attached, second.with_attached(b"x".to_vec()));
 }
 
 #[test]
@@ -90,8 +110,8 @@ fn a_file_is_replaced_whole_and_what_is_no_snapshot_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("monitor");
     assert_eq!(Snapshot::load(&path).unwrap_err().kind(), ErrorKind::NotFound);
-    let empty = Snapshot { taken: UNIX_EPOCH, processes: Vec::new() };
-    let later = Snapshot { taken: UNIX_EPOCH + Duration::from_secs(1), ..empty.clone() };
+    let empty = Snapshot::new(UNIX_EPOCH, Vec::new());
+    let later = Snapshot::new(UNIX_EPOCH + Duration::from_secs(1), Vec::new());
     for snapshot in [empty, later] {
         snapshot.save(&path).unwrap();
         assert_eq!(Snapshot::load(&path).unwrap(), snapshot);

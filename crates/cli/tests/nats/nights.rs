@@ -23,6 +23,7 @@ pub(crate) const TRIALS: &[(&str, Body)] = &[
     ("a_watch_is_blind_before_it_calls_anybody_late", a_frozen_watch),
     ("a_monitor_that_may_not_publish_says_so_once_and_goes_on", a_denied_monitor),
     ("nobody_lists_the_heart_of_a_monitor_that_has_no_name", nobody_lists_it),
+    ("an_upgraded_monitor_keeps_the_uptimes_and_its_files_to_itself", an_upgraded_monitor),
 ];
 
 /// As long as nats-server's own clients take to notice it, and more.
@@ -45,14 +46,17 @@ fn fleet(url: &str, page: &mut Page, size: usize) -> Result<Vec<Running>> {
     Ok(hearts)
 }
 
+fn json(page: &Page, path: &str) -> Result<Value> {
+    let (_, text) = page.get(path)?;
+    Ok(serde_json::from_str(text.split("\r\n\r\n").nth(1).ok_or("no body")?)?)
+}
+
 /// Waits until each of so many was heard of for so long after it was `since`.
 fn until_heard(page: &Page, size: usize, since: &str, long: Duration) -> Result<()> {
     let since = since.parse::<jiff::Timestamp>()?;
     let end = Instant::now() + DEADLINE;
     loop {
-        let (_, text) = page.get("/api/processes")?;
-        let body = text.split("\r\n\r\n").nth(1).ok_or("no body")?;
-        let all: Value = serde_json::from_str(body)?;
+        let all = json(page, "/api/processes")?;
         let seen = |it: &Value| it["last_seen"].as_str()?.parse::<jiff::Timestamp>().ok();
         let late_enough =
             |at: jiff::Timestamp| at.duration_since(since).unsigned_abs() > long && at > since;
@@ -61,7 +65,7 @@ fn until_heard(page: &Page, size: usize, since: &str, long: Duration) -> Result<
         if heard == size && all.len() == size {
             return Ok(());
         }
-        assert!(Instant::now() < end, "{text}");
+        assert!(Instant::now() < end, "{all:?}");
     }
 }
 
@@ -138,13 +142,12 @@ fn a_killed_heart(runtime: &Runtime) -> Result<()> {
     killed.child.kill()?;
     let down = page.running.until_line(&["\"to\":\"down\""])?;
     assert!(down.contains("\"process\":\"killed\""), "{down}");
-    let (_, text) = page.get("/api/processes/killed")?;
-    let known = text.split("\r\n\r\n").nth(1).ok_or("no body")?;
+    let known = json(&page, "/api/processes/killed")?.to_string();
     let parse = |text: String| text.parse::<jiff::Timestamp>();
-    let (seen, at) = (parse(when(known, "last_seen")?)?, parse(when(&down, "at")?)?);
+    let (seen, at) = (parse(when(&known, "last_seen")?)?, parse(when(&down, "at")?)?);
     // Three promises of a second, and one.
     let silent = at.duration_since(seen).as_millis();
-    assert!((3_999..=4_001).contains(&silent), "{text} {down}");
+    assert!((3_999..=4_001).contains(&silent), "{known} {down}");
     let told = parse(when(&down, "time")?)?.duration_since(at).as_secs_f64();
     // Twice a second and a half, and what a busy machine takes.
     assert!((0.0..5.0).contains(&told), "{down}");
@@ -222,5 +225,35 @@ fn nobody_lists_it(runtime: &Runtime) -> Result<()> {
         assert!(page.get("/api/processes")?.1.contains("\"total\":1,"));
         assert!(page.get("/metrics")?.1.contains("\nbeat_monitor_heart 1\n"));
     }
+    Ok(())
+}
+
+fn an_upgraded_monitor(runtime: &Runtime) -> Result<()> {
+    let (_server, url) = start(runtime)?;
+    let folder = tempfile::tempdir()?;
+    let snapshot = folder.path().join("snapshot").display().to_string();
+    let mut page = Page::start(&url, &["--snapshot", &snapshot])?;
+    raw(&url, &publication("gone", "beat/0.1"))?;
+    page.running.until_line(&["\"process\":\"gone\"", "\"to\":\"down\""])?;
+    // Another one would write the same files.
+    for theirs in [snapshot.clone(), format!("{snapshot}.alerts")] {
+        let serve =
+            ["beat", "serve", "--listen", "127.0.0.1:0", "--snapshot", &theirs, "--url", &url];
+        let ran = Running::start(sinew(&serve))?.finish()?.expect(74)?;
+        let wanted = format!("error: cannot keep a snapshot at {theirs}: another process does");
+        assert!(ran.stderr.starts_with(&wanted) && ran.stderr.lines().count() == 1, "{ran:?}");
+    }
+    let before = json(&page, "/api/processes")?;
+    page.running.signal(Signal::TERM)?;
+    page.running.finish()?.expect(0)?;
+
+    let page = Page::start(&url, &["--snapshot", &snapshot])?;
+    let after = json(&page, "/api/processes")?;
+    let second = |it: &Value| Some(it["uptime_since"].as_str()?.get(..19)?.to_owned());
+    assert!(second(&before).is_some() && second(&before) == second(&after), "{before} {after}");
+    // It was up once, which only the first one saw.
+    let (was, is) = (&before["processes"][0]["uptime_1h"], &after["processes"][0]["uptime_1h"]);
+    assert!(was.as_f64() > Some(0.0) && is.as_f64() > Some(0.0), "{before} {after}");
+    assert!(is.as_f64() < Some(1.0), "{after}");
     Ok(())
 }

@@ -2,7 +2,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use sinew_beat::{
@@ -11,7 +11,7 @@ use sinew_beat::{
 };
 use tokio::sync::watch;
 
-use super::uptime::{Shares, Uptime, Verdict, before};
+use super::uptime::{Shares, Uptime, Verdict, kept, millis};
 
 /// How many transitions of all processes together are kept.
 const NEWS: usize = 500;
@@ -23,7 +23,8 @@ const LOG: usize = 8;
 #[derive(Debug)]
 pub(super) struct Board {
     table: WatchTable,
-    started: Timestamp,
+    /// Since when uptimes are kept, in milliseconds since 1970.
+    uptime_since: u64,
     inner: Mutex<Inner>,
     /// Goes up whenever something happened.
     revision: watch::Sender<u64>,
@@ -94,18 +95,27 @@ pub(super) struct Picture {
 pub(super) struct Tally([usize; WORST_FIRST.len()]);
 
 impl Board {
-    /// A board that holds `most` processes, and knows those from before a restart.
-    pub(super) fn new(table: WatchTable, most: usize) -> Self {
-        let started = table.clock().now();
+    /// A board that holds `most` processes, and knows those from before a restart, with what was [`kept`](Self::kept) of
+    /// them.
+    pub(super) fn new(table: WatchTable, most: usize, kept: &[u8]) -> Self {
+        let now = millis(table.clock().wall(table.clock().now()));
+        // Where the wall's clock was set back since, nobody can say what was when.
+        let mut kept = kept::decode(kept).filter(|it| it.taken <= now);
         let mut inner = Inner { most, ..Inner::default() };
         for it in table.processes() {
-            let uptime = Uptime::new(Verdict::of(it.state), started);
+            let verdict = Verdict::of(it.state);
+            let known = kept.as_mut().and_then(|kept| {
+                let mut uptime = kept.uptimes.remove(it.process.as_str())?;
+                uptime.resume(kept.taken, verdict, now);
+                Some(uptime)
+            });
+            let uptime = known.unwrap_or_else(|| Uptime::new(verdict, now));
             inner
                 .records
                 .insert(it.process, Record { state: it.state, uptime, log: VecDeque::new() });
         }
         Self {
-            started,
+            uptime_since: kept.map_or(now, |it| it.started),
             table,
             inner: Mutex::new(inner),
             revision: watch::Sender::new(0),
@@ -118,23 +128,34 @@ impl Board {
         self.lock().most = most;
     }
 
+    /// The uptimes of everyone, for a board after a restart.
+    pub(super) fn kept(&self) -> Vec<u8> {
+        let inner = self.lock();
+        let uptimes = inner.records.iter().map(|(process, it)| (process, &it.uptime));
+        kept::encode(self.millis(self.clock().now()), self.uptime_since, uptimes)
+    }
+
     /// Takes in what the monitor tells.
     pub(super) fn hear(&self, event: &MonitorEvent) {
         let mut inner = self.lock();
         match event {
-            MonitorEvent::Transition(it) => inner.transition(it, *self.revision.borrow() + 1),
+            MonitorEvent::Transition(it) => {
+                inner.transition(it, self.millis(it.at), *self.revision.borrow() + 1);
+            }
             MonitorEvent::Forgotten { process, .. } => {
                 inner.happened.forgotten += 1;
                 inner.records.remove(process);
             }
             MonitorEvent::Flapping { on: true, .. } => inner.happened.flapping += 1,
-            MonitorEvent::Blind { at, .. } => inner.judge_nobody(*at),
-            MonitorEvent::Sighted { at, .. } => inner.judge_again(*at),
+            MonitorEvent::Blind { at, .. } => inner.judge_nobody(self.millis(*at)),
+            MonitorEvent::Sighted { at, .. } => inner.judge_again(self.millis(*at)),
             MonitorEvent::Stalled { gap, at } => {
                 inner.happened.stalls += 1;
-                inner.judge_nobody(before(*at, *gap));
+                let at = self.millis(*at);
+                let gap = u64::try_from(gap.as_millis()).unwrap_or(u64::MAX);
+                inner.judge_nobody(at.saturating_sub(gap));
                 if !self.table.is_blind() {
-                    inner.judge_again(*at);
+                    inner.judge_again(at);
                 }
             }
             _ => {}
@@ -194,8 +215,12 @@ impl Board {
     }
 
     /// Since when the uptimes are kept.
-    pub(super) const fn started(&self) -> Timestamp {
-        self.started
+    pub(super) fn uptime_since(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_millis(self.uptime_since)
+    }
+
+    fn millis(&self, at: Timestamp) -> u64 {
+        millis(self.clock().wall(at))
     }
 
     pub(super) fn process(&self, name: &str) -> Option<ProcessStatus> {
@@ -242,7 +267,7 @@ impl Board {
         processes: impl Iterator<Item = &'a ProcessStatus>,
         now: Timestamp,
     ) -> Vec<Shares> {
-        let inner = self.lock();
+        let (inner, now) = (self.lock(), self.millis(now));
         processes
             .map(|it| inner.records.get(&it.process))
             .map(|record| record.map(|it| it.uptime.shares(now)).unwrap_or_default())
@@ -272,25 +297,25 @@ impl Board {
 }
 
 impl Inner {
-    fn transition(&mut self, it: &Transition, revision: u64) {
+    fn transition(&mut self, it: &Transition, at: u64, revision: u64) {
         let change = Change { from: it.from, to: it.to, at: it.at, reason: it.reason };
         push(&mut self.news, NEWS, News { revision, process: it.process.clone(), change });
         if let Some(record) = self.records.get_mut(&it.process) {
             record.state = it.to;
-            record.uptime.change(Verdict::of(it.to), it.at);
+            record.uptime.change(Verdict::of(it.to), at);
             push(&mut record.log, LOG, change);
         } else if self.records.len() < self.most {
-            let uptime = Uptime::new(Verdict::of(it.to), it.at);
+            let uptime = Uptime::new(Verdict::of(it.to), at);
             let record = Record { state: it.to, uptime, log: VecDeque::from([change]) };
             self.records.insert(it.process.clone(), record);
         }
     }
 
-    fn judge_nobody(&mut self, at: Timestamp) {
+    fn judge_nobody(&mut self, at: u64) {
         self.records.values_mut().for_each(|it| it.uptime.change(Verdict::Unjudged, at));
     }
 
-    fn judge_again(&mut self, at: Timestamp) {
+    fn judge_again(&mut self, at: u64) {
         self.records.values_mut().for_each(|it| it.uptime.change(Verdict::of(it.state), at));
     }
 }

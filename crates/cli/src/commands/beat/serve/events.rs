@@ -57,7 +57,7 @@ impl Summary {
         let clock = board.clock();
         Self {
             time: Time(clock.wall(clock.now())),
-            uptime_since: Time(clock.wall(board.started())),
+            uptime_since: Time(board.uptime_since()),
             ready: board.is_ready(),
             blind: board.is_blind(),
             states: picture.tally.iter().map(|(state, count)| (state.as_str(), count)).collect(),

@@ -163,7 +163,7 @@ mod tests {
         let config = Config::parse("", Path::new("sinew.toml")).unwrap();
         let output = Output::new(false, Chatter::Quiet);
         let desk = Arc::new(Desk::new(&config, watch.clock(), output, None, Vec::new()));
-        let board = Arc::new(Board::new(watch.table(), 10));
+        let board = Arc::new(Board::new(watch.table(), 10, &[]));
         let (upkeep, stop) = (Arc::new(Upkeep::default()), watch::Sender::new(false));
         let (events, _unread) = mpsc::channel(1);
         let hearing =

@@ -144,8 +144,11 @@ impl Serve {
         let snapshots = self.snapshot.clone().or_else(|| file.snapshot_file.clone());
         if let Some(path) = &snapshots {
             snapshots::check(path)?;
-            if self.access_token_file.iter().any(|it| config::is_same(it, path)) || file.reads(path)
-            {
+            let is_read = |path: &Path| {
+                self.access_token_file.iter().any(|it| config::is_same(it, path))
+                    || file.reads(path)
+            };
+            if is_read(path) || is_read(&desk::kept::beside(path)) {
                 let failure = Failure::usage(format!(
                     "cannot keep a snapshot at {}: it would be written over what is read from there",
                     path.display()
@@ -173,11 +176,13 @@ impl Serve {
         let connection = std::mem::take(&mut self.connection);
         let backend = session.connect(connection, self.ending.within).await?;
         let upkeep = Arc::new(Upkeep::default());
+        let _hold = snapshots.as_ref().map(|it| snapshots::hold(it, session.output)).transpose()?;
         let snapshot = match &snapshots {
             Some(path) => snapshots::load(path, session.output)?,
             None => None,
         };
         let is_known = snapshot.is_some();
+        let uptimes = snapshot.as_ref().map(|it| it.attached().to_vec()).unwrap_or_default();
         let watch = self.watch(session, &backend, &file, snapshot).await?;
 
         let (table, clock) = (watch.table(), watch.clock());
@@ -186,7 +191,7 @@ impl Serve {
         let desk = Desk::new(&file, clock, session.output, publisher, webhooks);
         let desk = Arc::new(desk);
         let expected = self.expect.len() + file.expected.len();
-        let board = Arc::new(Board::new(table.clone(), file.max_processes + expected));
+        let board = Arc::new(Board::new(table.clone(), file.max_processes + expected, &uptimes));
         reload::expect(&table, self.expect.iter().chain(&file.expected));
         if let Some(path) = &snapshots {
             let mut kept = snapshots::load_kept(path, session.output)?;
@@ -200,7 +205,7 @@ impl Serve {
             Keeper::new(
                 path,
                 file.snapshot_every,
-                table.clone(),
+                (table.clone(), Arc::clone(&board)),
                 desk,
                 Arc::clone(&upkeep),
                 session.output,

@@ -35,7 +35,7 @@ impl StatusPage {
         let gate = Gate::new(listen, None, false)?;
         let config = Config::parse("", Path::new(""))?;
         let (listener, address) = bind(listen).await?;
-        let board = Arc::new(Board::new(watch.table(), config.max_processes));
+        let board = Arc::new(Board::new(watch.table(), config.max_processes, &[]));
         let desk = Desk::new(&config, watch.clock(), output, None, Vec::new());
         let desk = Arc::new(desk);
         let stop = watch::Sender::new(false);

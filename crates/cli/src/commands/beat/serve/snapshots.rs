@@ -1,5 +1,6 @@
 //! What outlives a restart: what the monitor knows, the silences, and what people were told.
 use std::{
+    fs::{File, TryLockError},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -15,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    board::Board,
     desk::{
         Desk,
         kept::{self, Kept},
@@ -36,6 +38,7 @@ pub(super) struct Keeper {
     alerts: PathBuf,
     every: Duration,
     table: WatchTable,
+    board: Arc<Board>,
     desk: Arc<Desk>,
     upkeep: Arc<Upkeep>,
     output: Output,
@@ -54,6 +57,42 @@ pub(super) fn check(path: &Path) -> Result<(), Failure> {
         _ => return Ok(()),
     };
     Err(Failure::usage(format!("cannot keep a snapshot at {}: {why}", path.display())))
+}
+
+/// A hold on the files of one monitor. It ends with the process at the latest, however that ends.
+#[derive(Debug)]
+#[must_use = "dropping it lets others write the files"]
+pub(super) struct Hold {
+    _locks: Vec<File>,
+}
+
+/// Takes hold of the snapshot at `path` and of what is kept beside it, by locks on files beside them, as they are
+/// themselves replaced. An error where another process has it. A disk that cannot lock is said, and gone on with.
+pub(super) fn hold(path: &Path, output: Output) -> Result<Hold, Failure> {
+    let mut locks = Vec::new();
+    for file in [path.to_owned(), kept::beside(path)] {
+        let mut name = file.into_os_string();
+        name.push(".lock");
+        let name = PathBuf::from(name);
+        let opened = File::options().create(true).append(true).open(&name);
+        match opened.map_err(TryLockError::Error).and_then(|it| it.try_lock().map(|()| it)) {
+            Ok(lock) => locks.push(lock),
+            Err(TryLockError::WouldBlock) => {
+                let (path, name) = (path.display(), name.display());
+                let why = format!(
+                    "cannot keep a snapshot at {path}: another process does, and holds {name}; end it, or name another file"
+                );
+                return Err(Failure::new(Status::Disk, why));
+            }
+            Err(TryLockError::Error(err)) => {
+                let (name, why) = (name.display(), plain(&err));
+                output.remark(format_args!(
+                    "cannot lock {name}: {why}; going on, and no other monitor may keep its snapshot there"
+                ));
+            }
+        }
+    }
+    Ok(Hold { _locks: locks })
 }
 
 /// What an earlier run knew; none where there is no file, and, with a word on why, where it is none of ours. Nobody is
@@ -107,13 +146,13 @@ impl Keeper {
     pub(super) fn new(
         snapshot: PathBuf,
         every: Duration,
-        table: WatchTable,
+        (table, board): (WatchTable, Arc<Board>),
         desk: Arc<Desk>,
         upkeep: Arc<Upkeep>,
         output: Output,
     ) -> Self {
         let (alerts, written) = (kept::beside(&snapshot), Arc::default());
-        Self { snapshot, alerts, every, table, desk, upkeep, output, written }
+        Self { snapshot, alerts, every, table, board, desk, upkeep, output, written }
     }
 
     /// Writes both again and again, for ever: in their time, and soon after people were told something. Both then, as
@@ -137,8 +176,9 @@ impl Keeper {
         let alerts = self.save_alerts().await;
         let writing = Arc::clone(&self.written).lock_owned().await;
         let (table, path) = (self.table.clone(), self.snapshot.clone());
+        let board = Arc::clone(&self.board);
         let saving = spawn_blocking(move || {
-            let saved = table.snapshot().save(path);
+            let saved = table.snapshot().with_attached(board.kept()).save(path);
             drop(writing);
             saved
         });
@@ -192,7 +232,8 @@ mod tests {
         let desk = Arc::new(Desk::new(&config, watch.clock(), output, None, Vec::new()));
         let (path, every) = (folder.join("beat.snapshot"), Duration::from_secs(3600));
         let upkeep = Arc::default();
-        (Keeper::new(path, every, watch.table(), desk, upkeep, output), watch)
+        let board = Arc::new(Board::new(watch.table(), 10, &[]));
+        (Keeper::new(path, every, (watch.table(), board), desk, upkeep, output), watch)
     }
 
     #[tokio::test]
@@ -215,6 +256,25 @@ mod tests {
         assert!(!read.await.unwrap().unwrap().is_empty());
         assert!(is_held, "somebody else could have written");
         drop(timeout(Duration::from_secs(20), keeper.written.lock()).await.unwrap());
+    }
+
+    #[test]
+    fn the_files_of_one_monitor_are_nobody_elses_while_it_lives() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, output) = (folder.path().join("snapshot"), Output::new(false, Chatter::Quiet));
+        let held = hold(&path, output).unwrap();
+        for theirs in [path.clone(), kept::beside(&path)] {
+            let refused = hold(&theirs, output).unwrap_err();
+            assert_eq!(refused.status, Status::Disk);
+            let said = refused.message.unwrap();
+            let wanted = format!("cannot keep a snapshot at {}: another process", theirs.display());
+            assert!(said.starts_with(&wanted) && said.contains(".lock"), "{said}");
+        }
+        let _other = hold(&folder.path().join("other"), output).unwrap();
+        drop(held);
+        let _again = hold(&path, output).unwrap();
+        // One that cannot be locked is gone on with: writing it will say more.
+        let _nowhere = hold(&folder.path().join("none/snapshot"), output).unwrap();
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl Page {
         let config = Config::parse(config, Path::new("sinew.toml")).unwrap();
         let output = Output::new(false, Chatter::Quiet);
         let desk = Arc::new(Desk::new(&config, watch.clock(), output, None, Vec::new()));
-        let board = Arc::new(Board::new(watch.table(), 20_000));
+        let board = Arc::new(Board::new(watch.table(), 20_000, &[]));
         let stop = watch::Sender::new(false);
         let upkeep = Arc::new(Upkeep::default());
         let (events, _) = mpsc::channel(1);

@@ -1,7 +1,9 @@
 //! How much of the last hour, day and week a process was up: buckets of a fixed number, whatever happens.
-use std::time::Duration;
+pub(super) mod kept;
 
-use sinew_beat::{State, Timestamp};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use sinew_beat::State;
 
 /// Whether time counts, and for what.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,7 +35,8 @@ pub(super) struct Shares {
     pub(super) week: Option<f64>,
 }
 
-/// The uptime of one process. It reads no clock, and is told in the order of time.
+/// The uptime of one process. It reads no clock, and is told in the order of time: in milliseconds since 1970, so that it
+/// can outlive the monitor.
 ///
 /// A window ends now and begins with a bucket, so it is up to one bucket longer than it says: 1 min for the hour, 30 min
 /// for the day, 3 h for the week. It is exact to 1, 30 and 180 ms. 24 bytes for a process whose verdict never changed,
@@ -67,13 +70,19 @@ struct Ring<const N: usize, const UNIT: u64> {
 }
 
 impl Uptime {
-    pub(super) fn new(verdict: Verdict, now: Timestamp) -> Self {
-        Self { verdict, since: millis(now), past: None }
+    pub(super) fn new(verdict: Verdict, now: u64) -> Self {
+        Self { verdict, since: now, past: None }
+    }
+
+    /// Goes on as `verdict` at `now`, after an earlier run that looked last at `taken`.
+    pub(super) fn resume(&mut self, taken: u64, verdict: Verdict, now: u64) {
+        self.change(Verdict::Unjudged, taken);
+        self.change(verdict, now);
     }
 
     /// From `at` on it is `verdict`. What lies before the change before it counts as that.
-    pub(super) fn change(&mut self, verdict: Verdict, at: Timestamp) {
-        let at = millis(at).max(self.since);
+    pub(super) fn change(&mut self, verdict: Verdict, at: u64) {
+        let at = at.max(self.since);
         if verdict == self.verdict {
             return;
         }
@@ -86,8 +95,8 @@ impl Uptime {
         (self.verdict, self.since) = (verdict, at);
     }
 
-    pub(super) fn shares(&self, now: Timestamp) -> Shares {
-        let stretch = (self.since, millis(now).max(self.since), self.verdict);
+    pub(super) fn shares(&self, now: u64) -> Shares {
+        let stretch = (self.since, now.max(self.since), self.verdict);
         let past = self.past.as_deref();
         Shares {
             hour: Ring::share(past.map(|it| &it.hour), stretch),
@@ -182,13 +191,13 @@ fn slot<const N: usize>(number: u64) -> usize {
     usize::try_from(number % N as u64).unwrap_or(0)
 }
 
-fn millis(at: Timestamp) -> u64 {
-    u64::try_from(at.since_start().as_millis()).unwrap_or(u64::MAX)
-}
+/// No moment is later, so that nothing overflows: some year after 10,000.
+const LATEST: u64 = 1 << 48;
 
-/// So long before `at`; the start, where that is earlier.
-pub(super) fn before(at: Timestamp, span: Duration) -> Timestamp {
-    Timestamp::from_start(at.since_start().saturating_sub(span))
+/// Milliseconds since 1970; nothing before that.
+pub(super) fn millis(wall: SystemTime) -> u64 {
+    let since = wall.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).map_or(LATEST, |it| it.min(LATEST))
 }
 
 #[cfg(test)]
@@ -200,50 +209,46 @@ mod tests {
     const MINUTE: u64 = 60_000;
     const HOUR: u64 = 60 * MINUTE;
 
-    fn at(millis: u64) -> Timestamp {
-        Timestamp::from_start(Duration::from_millis(millis))
-    }
-
     #[test]
     fn a_process_that_was_always_up_has_all_of_it() {
-        let uptime = Uptime::new(Verdict::Up, at(0));
+        let uptime = Uptime::new(Verdict::Up, 0);
         let all = Shares { hour: Some(1.0), day: Some(1.0), week: Some(1.0) };
-        assert_eq!(uptime.shares(at(1000)), all);
-        assert_eq!(uptime.shares(at(400 * 24 * HOUR)), all);
+        assert_eq!(uptime.shares(1000), all);
+        assert_eq!(uptime.shares(400 * 24 * HOUR), all);
         assert!(uptime.past.is_none());
     }
 
     #[test]
     fn what_nobody_judged_has_no_share() {
-        let mut uptime = Uptime::new(Verdict::Unjudged, at(0));
-        assert_eq!(uptime.shares(at(HOUR)), Shares::default());
-        uptime.change(Verdict::Up, at(HOUR));
-        uptime.change(Verdict::Unjudged, at(HOUR + 1000));
-        assert_eq!(uptime.shares(at(2 * HOUR - MINUTE)).hour, Some(1.0));
-        assert_eq!(uptime.shares(at(3 * HOUR)).hour, None);
-        assert_eq!(uptime.shares(at(3 * HOUR)).day, Some(1.0));
+        let mut uptime = Uptime::new(Verdict::Unjudged, 0);
+        assert_eq!(uptime.shares(HOUR), Shares::default());
+        uptime.change(Verdict::Up, HOUR);
+        uptime.change(Verdict::Unjudged, HOUR + 1000);
+        assert_eq!(uptime.shares(2 * HOUR - MINUTE).hour, Some(1.0));
+        assert_eq!(uptime.shares(3 * HOUR).hour, None);
+        assert_eq!(uptime.shares(3 * HOUR).day, Some(1.0));
     }
 
     #[test]
     fn a_minute_down_is_a_minute_of_each_window() {
-        let mut uptime = Uptime::new(Verdict::Up, at(0));
-        uptime.change(Verdict::Down, at(30 * MINUTE));
-        uptime.change(Verdict::Up, at(31 * MINUTE));
-        let shares = uptime.shares(at(50 * MINUTE));
+        let mut uptime = Uptime::new(Verdict::Up, 0);
+        uptime.change(Verdict::Down, 30 * MINUTE);
+        uptime.change(Verdict::Up, 31 * MINUTE);
+        let shares = uptime.shares(50 * MINUTE);
         assert_eq!(shares.hour, Some(49.0 / 50.0));
         assert!((shares.week.unwrap() - 0.98).abs() < 1e-4, "units of 180 ms: {shares:?}");
-        let later = uptime.shares(at(10 * HOUR));
+        let later = uptime.shares(10 * HOUR);
         assert_eq!(later.hour, Some(1.0));
         assert_eq!(later.day, Some(599.0 / 600.0));
     }
 
     #[test]
     fn a_stretch_longer_than_the_ring_fills_it_once() {
-        let mut uptime = Uptime::new(Verdict::Down, at(0));
-        uptime.change(Verdict::Up, at(1000 * HOUR));
-        let shares = uptime.shares(at(1000 * HOUR));
+        let mut uptime = Uptime::new(Verdict::Down, 0);
+        uptime.change(Verdict::Up, 1000 * HOUR);
+        let shares = uptime.shares(1000 * HOUR);
         assert_eq!(shares, Shares { hour: Some(0.0), day: Some(0.0), week: Some(0.0) });
-        let shares = uptime.shares(at(1001 * HOUR + MINUTE));
+        let shares = uptime.shares(1001 * HOUR + MINUTE);
         assert_eq!(shares.hour, Some(1.0));
     }
 
@@ -271,13 +276,13 @@ mod tests {
             changes in prop::collection::vec((verdict(), 0..40 * MINUTE), 0..40),
             rest in 0..3 * HOUR,
         ) {
-            let mut uptime = Uptime::new(Verdict::Unjudged, at(start));
+            let mut uptime = Uptime::new(Verdict::Unjudged, start);
             let (mut now, mut last) = (start, Verdict::Unjudged);
             let mut stretches = Vec::new();
             for (verdict, wait) in changes {
                 stretches.push((now, now + wait, last));
                 now += wait;
-                uptime.change(verdict, at(now));
+                uptime.change(verdict, now);
                 last = verdict;
             }
             stretches.push((now, now + rest, last));
@@ -290,14 +295,14 @@ mod tests {
 
         #[test]
         fn a_share_is_a_share_whatever_the_order(
-            changes in prop::collection::vec((verdict(), any::<u64>()), 0..40),
-            now in any::<u64>(),
+            changes in prop::collection::vec((verdict(), 0..=LATEST), 0..40),
+            now in 0..=LATEST,
         ) {
-            let mut uptime = Uptime::new(Verdict::Up, at(0));
+            let mut uptime = Uptime::new(Verdict::Up, 0);
             for (verdict, millis) in changes {
-                uptime.change(verdict, at(millis));
+                uptime.change(verdict, millis);
             }
-            let Shares { hour, day, week } = uptime.shares(at(now));
+            let Shares { hour, day, week } = uptime.shares(now);
             for share in [hour, day, week].into_iter().flatten() {
                 prop_assert!((0.0..=1.0).contains(&share));
             }
