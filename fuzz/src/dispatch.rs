@@ -1,8 +1,10 @@
 //! What agents and those who ask them say of themselves.
 use std::time::Duration;
 
-use sinew_core::{Headers, Value};
+use sinew_core::Headers;
 use sinew_dispatch::{AgentError, AgentState, AskHead, DispatcherOptions, ReplyHead};
+
+use crate::typed;
 
 /// Lines of headers, `NAME VALUE`, and after an empty one the payload. Whatever is sent is read as what can be said: it
 /// is written as headers that read the same, within their bounds.
@@ -43,13 +45,4 @@ pub(crate) fn dispatch(data: &[u8]) {
     let mut again = Headers::default();
     assert!(state.write(&mut again).is_ok());
     assert_eq!(AgentState::read(&again), state);
-}
-
-/// Other carriages have numbers and lists.
-fn typed(text: &str) -> Value {
-    match (text.strip_prefix('#').map(str::parse::<i64>), text.strip_prefix('[')) {
-        (Some(Ok(number)), _) => Value::from(number),
-        (_, Some(list)) => list.split(',').collect(),
-        _ => Value::from(text),
-    }
 }

@@ -3,10 +3,13 @@
 mod amqp;
 mod codec;
 mod dispatch;
+mod events;
 mod headers;
 mod names;
 mod patterns;
 mod wire;
+
+use sinew_core::Value;
 
 /// One parser, and what it is held to.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +28,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "beat", run: wire::beat },
     Target { name: "cover", run: patterns::cover },
     Target { name: "dispatch", run: dispatch::dispatch },
+    Target { name: "events", run: events::events },
     Target { name: "headers", run: headers::headers },
     Target { name: "json", run: codec::json },
     Target { name: "messagepack", run: codec::messagepack },
@@ -55,4 +59,16 @@ fn lines<const COUNT: usize>(data: &[u8]) -> Option<[&str; COUNT]> {
         *slot = lines.next()?;
     }
     Some(found)
+}
+
+/// A header's value in a line: carriages with types have numbers, lists and nothing, too.
+fn typed(text: &str) -> Value {
+    if text == "null" {
+        return Value::Null;
+    }
+    match (text.strip_prefix('#').map(str::parse::<i64>), text.strip_prefix('[')) {
+        (Some(Ok(number)), _) => Value::from(number),
+        (_, Some(list)) => list.split(',').collect(),
+        _ => Value::from(text),
+    }
 }
