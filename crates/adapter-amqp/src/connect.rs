@@ -10,8 +10,8 @@ use lapin::Connection;
 use sinew_core::{
     AnyBackend, AnyConsumer, AnyLink, AnyPublisher, AnyRequester, AnySubscriber, Attempts,
     Capabilities, Confirm, ErrorKind, Groups, Guarantee, HeaderCarriage, Names, Ordering, Overflow,
-    Overflows, Persistence, Property, PropertySet, QueueKind, QueueKinds, Registration, Requests,
-    Requeue, Result, Scopes, Settlement, Wildcards,
+    Overflows, Persistence, Property, PropertySet, QueueAddressing, QueueKind, QueueKinds,
+    Registration, Requests, Requeue, Result, Scopes, Settlement, Wildcards,
 };
 use tokio::{
     runtime::Handle,
@@ -130,6 +130,7 @@ impl Amqp {
             QueueKind::UntilUnused,
             QueueKind::Exclusive,
         ]))
+        .with_queue_addressing(QueueAddressing::ByName)
         .with_max_delay(Some(delay::LONGEST))
         .with_request(Requests::NoResponders)
         .with_properties(PropertySet::of(&[

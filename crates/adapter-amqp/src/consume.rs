@@ -2,7 +2,9 @@
 use std::sync::Arc;
 
 use lapin::message::Delivery as WireDelivery;
-use sinew_core::{Buffer, Consume, Consumption, Delivery, Incoming, Lifetime, Overflow, Result};
+use sinew_core::{
+    Buffer, Consume, Consumption, Delivery, Incoming, Lifetime, Overflow, QueueStatus, Result,
+};
 use tokio::sync::mpsc::{self, Sender};
 
 use crate::{
@@ -31,6 +33,27 @@ impl Consume for Amqp {
             .await
             .map_err(|cause| cause.during(Member::OPERATION).on(queue.as_str()).into())
     }
+
+    async fn declare(&self, wanted: Consumption) -> Result<QueueStatus> {
+        let inner = &self.inner;
+        inner.capabilities.check_consumption(&wanted)?;
+        let queue = wanted.queue.clone();
+        let declaring = establish(Arc::clone(inner), wanted);
+        inner
+            .at_home(declaring)
+            .await
+            .map_err(|cause| cause.during("amqp declare").on(queue.as_str()).into())
+    }
+}
+
+async fn establish(inner: Arc<Inner>, wanted: Consumption) -> Result<QueueStatus, Cause> {
+    inner.check_open()?;
+    let spec = spec(&inner, &wanted)?;
+    let session = inner.consuming.session()?;
+    let channel = session.channel().await?;
+    let established = spec.establish(&inner, &session, &channel).await;
+    declare::close(&session, &channel).await;
+    established
 }
 
 async fn open(inner: Arc<Inner>, wanted: Consumption) -> Result<Incoming<Delivery>, Cause> {

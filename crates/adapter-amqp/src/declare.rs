@@ -4,7 +4,8 @@ use lapin::{
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::{FieldTable, ShortString},
 };
-use sinew_core::ErrorKind;
+use sinew_core::{ErrorKind, QueueStatus};
+use tokio::time::timeout;
 
 use crate::{connect::Inner, error::Cause, policy::ExchangePolicy, session::Session};
 
@@ -63,8 +64,40 @@ impl Inner {
 }
 
 impl QueueSpec {
+    /// Declares the exchange, the queue and its bindings, on a channel of the caller's that an error ends.
+    ///
+    /// Bounded by the broker's answers; what fails leaves no queue of ours behind.
+    pub(crate) async fn establish(
+        &self,
+        inner: &Inner,
+        session: &Session,
+        channel: &Channel,
+    ) -> Result<QueueStatus, Cause> {
+        if !self.assumed && !self.bindings.is_empty() {
+            inner.declare_exchange(session, channel, &self.exchange).await?;
+        }
+        let status = self.declare(session, channel).await?;
+        if let Err(cause) = self.bind(session, channel).await {
+            self.clear_away(inner, session, channel).await;
+            return Err(cause);
+        }
+        Ok(status)
+    }
+
+    /// Undoes what was declared for a consumer that does not come.
+    pub(crate) async fn clear_away(&self, inner: &Inner, session: &Session, channel: &Channel) {
+        let leave = async {
+            // By itself it would stay open for a consumer that comes late.
+            close(session, channel).await;
+            if self.auto_delete && !self.assumed {
+                let _ = self.abandon(session).await;
+            }
+        };
+        let _ = timeout(inner.settings.answer_timeout, leave).await;
+    }
+
     /// Declares or looks for it, on a channel of the caller's that an error ends.
-    pub(crate) async fn declare(&self, session: &Session, channel: &Channel) -> Result<(), Cause> {
+    async fn declare(&self, session: &Session, channel: &Channel) -> Result<QueueStatus, Cause> {
         let options = QueueDeclareOptions {
             passive: self.assumed,
             durable: self.durable,
@@ -73,11 +106,14 @@ impl QueueSpec {
             nowait: false,
         };
         let declared = channel.queue_declare(self.name.clone(), options, self.arguments.clone());
-        session.ask(declared).await.map(drop).map_err(|cause| self.explain(cause))
+        let queue = session.ask(declared).await.map_err(|cause| self.explain(cause))?;
+        Ok(QueueStatus::new()
+            .with_messages(queue.message_count().into())
+            .with_consumers(queue.consumer_count()))
     }
 
     /// Binds it as often as it has patterns.
-    pub(crate) async fn bind(&self, session: &Session, channel: &Channel) -> Result<(), Cause> {
+    async fn bind(&self, session: &Session, channel: &Channel) -> Result<(), Cause> {
         // The default exchange binds by itself.
         if self.assumed || self.exchange.as_str().is_empty() {
             return Ok(());
@@ -123,7 +159,7 @@ impl QueueSpec {
     }
 
     /// Deletes it unless it has a consumer: the broker does that itself only after there was one.
-    pub(crate) async fn abandon(&self, session: &Session) -> Result<(), Cause> {
+    async fn abandon(&self, session: &Session) -> Result<(), Cause> {
         let channel = session.channel().await?;
         let unused = QueueDeleteOptions { if_unused: true, ..QueueDeleteOptions::default() };
         let deleted = session.ask(channel.queue_delete(self.name.clone(), unused)).await;

@@ -67,16 +67,16 @@ async fn attempt(
     terms: Terms,
 ) -> Result<(Channel, Consumer), Cause> {
     let channel = session.channel().await?;
-    let mut declared = false;
-    let consumer = async {
+    let established = async {
         let qos = BasicQosOptions { global: false };
         session.ask(channel.basic_qos(terms.prefetch, qos)).await?;
-        if !spec.assumed {
-            inner.declare_exchange(session, &channel, &spec.exchange).await?;
-        }
-        spec.declare(session, &channel).await?;
-        declared = true;
-        spec.bind(session, &channel).await?;
+        spec.establish(inner, session, &channel).await
+    };
+    if let Err(cause) = established.await {
+        let _ = timeout(inner.settings.answer_timeout, declare::close(session, &channel)).await;
+        return Err(cause);
+    }
+    let consumer = async {
         let options =
             BasicConsumeOptions { exclusive: terms.exclusive, ..BasicConsumeOptions::default() };
         let consume = channel.basic_consume(
@@ -91,14 +91,7 @@ async fn attempt(
     match consumer {
         Ok(consumer) => Ok((channel, consumer)),
         Err(cause) => {
-            let leave = async {
-                // By itself it would stay open for a consumer that comes late.
-                declare::close(session, &channel).await;
-                if declared && spec.auto_delete && !spec.assumed {
-                    let _ = spec.abandon(session).await;
-                }
-            };
-            let _ = timeout(inner.settings.answer_timeout, leave).await;
+            spec.clear_away(inner, session, &channel).await;
             Err(cause)
         }
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures_core::Stream;
-use sinew_core::{Attempt, Consume, Consumption, Delivery, Event, Incoming, Result};
+use sinew_core::{Attempt, Consume, Consumption, Delivery, Event, Incoming, QueueStatus, Result};
 
 use crate::{
     Memory,
@@ -30,6 +30,15 @@ impl Consume for Memory {
         let deliveries =
             Deliveries { connection: Arc::clone(connection), intake, queue, timer: None };
         Ok(Incoming::new(deliveries, move || stopped.remove(id)))
+    }
+
+    async fn declare(&self, wanted: Consumption) -> Result<QueueStatus> {
+        let connection = &self.connection;
+        connection.shared.capabilities.check_consumption(&wanted)?;
+        connection
+            .register("memory declare", |state, _| Ok(state.declare(&wanted)?.status()))
+            .await
+            .map_err(|err| err.with_subject(wanted.queue.as_str()))
     }
 }
 

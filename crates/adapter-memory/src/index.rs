@@ -171,6 +171,11 @@ impl Route {
         route
     }
 
+    /// What is published straight to a queue, if it is there.
+    pub(crate) fn straight_to(queue: Option<Arc<Backlog>>) -> Self {
+        Self { blocks: queue.is_some(), queues: queue.into_iter().collect(), ..Self::default() }
+    }
+
     /// How many copies a message under this name needs.
     pub(crate) fn copies_needed(&self) -> usize {
         self.copies.len() + self.groups.len() + self.queues.len()

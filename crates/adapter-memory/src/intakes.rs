@@ -93,12 +93,7 @@ impl State {
         connection: u64,
         wanted: &Consumption,
     ) -> Result<(Registered, Arc<Backlog>), MemoryError> {
-        let declaration = Declaration::of(wanted);
-        let queue = match self.queues.get(&wanted.queue) {
-            Some(queue) if queue.declaration == declaration => Arc::clone(queue),
-            Some(_) => return Err(MemoryError::QueueDiffers(wanted.queue.clone())),
-            None => self.declare(declaration, wanted)?,
-        };
+        let queue = self.declare(wanted)?;
         let id = self.next_id();
         if !queue.join(id, wanted.prefetch, wanted.exclusive) {
             return Err(MemoryError::QueueTaken(wanted.queue.clone()));
@@ -107,7 +102,17 @@ impl State {
         Ok((self.register(id, connection, Buffer::default(), kind), queue))
     }
 
-    fn declare(
+    /// The queue, which is made where it is not there.
+    pub(crate) fn declare(&mut self, wanted: &Consumption) -> Result<Arc<Backlog>, MemoryError> {
+        let declaration = Declaration::of(wanted);
+        match self.queues.get(&wanted.queue) {
+            Some(queue) if queue.declaration == declaration => Ok(Arc::clone(queue)),
+            Some(_) => Err(MemoryError::QueueDiffers(wanted.queue.clone())),
+            None => self.make_queue(declaration, wanted),
+        }
+    }
+
+    fn make_queue(
         &mut self,
         declaration: Declaration,
         wanted: &Consumption,

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use sinew_core::{
     Attempts, Capabilities, Confirm, Groups, Guarantee, HeaderCarriage, Names, Ordering, Overflow,
-    Overflows, Persistence, Property, PropertySet, QueueKind, QueueKinds, Registration, Requests,
-    Requeue, Scopes, Settlement, StartPoint, StartPoints, Wildcards,
+    Overflows, Persistence, Property, PropertySet, QueueAddressing, QueueKind, QueueKinds,
+    Registration, Requests, Requeue, Scopes, Settlement, StartPoint, StartPoints, Wildcards,
 };
 
 /// How a [`MemoryBroker`](crate::MemoryBroker) is set up.
@@ -131,6 +131,7 @@ pub(crate) const CAPABILITIES: Capabilities = Capabilities::new("memory")
     .with_headers(HeaderCarriage::Typed)
     .with_persistence(Persistence::Memory)
     .with_queues(QueueKinds::of(QUEUES))
+    .with_queue_addressing(QueueAddressing::ByName)
     .with_request(Requests::NoResponders)
     .with_properties(PropertySet::of(PROPERTIES))
     .with_overflow(Overflows::of(OVERFLOWS))

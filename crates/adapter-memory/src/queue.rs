@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use sinew_core::{Consumption, Lifetime, Message, Pattern, Queue, Scope, Verdict};
+use sinew_core::{Consumption, Lifetime, Message, Pattern, Queue, QueueStatus, Scope, Verdict};
 
 use crate::{
     clock::{self, Instant},
@@ -123,6 +123,16 @@ impl Backlog {
     /// Whether it has no consumer and nothing unsettled.
     pub(crate) fn is_idle(&self) -> bool {
         lock(&self.inner).is_idle()
+    }
+
+    /// What waits in it, and for how many.
+    pub(crate) fn status(&self) -> QueueStatus {
+        let mut inner = lock(&self.inner);
+        inner.return_due();
+        let consumers = u32::try_from(inner.members.len()).unwrap_or(u32::MAX);
+        QueueStatus::new()
+            .with_messages(u64::try_from(inner.ready.len()).unwrap_or(u64::MAX))
+            .with_consumers(consumers)
     }
 
     /// Whether it is to go with its last consumer, and that one has gone.

@@ -152,6 +152,10 @@ impl State {
                 unremembered = self.index.route_foreign(scope.as_ref(), name);
                 &mut unremembered
             }
+            Address::Queue(name) => {
+                unremembered = Route::straight_to(self.queues.get(name).cloned());
+                &mut unremembered
+            }
             _ => &mut unremembered,
         };
         if offer.terms.as_ref().is_some_and(|terms| terms.must_route) && route.copies_needed() == 0

@@ -138,6 +138,7 @@ fn name(address: &Address) -> (String, Option<String>) {
             Err(_) => (address.to_string(), Some(STANDARD.encode(bytes))),
         },
         Address::Subject(_, subject) => (subject.as_str().to_owned(), None),
+        Address::Queue(queue) => (queue.as_str().to_owned(), None),
         Address::Reply(reply) => (String::from_utf8_lossy(reply.native()).into_owned(), None),
         _ => (address.to_string(), None),
     }

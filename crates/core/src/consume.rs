@@ -9,7 +9,7 @@ use crate::{Backend, BoxFuture, Capabilities, Consumption, Delivery, Incoming, R
 /// After a broken link the adapter makes the queue and consumes it again by itself; deliveries from before are revoked,
 /// and come again.
 pub trait Consume: Backend {
-    /// Makes the queue where it is not there, and ends when it takes what anyone publishes from now on.
+    /// Makes the queue where it is not there, and consumes it; ends when it takes what anyone publishes from now on.
     ///
     /// # Errors
     ///
@@ -26,6 +26,54 @@ pub trait Consume: Backend {
         &self,
         wanted: Consumption,
     ) -> impl Future<Output = Result<Incoming<Delivery>>> + Send;
+
+    /// Makes the queue where it is not there, as [`Consume::consume`] would, takes nothing from it, and tells how it is.
+    /// It ends when the queue takes what anyone publishes from now on.
+    ///
+    /// A queue of [`Lifetime::UntilUnused`](crate::Lifetime::UntilUnused) waits for its first consumer, for as long as
+    /// the backend lets one. Nothing makes the queue again by itself where the broker forgets it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Consume::consume`] has them, but that a queue which is taken by an exclusive consumer may be told, with that
+    /// consumer counted, instead of refused.
+    ///
+    /// # Cancel safety
+    ///
+    /// After a dropped call the queue may be there.
+    fn declare(&self, wanted: Consumption) -> impl Future<Output = Result<QueueStatus>> + Send;
+}
+
+/// How a queue is at one moment, as far as its backend tells.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct QueueStatus {
+    /// How many messages wait in it; what consumers hold, or a delay, is not counted.
+    pub messages: Option<u64>,
+    /// How many consumers it has, this process's included.
+    pub consumers: Option<u32>,
+}
+
+impl QueueStatus {
+    /// For adapters: nothing known yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { messages: None, consumers: None }
+    }
+
+    /// Says how many messages wait in it.
+    #[must_use]
+    pub const fn with_messages(mut self, messages: u64) -> Self {
+        self.messages = Some(messages);
+        self
+    }
+
+    /// Says how many consumers it has.
+    #[must_use]
+    pub const fn with_consumers(mut self, consumers: u32) -> Self {
+        self.consumers = Some(consumers);
+        self
+    }
 }
 
 impl<C: Consume> Consume for Arc<C> {
@@ -35,6 +83,10 @@ impl<C: Consume> Consume for Arc<C> {
     ) -> impl Future<Output = Result<Incoming<Delivery>>> + Send {
         (**self).consume(wanted)
     }
+
+    fn declare(&self, wanted: Consumption) -> impl Future<Output = Result<QueueStatus>> + Send {
+        (**self).declare(wanted)
+    }
 }
 
 /// Any consumer, its type erased. Cloning shares it.
@@ -43,11 +95,16 @@ pub struct AnyConsumer(Arc<dyn ConsumeDyn>);
 
 trait ConsumeDyn: Backend {
     fn consume_dyn(&self, wanted: Consumption) -> BoxFuture<'_, Result<Incoming<Delivery>>>;
+    fn declare_dyn(&self, wanted: Consumption) -> BoxFuture<'_, Result<QueueStatus>>;
 }
 
 impl<C: Consume> ConsumeDyn for C {
     fn consume_dyn(&self, wanted: Consumption) -> BoxFuture<'_, Result<Incoming<Delivery>>> {
         Box::pin(self.consume(wanted))
+    }
+
+    fn declare_dyn(&self, wanted: Consumption) -> BoxFuture<'_, Result<QueueStatus>> {
+        Box::pin(self.declare(wanted))
     }
 }
 
@@ -65,6 +122,10 @@ impl Consume for AnyConsumer {
         wanted: Consumption,
     ) -> impl Future<Output = Result<Incoming<Delivery>>> + Send {
         self.0.consume_dyn(wanted)
+    }
+
+    fn declare(&self, wanted: Consumption) -> impl Future<Output = Result<QueueStatus>> + Send {
+        self.0.declare_dyn(wanted)
     }
 }
 

@@ -138,7 +138,8 @@ pub struct Consumption {
     pub queue: Queue,
     /// The space of its patterns; none is a space of its own.
     pub scope: Option<Scope>,
-    /// What the queue is bound to; a message that several of them match arrives once.
+    /// What the queue is bound to; a message that several of them match arrives once. None at all where messages are
+    /// published straight to it: [`Consumption::unbound`].
     pub patterns: Vec<Pattern>,
     /// How long the queue lives. Default: [`Lifetime::Durable`].
     pub lifetime: Lifetime,
@@ -164,10 +165,18 @@ impl Consumption {
     /// Consumes `queue`, bound to `pattern`.
     #[must_use]
     pub fn new(queue: Queue, pattern: impl Into<Pattern>) -> Self {
+        Self::unbound(queue).and(pattern)
+    }
+
+    /// Consumes `queue`, bound to nothing: it gets what is published straight to it, by
+    /// [`Address::Queue`](crate::Address::Queue), where the backend has
+    /// [`QueueAddressing`](crate::QueueAddressing).
+    #[must_use]
+    pub fn unbound(queue: Queue) -> Self {
         Self {
             queue,
             scope: None,
-            patterns: vec![pattern.into()],
+            patterns: Vec::new(),
             lifetime: Lifetime::Durable,
             exclusive: false,
             prefetch: 64,

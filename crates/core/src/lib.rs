@@ -26,10 +26,11 @@ mod subscribe;
 pub use backend::{AnyBackend, Backend, BoxFuture};
 pub use capability::{
     Attempts, Capabilities, Confirm, Groups, Guarantee, HeaderCarriage, Names, Need, Ordering,
-    Overflow, Overflows, Persistence, Property, PropertySet, QueueKind, QueueKinds, Registration,
-    Requests, Requeue, Scopes, Settlement, StartPoint, StartPoints, Wildcards,
+    Overflow, Overflows, Persistence, Property, PropertySet, QueueAddressing, QueueKind,
+    QueueKinds, Registration, Requests, Requeue, Scopes, Settlement, StartPoint, StartPoints,
+    Wildcards,
 };
-pub use consume::{AnyConsumer, Consume};
+pub use consume::{AnyConsumer, Consume, QueueStatus};
 pub use delivery::{Attempt, Delivery, Settle, Verdict};
 pub use error::{Error, ErrorKind, Result, Sent};
 pub use event_queue::EventQueue;

@@ -8,8 +8,8 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    FromPayload, Headers, IntoPayload, Position, Properties, Result, Scope, Subject, ToSubject,
-    Value,
+    FromPayload, Headers, IntoPayload, Position, Properties, Queue, Result, Scope, Subject,
+    ToSubject, Value,
 };
 
 /// One message, the same type on its way out and on its way in. Cloning it shares every part and copies none.
@@ -47,6 +47,10 @@ pub enum Address {
     /// published where the backend's [`Names`](crate::Names) are any text or any bytes. In a scope or in none, as a
     /// subject is.
     Foreign(Option<Scope>, Bytes),
+    /// One queue, whatever it is bound to, and nobody else, where the backend has
+    /// [`QueueAddressing`](crate::QueueAddressing). Where there is no such queue the message goes nowhere, which a
+    /// [`must_route`](Properties::must_route) message tells.
+    Queue(Queue),
 }
 
 /// Where an answer goes. Opaque outside of the adapter that made it: a NATS inbox, an AMQP reply queue.
@@ -85,7 +89,7 @@ impl Address {
     pub fn scope(&self) -> Option<&Scope> {
         match self {
             Self::Subject(scope, _) | Self::Foreign(scope, _) => scope.as_ref(),
-            Self::Reply(_) => None,
+            Self::Reply(_) | Self::Queue(_) => None,
         }
     }
 
@@ -94,7 +98,7 @@ impl Address {
     pub fn subject(&self) -> Option<&Subject> {
         match self {
             Self::Subject(_, subject) => Some(subject),
-            Self::Reply(_) | Self::Foreign(..) => None,
+            Self::Reply(_) | Self::Foreign(..) | Self::Queue(_) => None,
         }
     }
 }
@@ -109,6 +113,7 @@ impl fmt::Display for Address {
             Self::Subject(_, subject) => f.write_str(subject),
             Self::Reply(_) => f.write_str("(reply)"),
             Self::Foreign(_, name) => write!(f, "{}", name.escape_ascii()),
+            Self::Queue(queue) => write!(f, "(queue {queue})"),
         }
     }
 }
@@ -193,12 +198,12 @@ impl Message {
         self
     }
 
-    /// Puts the message's name into `scope`; no effect on a reply.
+    /// Puts the message's name into `scope`; no effect on a reply, or on a message to a queue.
     #[must_use]
     pub fn with_scope(mut self, scope: Scope) -> Self {
         match &mut self.address {
             Address::Subject(slot, _) | Address::Foreign(slot, _) => *slot = Some(scope),
-            Address::Reply(_) => {}
+            Address::Reply(_) | Address::Queue(_) => {}
         }
         self
     }

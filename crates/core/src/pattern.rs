@@ -182,7 +182,7 @@ impl Pattern {
             (Address::Foreign(_, name), Repr::Exact(wanted)) => name == wanted,
             (Address::Foreign(_, name), Repr::Prefix(prefix)) => name.starts_with(prefix),
             (Address::Foreign(..), Repr::Tokens { .. }) => self.wants_all(),
-            (Address::Reply(_), _) => false,
+            (Address::Reply(_) | Address::Queue(_), _) => false,
         }
     }
 

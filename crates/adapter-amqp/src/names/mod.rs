@@ -1,7 +1,9 @@
 //! Names: exchanges, routing keys and binding keys, and what they are to the contracts.
 use bytes::Bytes;
 use lapin::types::ShortString;
-use sinew_core::{Address, ErrorKind, Pattern, PatternKind, PatternToken, ReplyTo, Scope, Subject};
+use sinew_core::{
+    Address, ErrorKind, Pattern, PatternKind, PatternToken, Queue, ReplyTo, Scope, Subject,
+};
 
 use crate::{error::Cause, policy::ExchangeKind};
 
@@ -25,6 +27,11 @@ pub(crate) fn route(address: &Address, default_exchange: &str) -> Result<Route, 
         Address::Reply(reply_to) => {
             let (correlation_id, queue) = reply_parts(reply_to)?;
             return Ok(Route { exchange: ShortString::default(), key: queue, correlation_id });
+        }
+        // The default exchange binds each queue by its name.
+        Address::Queue(queue) => {
+            let key = text_key(queue.as_str())?;
+            return Ok(Route { exchange: ShortString::default(), key, correlation_id: None });
         }
         _ => return Err(Cause::plain(ErrorKind::Unsupported, "AMQP knows no such address")),
     };
@@ -72,11 +79,17 @@ pub(crate) fn bindings(
 
 /// What the exchange and the routing key of a message say about where it was published.
 ///
-/// No scope has what came by the default exchange of ours, by the broker's own (``), which leads straight to a queue
-/// and takes its name for a key, or by one whose name is no scope.
+/// The broker's own default exchange (``) leads straight to a queue, and takes its name for a key. No scope has what
+/// came by the default exchange of ours, or by one whose name is no scope.
 pub(crate) fn inbound(exchange: &str, key: &str, default_exchange: &str) -> Address {
     let scope = match exchange {
-        name if name == default_exchange || name.is_empty() => None,
+        "" => {
+            if let Ok(queue) = Queue::parse(key) {
+                return Address::Queue(queue);
+            }
+            None
+        }
+        name if name == default_exchange => None,
         name => Scope::parse(name).ok(),
     };
     match Subject::parse(key) {

@@ -77,8 +77,18 @@ fn the_default_exchange_is_no_scope() {
 }
 
 #[test]
-fn what_comes_straight_to_a_queue_or_by_an_exchange_that_is_no_scope_has_none() {
-    assert_eq!(inbound("", "evt-a", "amq.topic"), subject("evt-a"));
+fn what_goes_straight_to_a_queue_comes_from_there() {
+    for name in ["evt-a", "a b", "é*>#/", "amq.gen-x"] {
+        let address = Address::Queue(Queue::parse(name).unwrap());
+        let route = route(&address, "amq.topic").unwrap();
+        assert_eq!((route.exchange.as_str(), route.key.as_str()), ("", name));
+        assert_eq!(inbound("", name, "amq.topic"), address);
+    }
+    assert_eq!(inbound("", "", "amq.topic"), foreign(b""));
+}
+
+#[test]
+fn what_comes_by_an_exchange_that_is_no_scope_has_none() {
     assert_eq!(inbound("a\nb", "evt-a", "amq.topic"), subject("evt-a"));
 }
 

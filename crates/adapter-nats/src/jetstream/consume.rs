@@ -1,11 +1,14 @@
 //! Consuming a queue: a durable consumer, asked for as much as there is room for.
 use std::sync::Arc;
 
-use async_nats::{Message as WireMessage, jetstream::consumer::Config};
+use async_nats::{
+    Message as WireMessage,
+    jetstream::consumer::{Config, Info},
+};
 use bytes::Bytes;
 use sinew_core::{
     Attempt, Buffer, Consume, Consumption, Delivery, Error, ErrorKind, Incoming, Overflow, Queue,
-    Result, encode_name,
+    QueueStatus, Result, encode_name,
 };
 use tokio::sync::{
     Notify,
@@ -30,13 +33,10 @@ impl Consume for JetStream {
         let Self { nats, stream } = self;
         let inner = &nats.inner;
         stream.capabilities.check_consumption(&wanted)?;
-        let name = consumer_name(&wanted.queue);
         let failed =
             |cause: Cause| Error::from(cause.during(Member::OPERATION).on(wanted.queue.as_str()));
         inner.check_open().map_err(failed)?;
-        let filters =
-            inner.names.filters(wanted.scope.as_ref(), &wanted.patterns).map_err(failed)?;
-        let config = check::queue(&name, &wanted, &filters, &stream.options).map_err(failed)?;
+        let (durable, filters) = self.durable(&wanted).map_err(failed)?;
         let prefetch = usize::from(wanted.prefetch.max(1));
         let (room, commands) = mpsc::channel(prefetch);
         let bounds = Buffer::default()
@@ -45,9 +45,7 @@ impl Consume for JetStream {
             .with_overflow(Overflow::Block);
         let control = Control::new(bounds, Vec::new());
         let mut member = Member {
-            js: self.clone(),
-            name,
-            config,
+            durable,
             converter: Converter::new(filters.clone()),
             filters,
             prefetch,
@@ -80,6 +78,32 @@ impl Consume for JetStream {
         inner.handle.spawn(runner.run(pull));
         Ok(control.incoming())
     }
+
+    async fn declare(&self, wanted: Consumption) -> Result<QueueStatus> {
+        self.stream.capabilities.check_consumption(&wanted)?;
+        let declaring = async {
+            self.nats.inner.check_open()?;
+            self.durable(&wanted)?.0.declare().await
+        };
+        match declaring.await {
+            // Who consumes is known by what it asks for, which says nothing of one that is full.
+            Ok((info, _)) => Ok(QueueStatus::new().with_messages(info.num_pending)),
+            Err(cause) => {
+                Err(cause.during("nats jetstream declare").on(wanted.queue.as_str()).into())
+            }
+        }
+    }
+}
+
+impl JetStream {
+    /// The consumer behind a queue, and what it filters by.
+    fn durable(&self, wanted: &Consumption) -> Result<(Durable, Filters), Cause> {
+        let Self { nats, stream } = self;
+        let name = consumer_name(&wanted.queue);
+        let filters = nats.inner.names.filters(wanted.scope.as_ref(), &wanted.patterns)?;
+        let config = check::queue(&name, wanted, &filters, &stream.options)?;
+        Ok((Durable { js: self.clone(), name, config }, filters))
+    }
 }
 
 /// The server makes a format string of a consumer's name, so `%` would spoil every ack; `=` is as free.
@@ -87,11 +111,16 @@ fn consumer_name(queue: &Queue) -> String {
     encode_name(queue.as_str()).replace('%', "=")
 }
 
-/// One member of a queue.
-struct Member {
+/// The durable consumer that a queue is.
+struct Durable {
     js: JetStream,
     name: String,
     config: Config,
+}
+
+/// One member of a queue.
+struct Member {
+    durable: Durable,
     filters: Filters,
     converter: Converter,
     prefetch: usize,
@@ -102,9 +131,9 @@ struct Member {
     control: Arc<Control<Delivery>>,
 }
 
-impl Member {
-    /// Makes the consumer, or checks the one that is there. Says whether it was made.
-    async fn declare(&self) -> Result<bool, Cause> {
+impl Durable {
+    /// Makes the consumer, or checks the one that is there. Says how it is, and whether it was made.
+    async fn declare(&self) -> Result<(Info, bool), Cause> {
         let Self { js: JetStream { nats, stream }, name, config, .. } = self;
         let find = || stream.api.consumer_info(&nats.inner, &stream.name, name);
         let (found, made) = match find().await {
@@ -120,14 +149,16 @@ impl Member {
             Err(cause) => return Err(cause),
         };
         check::compare(config, &found.config, made)?;
-        Ok(made)
+        Ok((found, made))
     }
+}
 
+impl Member {
     /// Settles without anyone having seen it.
     async fn settle(&self, message: WireMessage, verdict: &'static [u8]) {
         if let Some(to) = message.reply {
             // Unsettled, it is delivered again.
-            let _ = self.js.nats.inner.send(to, Bytes::from_static(verdict), None).await;
+            let _ = self.durable.js.nats.inner.send(to, Bytes::from_static(verdict), None).await;
         }
     }
 }
@@ -138,12 +169,12 @@ impl Source for Member {
     const SETTLED: bool = true;
 
     async fn join(&mut self) -> Result<(Pull, bool), Cause> {
-        let made = self.declare().await?;
+        let (_, made) = self.durable.declare().await?;
         if made {
             self.leases.revoke_all();
         }
-        let JetStream { nats, stream } = &self.js;
-        let pull = Pull::new(&nats.inner, stream.api.next(&stream.name, &self.name)).await?;
+        let Durable { js: JetStream { nats, stream }, name, .. } = &self.durable;
+        let pull = Pull::new(&nats.inner, stream.api.next(&stream.name, name)).await?;
         Ok((pull, made))
     }
 
@@ -153,7 +184,7 @@ impl Source for Member {
         if free == 0 || pull.asked() > 0 && free < self.prefetch / 2 {
             return Ok(());
         }
-        pull.ask(&self.js.nats.inner, free, None).await
+        pull.ask(&self.durable.js.nats.inner, free, None).await
     }
 
     async fn room(&self) {
@@ -172,7 +203,7 @@ impl Source for Member {
             self.settle(message, b"-NAK").await;
             return true;
         };
-        let JetStream { nats, stream } = &self.js;
+        let JetStream { nats, stream } = &self.durable.js;
         let lease = Lease::new(to, lease_length(stream.options.ack_wait));
         self.leases.add(&lease);
         let settler = Settler {

@@ -41,7 +41,7 @@ impl Backends {
 }
 
 /// One row per capability: its name, and its value for a backend in words.
-fn rows(it: &Capabilities) -> [(&'static str, String); 20] {
+fn rows(it: &Capabilities) -> [(&'static str, String); 21] {
     [
         ("publish confirmed as", it.confirm.to_string()),
         ("registration", it.registration.to_string()),
@@ -59,6 +59,7 @@ fn rows(it: &Capabilities) -> [(&'static str, String); 20] {
         ("persistence", it.persistence.to_string()),
         ("starts, beside new", it.starts.to_string()),
         ("queues", it.queues.to_string()),
+        ("publish straight to a queue", it.queue_addressing.to_string()),
         ("requests", it.request.to_string()),
         ("properties", it.properties.to_string()),
         ("for a slow reader", it.overflow.to_string()),
@@ -172,6 +173,7 @@ fn object(it: &Capabilities) -> Value {
         "persistence": it.persistence.describe(),
         "starts": it.starts.iter().map(|it| it.describe()).collect::<Vec<_>>(),
         "queues": it.queues.iter().map(|it| it.describe()).collect::<Vec<_>>(),
+        "queue_addressing": it.queue_addressing.describe(),
         "request": it.request.describe(),
         "properties": it.properties.iter().map(|it| it.describe()).collect::<Vec<_>>(),
         "overflow": it.overflow.iter().map(|it| it.describe()).collect::<Vec<_>>(),

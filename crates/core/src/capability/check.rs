@@ -1,8 +1,8 @@
 //! Checks: whole messages, intakes and verdicts held against what a backend promises, before anything is sent.
 use crate::{
     Address, Buffer, Capabilities, Confirm, Consumption, Error, ErrorKind, Groups, HeaderCarriage,
-    Lifetime, Message, Names, Need, Pattern, PatternKind, QueueKind, Registration, Requests,
-    Requeue, Result, Scope, Scopes, Settlement, Start, StartPoint, Subscription, Verdict,
+    Lifetime, Message, Names, Need, Pattern, PatternKind, QueueAddressing, QueueKind, Registration,
+    Requests, Requeue, Result, Scope, Scopes, Settlement, Start, StartPoint, Subscription, Verdict,
 };
 
 impl Capabilities {
@@ -25,8 +25,15 @@ impl Capabilities {
             self.require(need, "put it into the payload").map_err(|err| err.with_subject(name))?;
         }
         self.check_scope(message.address.scope())?;
-        if let Address::Foreign(_, name) = &message.address {
-            self.require(Need::Names(names_for(name)), "publish under a subject")?;
+        match &message.address {
+            Address::Foreign(_, name) => {
+                self.require(Need::Names(names_for(name)), "publish under a subject")?;
+            }
+            Address::Queue(_) => self.require(
+                Need::QueueAddressing(QueueAddressing::ByName),
+                "publish under a subject that the queue is bound to",
+            )?,
+            Address::Subject(..) | Address::Reply(_) => {}
         }
         if message.reply_to.is_some() || matches!(message.address, Address::Reply(_)) {
             self.require(Need::Request(Requests::Replies), "answer under an agreed subject")?;
@@ -61,17 +68,24 @@ impl Capabilities {
         Ok(())
     }
 
-    /// Refuses a consumption that the backend cannot honour. Adapters call it first in `consume`.
+    /// Refuses a consumption that the backend cannot honour. Adapters call it first in `consume` and in `declare`.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`], or [`ErrorKind::InvalidOptions`] when it wants no pattern.
+    /// [`ErrorKind::Unsupported`], also for a queue without a pattern where nothing can be published straight to it;
+    /// [`ErrorKind::InvalidOptions`] for one without a pattern in a scope, which would mean nothing.
     pub fn check_consumption(&self, wanted: &Consumption) -> Result<()> {
         self.require(
             Need::Settlement(Settlement::Cumulative),
             "subscribe, or use a backend with queues",
         )?;
-        self.check_patterns(wanted.scope.as_ref(), &wanted.patterns)?;
+        match (&*wanted.patterns, &wanted.scope) {
+            ([], None) => self.require(
+                Need::QueueAddressing(QueueAddressing::ByName),
+                "bind the queue to a pattern",
+            )?,
+            (patterns, scope) => self.check_patterns(scope.as_ref(), patterns)?,
+        }
         self.check_start(&wanted.start)?;
         self.require(
             Need::Queue(match wanted.lifetime {
@@ -252,6 +266,31 @@ mod tests {
         assert!(able.check_consumption(&wanted).is_ok());
         assert!(able.check_consumption(&wanted.clone().with_exclusive(true)).is_err());
         wanted.patterns.clear();
-        assert_eq!(able.check_consumption(&wanted).unwrap_err().kind(), ErrorKind::InvalidOptions);
+        assert_eq!(able.check_consumption(&wanted).unwrap_err().kind(), ErrorKind::Unsupported);
+        let mut copies = Subscription::new(Subject::parse("a").unwrap());
+        copies.patterns.clear();
+        let able = Capabilities::new("x").with_registration(Registration::Confirmed);
+        assert_eq!(able.check_subscription(&copies).unwrap_err().kind(), ErrorKind::InvalidOptions);
+    }
+
+    #[test]
+    fn a_queue_is_addressed_and_left_unbound_only_where_that_leads_to_it() {
+        let queue = crate::Queue::parse("q").unwrap();
+        let able = Capabilities::new("x")
+            .with_confirm(Confirm::Buffered)
+            .with_settlement(Settlement::Each)
+            .with_scopes(Scopes::Native)
+            .with_queues(QueueKinds::of(&[QueueKind::Durable]));
+        let message = Message::to(Address::Queue(queue.clone()), "");
+        let unbound = Consumption::unbound(queue);
+        for has in QueueAddressing::ALL {
+            let able = able.clone().with_queue_addressing(*has);
+            let takes = *has >= QueueAddressing::ByName;
+            assert_eq!(able.check_message(&message).is_ok(), takes);
+            assert_eq!(able.check_consumption(&unbound).is_ok(), takes);
+        }
+        let able = able.with_queue_addressing(QueueAddressing::ByName);
+        let scoped = unbound.with_scope(Scope::parse("s").unwrap());
+        assert_eq!(able.check_consumption(&scoped).unwrap_err().kind(), ErrorKind::InvalidOptions);
     }
 }

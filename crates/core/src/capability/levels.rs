@@ -167,6 +167,16 @@ ordered! {
     }
 }
 ordered! {
+    /// Whether a message can be published straight to a queue: [`Address::Queue`](crate::Address::Queue).
+    QueueAddressing {
+        /// A queue gets what it is bound to, and nothing else.
+        #[default]
+        None = "none",
+        /// By the queue's name; so a queue can be made that is bound to nothing.
+        ByName = "by name",
+    }
+}
+ordered! {
     /// How headers travel.
     HeaderCarriage {
         /// They do not.

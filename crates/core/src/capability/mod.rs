@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub use levels::{
     Attempts, Confirm, Groups, Guarantee, HeaderCarriage, Names, Ordering, Persistence,
-    Registration, Requests, Requeue, Scopes, Settlement, Wildcards,
+    QueueAddressing, Registration, Requests, Requeue, Scopes, Settlement, Wildcards,
 };
 pub use need::Need;
 pub use sets::{
@@ -54,6 +54,8 @@ pub struct Capabilities {
     pub starts: StartPoints,
     /// Which queue lifetimes there are.
     pub queues: QueueKinds,
+    /// Whether a message can be published straight to a queue.
+    pub queue_addressing: QueueAddressing,
     /// Whether requests can be made.
     pub request: Requests,
     /// Which properties travel.
@@ -87,6 +89,7 @@ impl Capabilities {
             persistence: Persistence::None,
             starts: StartPoints::NONE,
             queues: QueueKinds::NONE,
+            queue_addressing: QueueAddressing::None,
             request: Requests::None,
             properties: PropertySet::NONE,
             overflow: Overflows::NONE,
@@ -141,6 +144,8 @@ setters! {
     with_starts(starts: StartPoints),
     /// Default: empty.
     with_queues(queues: QueueKinds),
+    /// Default: [`QueueAddressing::None`].
+    with_queue_addressing(queue_addressing: QueueAddressing),
     /// Default: [`Requests::None`].
     with_request(request: Requests),
     /// Default: empty.

@@ -3,8 +3,8 @@ use std::fmt;
 
 use crate::{
     Attempts, Capabilities, Confirm, Error, ErrorKind, Groups, Guarantee, HeaderCarriage, Names,
-    Ordering, Overflow, Persistence, Property, QueueKind, Registration, Requests, Requeue, Result,
-    Scopes, Settlement, StartPoint, Wildcards,
+    Ordering, Overflow, Persistence, Property, QueueAddressing, QueueKind, Registration, Requests,
+    Requeue, Result, Scopes, Settlement, StartPoint, Wildcards,
 };
 
 /// Something that a pattern cannot do without. Where capabilities are ordered, "at least".
@@ -41,6 +41,8 @@ pub enum Need {
     Start(StartPoint),
     /// A queue of that kind.
     Queue(QueueKind),
+    /// Publishing straight to a queue.
+    QueueAddressing(QueueAddressing),
     /// Requests.
     Request(Requests),
     /// A property that travels.
@@ -76,6 +78,7 @@ impl Capabilities {
             Need::Names(it) => at_least("names", it, self.names),
             Need::Scopes(it) => at_least("scopes", it, self.scopes),
             Need::Headers(it) => at_least("headers", it, self.headers),
+            Need::QueueAddressing(it) => at_least("queue addressing", it, self.queue_addressing),
             Need::Persistence(it) => at_least("persistence", it, self.persistence),
             Need::Request(it) => at_least("requests", it, self.request),
             Need::Start(it) => one_of("start", it, self.starts.has(it), self.starts),

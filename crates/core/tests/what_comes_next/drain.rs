@@ -10,8 +10,8 @@ use std::{
 use sinew_core::{
     AnyBackend, AnyConsumer, AnyLink, AnyPublisher, Attempt, Backend, BoxFuture, Capabilities,
     Confirm, Consume, Consumption, Delivery, Error, ErrorKind, Event, Incoming, Link, Message,
-    Pending, Publish, PublishExt, Queue, QueueKind, QueueKinds, Receipt, Result, Settle,
-    Settlement, Verdict,
+    Pending, Publish, PublishExt, Queue, QueueKind, QueueKinds, QueueStatus, Receipt, Result,
+    Settle, Settlement, Verdict,
 };
 
 use crate::support::{Feed, lock, now, poll, subject};
@@ -103,6 +103,11 @@ impl Consume for Conn {
             Stage::Open => Ok(state.intake.incoming()),
             Stage::Draining | Stage::Closed => Err(Error::new(ErrorKind::Closed, "conn consume")),
         }
+    }
+
+    async fn declare(&self, wanted: Consumption) -> Result<QueueStatus> {
+        self.capabilities().check_consumption(&wanted)?;
+        Ok(QueueStatus::new())
     }
 }
 

@@ -8,8 +8,8 @@ use std::{
 use sinew_core::{
     Attempt, Backend, BoxFuture, Capabilities, Consume, Consumption, Delivery, Error, ErrorKind,
     Guarantee, Incoming, Message, Names, Pending, Position, Queue, QueueKind, QueueKinds,
-    Registration, Result, Settle, Settlement, Start, StartPoints, Subscribe, Subscription, Verdict,
-    Wildcards,
+    QueueStatus, Registration, Result, Settle, Settlement, Start, StartPoints, Subscribe,
+    Subscription, Verdict, Wildcards,
 };
 
 use crate::support::{Feed, lock, now, subject};
@@ -156,6 +156,11 @@ impl Consume for Group {
     async fn consume(&self, wanted: Consumption) -> Result<Incoming<Delivery>> {
         GROUP.check_consumption(&wanted)?;
         Ok(self.feed.incoming())
+    }
+
+    async fn declare(&self, wanted: Consumption) -> Result<QueueStatus> {
+        GROUP.check_consumption(&wanted)?;
+        Ok(QueueStatus::new())
     }
 }
 

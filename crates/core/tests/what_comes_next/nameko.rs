@@ -5,8 +5,9 @@ use bytes::Bytes;
 use sinew_core::{
     Address, Attempt, Backend, BoxFuture, Capabilities, Confirm, Consume, Consumption, Delivery,
     Error, ErrorKind, HeaderCarriage, Incoming, Lifetime, Message, Names, Pattern, PatternKind,
-    Pending, PropertySet, Publish, Queue, QueueKind, QueueKinds, Receipt, Registration, Requeue,
-    Result, Scope, Scopes, Sent, Settle, Settlement, Value, Verdict, Wildcards,
+    Pending, PropertySet, Publish, Queue, QueueKind, QueueKinds, QueueStatus, Receipt,
+    Registration, Requeue, Result, Scope, Scopes, Sent, Settle, Settlement, Value, Verdict,
+    Wildcards,
 };
 
 use crate::support::{Feed, lock, now};
@@ -143,6 +144,11 @@ impl Consume for Amqp {
         }
         self.send(Frame::Qos(wanted.prefetch));
         Ok(feed.incoming())
+    }
+
+    async fn declare(&self, wanted: Consumption) -> Result<QueueStatus> {
+        self.capabilities().check_consumption(&wanted)?;
+        Ok(QueueStatus::new().with_messages(0).with_consumers(0))
     }
 }
 

@@ -26,7 +26,6 @@ behaviours! { "intake";
     when::publishes_and_subscribes => a_stopped_intake_yields_what_it_received,
     when::publishes_and_subscribes => intakes_that_end_at_once_disturb_no_other,
     when::subscribes => a_subscription_without_a_pattern_is_refused,
-    when::consumes => a_consumption_without_a_pattern_is_refused,
 }
 
 /// Two thousand rounds, from a second connection: a client that only thinks it has subscribed loses most of them.
@@ -180,14 +179,6 @@ async fn a_subscription_without_a_pattern_is_refused(cx: &Context) -> Outcome {
     wanted.patterns.clear();
     let opened = subscriber.subscribe(wanted).await;
     refused("a subscription without a pattern", opened, &[ErrorKind::InvalidOptions]).map(drop)
-}
-
-async fn a_consumption_without_a_pattern_is_refused(cx: &Context) -> Outcome {
-    let consumer = cx.connect().await?.consumer()?;
-    let mut wanted = cx.consumption("none", &cx.subject("none")?)?;
-    wanted.patterns.clear();
-    let opened = consumer.consume(wanted).await;
-    refused("a consumption without a pattern", opened, &[ErrorKind::InvalidOptions]).map(drop)
 }
 
 /// Leaves less on the broker, where it can.

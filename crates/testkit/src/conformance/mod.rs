@@ -6,6 +6,7 @@
 mod behaviour;
 mod blocked;
 mod context;
+mod declare;
 mod faults;
 mod groups;
 mod headers;
@@ -44,6 +45,7 @@ pub fn behaviours() -> impl Iterator<Item = Behaviour> {
         blocked::ALL,
         intake::ALL,
         queues::ALL,
+        declare::ALL,
         lifecycle::ALL,
         settlement::ALL,
         log::ALL,

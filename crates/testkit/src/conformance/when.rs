@@ -1,8 +1,8 @@
 //! The conditions under which behaviours apply.
 use sinew_core::{
     Capabilities, Confirm, Groups, HeaderCarriage, Names, Ordering, Overflow, Overflows,
-    Persistence, Property, QueueKind, Registration, Requests, Requeue, Scopes, Settlement,
-    StartPoint, Wildcards,
+    Persistence, Property, QueueAddressing, QueueKind, Registration, Requests, Requeue, Scopes,
+    Settlement, StartPoint, Wildcards,
 };
 
 pub(super) fn always(_: &Capabilities) -> bool {
@@ -53,6 +53,14 @@ pub(super) fn delays(it: &Capabilities) -> bool {
 
 pub(super) fn has_durable_queues(it: &Capabilities) -> bool {
     publishes_and_consumes(it) && it.queues.has(QueueKind::Durable)
+}
+
+pub(super) fn addresses_queues(it: &Capabilities) -> bool {
+    publishes_and_consumes(it) && it.queue_addressing >= QueueAddressing::ByName
+}
+
+pub(super) fn addresses_no_queues(it: &Capabilities) -> bool {
+    publishes(it) && it.queue_addressing == QueueAddressing::None
 }
 
 pub(super) fn answers(it: &Capabilities) -> bool {

@@ -13,8 +13,8 @@ use sinew_adapter_memory::Memory;
 use sinew_core::{
     AnyBackend, AnyConsumer, AnyLink, AnyPublisher, AnyRequester, AnySubscriber, Attempts, Backend,
     Capabilities, Consume, Consumption, Delivery, Error, ErrorKind, Event, Incoming, Lifetime,
-    Link, Message, Overflow, Pattern, Pending, Position, Publish, Queue, Receipt, Request,
-    Requests, Result, Sent, Start, Subscribe, Subscription,
+    Link, Message, Overflow, Pattern, Pending, Position, Publish, Queue, QueueStatus, Receipt,
+    Request, Requests, Result, Sent, Start, Subscribe, Subscription,
 };
 use tokio::{
     runtime::{Handle, Id},
@@ -339,6 +339,29 @@ impl Consume for FlawedBackend {
         };
         let incoming = deliveries::spoiled(incoming, self.flawed);
         Ok(self.ends.spoiled(incoming, self.flawed.flaw))
+    }
+
+    async fn declare(&self, mut wanted: Consumption) -> Result<QueueStatus> {
+        let Consumption { patterns, queue, start, .. } = &mut wanted;
+        self.misread(patterns, Some(queue), start)?;
+        self.refuse(|able| able.check_consumption(&wanted))?;
+        match self.flawed.flaw {
+            Some(Flaw::DeclaresNothing) => {
+                return Ok(QueueStatus::new().with_messages(0).with_consumers(0));
+            }
+            Some(Flaw::IgnoresTheLifetime) => wanted.lifetime = Lifetime::Durable,
+            Some(Flaw::QueuesGoWithTheirConsumers) => wanted.lifetime = Lifetime::UntilUnused,
+            Some(Flaw::MixesScopes) => wanted.scope = None,
+            Some(Flaw::OneQueuePerPattern) => {
+                wanted.queue = Queue::parse(&format!("{:?}", wanted.patterns))?;
+            }
+            _ => {}
+        }
+        let status = self.inner.declare(wanted).await?;
+        Ok(match (self.flawed.flaw, status.consumers) {
+            (Some(Flaw::CountsConsumersWrong), Some(count)) => status.with_consumers(count + 1),
+            _ => status,
+        })
     }
 }
 

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use sinew_adapter_memory::{MemoryBroker, MemoryOptions};
 use sinew_core::{
     AnyBackend, Attempts, BoxFuture, Capabilities, Error, ErrorKind, Groups, HeaderCarriage, Names,
-    Overflow, Overflows, Property, PropertySet, QueueKind, QueueKinds, Registration, Requests,
-    Requeue, Result, Scopes, StartPoints, Wildcards,
+    Overflow, Overflows, Property, PropertySet, QueueAddressing, QueueKind, QueueKinds,
+    Registration, Requests, Requeue, Result, Scopes, StartPoints, Wildcards,
 };
 use sinew_testkit::{Broker, Fault, Fixture};
 
@@ -46,6 +46,7 @@ impl Claims {
                 .with_headers(HeaderCarriage::None)
                 .with_starts(StartPoints::NONE)
                 .with_queues(QueueKinds::of(&[QueueKind::Durable]))
+                .with_queue_addressing(QueueAddressing::None)
                 .with_request(Requests::Replies)
                 .with_properties(PropertySet::of(&[Property::Id]))
                 .with_overflow(Overflows::of(&[Overflow::Block]))

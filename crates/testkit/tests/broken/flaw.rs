@@ -77,7 +77,7 @@ flaws! {
     /// Delivers what has expired.
     IgnoresTheTimeToLive => ["properties::an_expired_message_is_not_delivered"];
     /// Drops what no queue takes.
-    IgnoresMustRoute => ["properties::a_must_route_message_that_no_queue_takes_fails"];
+    IgnoresMustRoute => ["declare::a_must_route_message_to_a_queue_that_is_not_there_fails", "properties::a_must_route_message_that_no_queue_takes_fails"];
     /// A subject is one in all scopes.
     MixesScopes => [
         "names::scopes_stay_apart",
@@ -177,29 +177,21 @@ flaws! {
     /// Prefetches as many as it likes.
     IgnoresThePrefetch => ["queues::the_prefetch_bounds_what_is_unsettled"];
     /// Every queue is durable.
-    IgnoresTheLifetime => ["queues::an_unused_queue_goes", "queues::a_queue_of_another_lifetime_is_a_conflict"];
+    IgnoresTheLifetime => ["declare::declaring_a_queue_of_another_lifetime_is_a_conflict", "queues::an_unused_queue_goes", "queues::a_queue_of_another_lifetime_is_a_conflict"];
+    /// A declared queue is made by its first consumer.
+    DeclaresNothing => ["declare::a_declared_queue_keeps_what_is_published", "declare::a_queue_is_published_to_by_its_name"], also ["declare::"];
+    /// One consumer more than there are.
+    CountsConsumersWrong => ["declare::a_declaration_tells_how_the_queue_is"];
+    /// A message to a queue is one to the subject of its name.
+    TakesAQueueForASubject => ["declare::a_delivery_that_was_published_to_its_queue_comes_back_as_it_was", "declare::a_queue_is_published_to_by_its_name"], also ["declare::a_must_route_message_to_a_queue_that_is_not_there_fails"];
     /// Every queue is shared.
     IgnoresExclusive => ["queues::an_exclusive_queue_takes_one_consumer"];
     /// Acks when it delivers.
-    AcksEarly => ["settlement::a_dropped_delivery_comes_back"], also [
-        "faults::a_kill_revokes_deliveries",
-        "lifecycle::a_drain_that_runs_out_of_time_says_so",
-        "lifecycle::a_drain_waits_for_a_slow_handler",
-        "lifecycle::a_settlement_after_the_close_fails",
-        "queues::the_prefetch_bounds_what_is_unsettled",
-        "settlement::a_cancelled_handler_loses_nothing",
-        "settlement::a_delayed_requeue_is_not_early",
-        "settlement::a_longer_delay_than_the_longest_is_refused",
-        "settlement::a_panicking_handler_loses_nothing",
-        "settlement::a_requeued_delivery_comes_back",
-        "settlement::attempts_are_counted",
-        "settlement::deliveries_are_settled_in_any_order",
-        "settlement::many_requeues_lose_nothing",
-    ];
+    AcksEarly => ["settlement::a_dropped_delivery_comes_back"], also ["declare::a_delivery_that_was_published_to_its_queue_comes_back_as_it_was", "faults::a_kill_revokes_deliveries", "lifecycle::a_drain_that_runs_out_of_time_says_so", "lifecycle::a_drain_waits_for_a_slow_handler", "lifecycle::a_settlement_after_the_close_fails", "queues::the_prefetch_bounds_what_is_unsettled", "settlement::a_cancelled_handler_loses_nothing", "settlement::a_delayed_requeue_is_not_early", "settlement::a_longer_delay_than_the_longest_is_refused", "settlement::a_panicking_handler_loses_nothing", "settlement::a_requeued_delivery_comes_back", "settlement::attempts_are_counted", "settlement::deliveries_are_settled_in_any_order", "settlement::many_requeues_lose_nothing"];
     /// Acks when somebody waits for it.
     AcksWhenAwaited => ["settlement::a_cancelled_ack_still_acks"];
     /// What is handed back is gone.
-    RequeueForgets => ["settlement::a_requeued_delivery_comes_back", "settlement::a_dropped_delivery_comes_back", "settlement::a_panicking_handler_loses_nothing", "settlement::a_cancelled_handler_loses_nothing", "settlement::many_requeues_lose_nothing", "settlement::deliveries_are_settled_in_any_order"], also ["settlement::attempts_are_counted"];
+    RequeueForgets => ["settlement::a_requeued_delivery_comes_back", "settlement::a_dropped_delivery_comes_back", "settlement::a_panicking_handler_loses_nothing", "settlement::a_cancelled_handler_loses_nothing", "settlement::many_requeues_lose_nothing", "settlement::deliveries_are_settled_in_any_order"], also ["declare::a_delivery_that_was_published_to_its_queue_comes_back_as_it_was", "settlement::attempts_are_counted"];
     /// A delay is a hundredth as long.
     RequeuesEarly => ["settlement::a_delayed_requeue_is_not_early"];
     /// What is discarded comes again.
@@ -289,6 +281,9 @@ flaws! {
     SwallowsEmptyPayloads => ["payloads::an_empty_payload_arrives_empty"];
     /// Asks for anything, is told that it has it.
     AcceptsWhatItLacks on Bare => [
+        "declare::a_kind_of_queue_that_the_backend_has_not_is_not_declared",
+        "declare::an_unbound_queue_is_refused",
+        "declare::publishing_to_a_queue_is_refused",
         "groups::a_group_is_refused",
         "headers::headers_are_refused",
         "log::a_start_that_the_backend_has_not_is_refused",
@@ -305,7 +300,6 @@ flaws! {
     /// No pattern is a pattern that nothing matches.
     TakesNoPatternForNothing => [
         "intake::a_subscription_without_a_pattern_is_refused",
-        "intake::a_consumption_without_a_pattern_is_refused",
     ];
     /// A position of another log is one of this.
     TakesAnyPosition => ["log::a_position_of_another_log_is_refused"];
@@ -323,15 +317,13 @@ flaws! {
         "patterns::a_prefix_wants_the_bytes_it_starts_with",
     ];
     /// Names of groups and queues are spelled in fewer letters.
-    SimplifiesNames => [
-        "groups::groups_of_similar_names_stay_apart",
-        "queues::queues_of_similar_names_stay_apart",
-    ], also ["patterns::a_queue_wants_what_its_pattern_matches"];
+    SimplifiesNames => ["groups::groups_of_similar_names_stay_apart", "queues::queues_of_similar_names_stay_apart"], also ["declare::a_delivery_that_was_published_to_its_queue_comes_back_as_it_was", "declare::a_must_route_message_to_a_queue_that_is_not_there_fails", "declare::a_queue_is_published_to_by_its_name", "patterns::a_queue_wants_what_its_pattern_matches"];
     /// Each message is at the same place.
     PositionsStandStill => ["publish::positions_rise_within_one_log"], also ["log::"];
     /// Nobody else hears it.
     EachConnectionIsAlone => ["publish::a_publish_reaches_other_connections"], also [
         "blocked::",
+        "declare::",
         "faults::",
         "intake::",
         "lifecycle::",
@@ -415,6 +407,7 @@ flaws! {
     ];
     /// What a dropped intake would get is kept for it.
     IntakesOutliveTheirDrop => ["groups::a_group_goes_on_when_a_member_leaves"], also [
+        "declare::a_declaration_tells_how_the_queue_is",
         "intake::a_stopped_intake_yields_what_it_received",
         "queues::an_exclusive_queue_takes_one_consumer",
     ];
@@ -436,6 +429,7 @@ flaws! {
         "queues::competing_consumers_share_a_queue",
         "queues::each_competing_consumer_gets_work",
     ], also [
+        "declare::",
         "lifecycle::a_drain_waits_for_a_slow_handler",
         "properties::an_expired_message_is_not_delivered",
         "queues::",
@@ -443,6 +437,7 @@ flaws! {
     ];
     /// Queues that want the same are one.
     OneQueuePerPattern => ["queues::each_queue_gets_a_copy"], also [
+        "declare::",
         "log::an_intake_starts_at_and_after_a_position",
         "log::each_new_intake_sees_the_whole_log",
         "names::scopes_stay_apart",
@@ -457,6 +452,7 @@ flaws! {
         "queues::a_queue_survives_its_consumer",
         "queues::nothing_is_lost_across_reopening",
     ], also [
+        "declare::",
         "lifecycle::",
         "properties::an_expired_message_is_not_delivered",
         "queues::a_queue_of_another_lifetime_is_a_conflict",
@@ -465,7 +461,7 @@ flaws! {
     /// One delivery too many is acked and dropped.
     SwallowsWhatComesLate => ["queues::a_full_consumer_loses_nothing"];
     /// One ack in twenty does not arrive.
-    AcksAreLost => ["settlement::an_acked_delivery_is_gone", "blocked::consumers_go_on_while_publishers_wait"], also ["faults::", "headers::", "intake::", "lifecycle::", "log::", "ordering::", "patterns::", "properties::", "publish::", "queues::", "settlement::"];
+    AcksAreLost => ["settlement::an_acked_delivery_is_gone", "blocked::consumers_go_on_while_publishers_wait"], also ["declare::", "faults::", "headers::", "intake::", "lifecycle::", "log::", "ordering::", "patterns::", "properties::", "publish::", "queues::", "settlement::"];
     /// A delivery cannot be settled without its intake.
     AcksEndWithTheIntake => ["settlement::a_delivery_can_be_acked_after_its_intake_ended"], also ["queues::what_a_dropped_consumer_held_goes_to_others"];
     /// What cannot be handed back is done.

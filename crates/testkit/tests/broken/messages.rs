@@ -49,6 +49,11 @@ pub(crate) fn spoil(
                 *scope = None;
             }
         }
+        Some(Flaw::TakesAQueueForASubject) => {
+            if let Address::Queue(queue) = &message.address {
+                message.address = Address::from_wire(None, queue.to_string());
+            }
+        }
         Some(Flaw::MixesCase) => {
             if let Address::Subject(_, subject) = &mut message.address {
                 *subject = Subject::parse(&subject.as_str().to_lowercase())?;
