@@ -158,6 +158,7 @@ impl Source for Member {
             tag,
             fence: Arc::clone(fence),
             message: message.clone(),
+            attempt,
             unsettled: Unsettled::new(&self.inner.unsettled),
         };
         self.control.buffer.extend([(Delivery::new(message, attempt, settler), size)]);

@@ -1,8 +1,11 @@
 //! What a delivery of the client's becomes.
-use lapin::{message::Delivery as WireDelivery, types::AMQPValue};
+use lapin::message::Delivery as WireDelivery;
 use sinew_core::{Address, Attempt, Message};
 
-use crate::{delay, names, properties};
+use crate::{
+    delay::{self, Returned},
+    names, properties,
+};
 
 /// A message, and which delivery of it this is.
 #[derive(Debug)]
@@ -16,11 +19,15 @@ pub(crate) struct Inbound {
 pub(crate) fn message(default_exchange: &str, delivery: WireDelivery) -> Inbound {
     let WireDelivery { exchange, routing_key, redelivered, mut properties, data, .. } = delivery;
     let is_direct = exchange.as_str().is_empty();
-    let origin = if is_direct { delay::origin(&mut properties) } else { None };
-    let attempt = match (redelivered, &origin) {
-        (true, _) => again(&properties),
-        (false, Some(_)) => Attempt::Redelivered,
-        (false, None) => Attempt::Unknown,
+    let Returned { origin, deliveries } =
+        if is_direct { delay::returned(&mut properties) } else { Returned::default() };
+    let since = if redelivered { again(&properties) } else { Attempt::Unknown };
+    let attempt = match (deliveries, since) {
+        (0, since) => since,
+        (before, Attempt::Number(since)) => Attempt::Number(before.saturating_add(since)),
+        // At least: how often it came back since, nobody counts.
+        (before, Attempt::Redelivered) => Attempt::Number(before.saturating_add(2)),
+        (before, _) => Attempt::Number(before.saturating_add(1)),
     };
     let (exchange, key) = origin.unwrap_or((exchange, routing_key));
     let address = names::inbound(exchange.as_str(), key.as_str(), default_exchange);
@@ -42,12 +49,8 @@ pub(crate) fn reply(delivery: WireDelivery) -> Message {
 /// whatever the publisher made of it.
 fn again(properties: &lapin::BasicProperties) -> Attempt {
     let headers = properties.headers().as_ref();
-    let count = match headers.and_then(|headers| headers.inner().get("x-delivery-count")) {
-        Some(AMQPValue::LongLongInt(count)) => u32::try_from(*count).ok(),
-        Some(AMQPValue::LongInt(count)) => u32::try_from(*count).ok(),
-        Some(AMQPValue::LongUInt(count)) => Some(*count),
-        _ => None,
-    };
+    let count = headers.and_then(|headers| headers.inner().get("x-delivery-count"));
+    let count = count.and_then(delay::number);
     count.map_or(Attempt::Redelivered, |count| Attempt::Number(count.saturating_add(1)))
 }
 
@@ -55,7 +58,7 @@ fn again(properties: &lapin::BasicProperties) -> Attempt {
 mod tests {
     use lapin::{
         BasicProperties,
-        types::{FieldTable, ShortString},
+        types::{AMQPValue, FieldTable, ShortString},
     };
 
     use super::*;
@@ -92,6 +95,7 @@ mod tests {
     fn only_a_delivery_that_is_not_the_first_is_counted() {
         assert_eq!(read("amq.topic", false).attempt, Attempt::Unknown);
         assert_eq!(read("amq.topic", true).attempt, Attempt::Number(7));
-        assert_eq!(read("", false).attempt, Attempt::Redelivered);
+        assert_eq!(read("", false).attempt, Attempt::Number(2));
+        assert_eq!(read("", true).attempt, Attempt::Number(8));
     }
 }

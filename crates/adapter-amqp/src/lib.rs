@@ -43,4 +43,4 @@ mod wire;
 pub use connect::Amqp;
 pub use lapin;
 pub use options::AmqpOptions;
-pub use policy::{ExchangeKind, ExchangePolicy, QueuePolicy};
+pub use policy::{DelayLayout, ExchangeKind, ExchangePolicy, QueuePolicy};

@@ -89,3 +89,15 @@ pub enum QueuePolicy {
     /// [`NotFound`](sinew_core::ErrorKind::NotFound).
     Assume,
 }
+
+/// Where a delivery waits that is handed back with a delay.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum DelayLayout {
+    /// In a queue for each delay and each queue that it goes back to, `sinew.delay.<milliseconds>.<queue>`.
+    PerQueue,
+    /// Where `nameko-amqp-retry` keeps its own: in a queue for each delay, `backoff--<milliseconds>ms`, on the headers
+    /// exchange `backoff`. Members of one queue in Python and in Rust then count each other's attempts, by `x-death`,
+    /// and each goes on with its schedule where the other one was.
+    NamekoAmqpRetry,
+}

@@ -7,7 +7,7 @@ use lapin::{
     options::{BasicAckOptions, BasicRejectOptions},
     types::ShortString,
 };
-use sinew_core::{Error, ErrorKind, Message, Pending, Sent, Settle, Verdict};
+use sinew_core::{Attempt, Error, ErrorKind, Message, Pending, Sent, Settle, Verdict};
 use tokio::sync::{
     mpsc::{OwnedPermit, Receiver},
     oneshot, watch,
@@ -66,6 +66,7 @@ pub(crate) struct Command {
     tag: u64,
     verdict: Verdict,
     message: Message,
+    attempt: Attempt,
     answer: oneshot::Sender<Result<(), Error>>,
     unsettled: Unsettled,
 }
@@ -85,17 +86,18 @@ pub(crate) struct Settler {
     pub(crate) fence: Arc<Fence>,
     /// What a delayed requeue publishes.
     pub(crate) message: Message,
+    pub(crate) attempt: Attempt,
     pub(crate) unsettled: Unsettled,
 }
 
 impl Settle for Settler {
     fn settle(self: Box<Self>, verdict: Verdict) -> Pending<()> {
-        let Self { room, tag, fence, message, unsettled } = *self;
+        let Self { room, tag, fence, message, attempt, unsettled } = *self;
         if !fence.stands() {
             return Pending::ready(Err(error(revoked())));
         }
         let (answer, outcome) = oneshot::channel();
-        room.send(Command { tag, verdict, message, answer, unsettled });
+        room.send(Command { tag, verdict, message, attempt, answer, unsettled });
         Pending::later(async move {
             match outcome.await {
                 Ok(outcome) => outcome,
@@ -179,7 +181,8 @@ impl Settlements {
                         let inner = Arc::clone(&self.inner);
                         let queue = self.queue.clone();
                         delayed.push(Box::pin(async move {
-                            let parked = delay::park(&inner, &queue, &command.message, wait).await;
+                            let Command { message, attempt, .. } = &command;
+                            let parked = delay::park(&inner, &queue, message, *attempt, wait).await;
                             (command, parked)
                         }));
                     }

@@ -24,7 +24,7 @@ use crate::error::Cause;
 
 /// How many bytes a table may take, however large a frame may be.
 pub(crate) const MAX_BYTES: usize = 124 << 10;
-/// A message's properties travel in one frame: what the others take of it at most, and the two headers of a delayed copy.
+/// A message's properties travel in one frame: what the others take of it at most, and the headers of a delayed copy.
 const BESIDE: usize = 3 << 10;
 /// The smallest frame that AMQP lets a broker ask for.
 const SMALLEST: u32 = 4096;

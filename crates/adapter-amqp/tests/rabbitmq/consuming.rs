@@ -157,13 +157,14 @@ pub(crate) async fn delayed(shared: Shared) -> Outcome {
     let mut intake = amqp.consume(wanted.with_scope(scope.clone())).await?;
     let sent = labelled(&scope)?;
     amqp.send(sent.clone()).await?;
-    for _ in 0..2 {
+    // A classic queue counts nothing: an immediate requeue in between is one delivery more, at least.
+    for number in [2, 4] {
         let held = delivery(&mut intake, "x").await?;
         let since = std::time::Instant::now();
         held.settle(Verdict::RequeueAfter(Duration::from_millis(300))).await?;
         let again = soon("the delayed one", intake.next_item()).await?.ok_or("it ended")??;
         check(since.elapsed() >= Duration::from_millis(300), "no sooner than that")?;
-        check(again.attempt == Attempt::Redelivered, "it is not the first")?;
+        check(again.attempt == Attempt::Number(number), format!("{:?}", again.attempt))?;
         check(again.message.address == sent.address, format!("{:?}", again.message.address))?;
         let (properties, original) = (again.message.properties(), sent.properties());
         check(

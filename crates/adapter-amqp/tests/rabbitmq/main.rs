@@ -191,6 +191,10 @@ fn main() -> ExitCode {
             consuming::delayed(shared()),
         ),
         trial("a_delayed_copy_goes_nowhere_else_and_comes_back", parking::obeyed_headers(shared())),
+        trial(
+            "a_delay_in_the_layout_of_nameko_amqp_retry_is_counted_by_either_side",
+            parking::as_python(shared()),
+        ),
         trial("more_delays_at_once_than_channels_are_all_kept", parking::many_delays(shared())),
         trial(
             "a_delivery_that_is_held_beyond_its_queue_keeps_no_channel_open",
