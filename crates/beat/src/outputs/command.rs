@@ -143,9 +143,21 @@ impl CommandOutput {
     /// are made of. Like [`tokio::spawn`] it panics outside of a tokio runtime.
     #[must_use]
     pub fn start(options: CommandOptions, clock: Clock) -> Self {
+        Self::start_after(options, clock, std::future::ready(()))
+    }
+
+    /// The same, but nothing is run before `turn` is over: for one that takes the place of another output, which still
+    /// tells what came before. What is handed in meanwhile waits.
+    #[must_use]
+    pub fn start_after(
+        options: CommandOptions,
+        clock: Clock,
+        turn: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
         let counts = Arc::new(Mutex::new(CommandCounts::default()));
         let counted = Arc::clone(&counts);
         let outbox = Outbox::start(options.queue, clock, |mut pending| async move {
+            turn.await;
             while let Some((_, notification)) = pending.next().await {
                 let end = run(&options, &clock, &notification).await;
                 if let (Err(error), Some(tell)) = (&end, &options.on_failure) {

@@ -115,19 +115,22 @@ fn who_is_expected_and_not_watched_is_refused_as_it_would_be_down_for_sure() -> 
         let file = file.to_str().ok_or("no UTF-8")?;
         run(&[&["beat", "serve", "--config", file, "--check-config"], args].concat())
     };
-    let told = "error: us.web is expected, but is not among those watched, eu.>: watch it too, or do not expect it\n";
+    let at = format!("{}:", file.display());
+    let told = "us.web is expected, but is not among those watched, eu.>: watch it too, or do not expect it\n";
     let expected = "expected = [\"eu.web\", \"us.web\"]\n";
     let narrow = format!("processes = \"eu.>\"\n{expected}");
-    assert_eq!(check(&narrow, &[])?.expect(64)?.stderr, told);
-    assert_eq!(check(expected, &["eu.>"])?.expect(64)?.stderr, told);
-    assert_eq!(check("processes = \"eu.>\"", &["--expect", "us.web"])?.expect(64)?.stderr, told);
+    let [first, second] = [1, 2].map(|line| format!("error: {at}{line}: expected: {told}"));
+    assert_eq!(check(&narrow, &[])?.expect(64)?.stderr, second);
+    assert_eq!(check(expected, &["eu.>"])?.expect(64)?.stderr, first);
+    let by_line = check("processes = \"eu.>\"", &["--expect", "us.web"])?;
+    assert_eq!(by_line.expect(64)?.stderr, format!("error: {told}"));
     // What the command line watches beats the file, and a heart of its own is always heard.
     check(&narrow, &["*.web"])?.expect(0)?;
     let own = format!("{narrow}[heart]\nprocess = \"us.web\"");
     check(&own, &[])?.expect(0)?;
     // So not one that it does not have.
-    assert_eq!(check(&own, &["--no-heart"])?.expect(64)?.stderr, told);
-    assert_eq!(check(&format!("{own}\nenabled = false"), &[])?.expect(64)?.stderr, told);
+    assert_eq!(check(&own, &["--no-heart"])?.expect(64)?.stderr, second);
+    assert_eq!(check(&format!("{own}\nenabled = false"), &[])?.expect(64)?.stderr, second);
     Ok(())
 }
 

@@ -79,6 +79,13 @@ impl Browser {
         self.ask("Emulation.setDeviceMetricsOverride", &screen).map(drop)
     }
 
+    /// Likes it dark, or light, from now on.
+    pub(crate) fn darken(&mut self, is_dark: bool) -> Result<()> {
+        let value = if is_dark { "dark" } else { "light" };
+        let likes = json!({ "features": [{ "name": "prefers-color-scheme", "value": value }] });
+        self.ask("Emulation.setEmulatedMedia", &likes).map(drop)
+    }
+
     /// What is on the screen, as a PNG file.
     pub(crate) fn photograph(&mut self, path: &Path) -> Result<()> {
         let answer = self.ask("Page.captureScreenshot", &json!({ "format": "png" }))?;

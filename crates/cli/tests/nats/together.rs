@@ -48,10 +48,23 @@ fn side_by_side(runtime: &Runtime) -> Result<()> {
     photograph(&mut browser, "killed")
 }
 
-/// A picture of each size for who wants to look, and what nobody needs to look for: that nothing is cut off.
+/// A picture of each size and each light for who wants to look, and what nobody needs to look for: that nothing is cut
+/// off, and that what is written in the dark is light.
 fn photograph(browser: &mut Browser, name: &str) -> Result<()> {
     for (screen, width, height) in [("desk", 1280, 800), ("phone", 390, 844)] {
         browser.resize(width, height, screen == "phone")?;
+        browser.darken(true)?;
+        let lightness = |what: &str| {
+            format!(
+                "String(getComputedStyle(document.body).{what}.match(/[0-9]+/g).slice(0, 3).every(it => it > 128))"
+            )
+        };
+        for (what, is_light) in [("color", "true"), ("backgroundColor", "false")] {
+            assert_eq!(browser.evaluate(&lightness(what))?, is_light, "{what} in the dark");
+        }
+        let file = format!("page-{name}-{screen}-dark.png");
+        browser.photograph(&Path::new(env!("CARGO_TARGET_TMPDIR")).join(file))?;
+        browser.darken(false)?;
         let file = format!("page-{name}-{screen}.png");
         browser.photograph(&Path::new(env!("CARGO_TARGET_TMPDIR")).join(file))?;
         let beyond = "(it => it.scrollWidth - it.clientWidth)(document.documentElement)";

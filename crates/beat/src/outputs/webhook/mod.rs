@@ -173,6 +173,24 @@ impl WebhookOutput {
     ///
     /// Dropping the call starts nothing.
     pub async fn start(options: WebhookOptions, clock: Clock) -> Result<Self> {
+        Self::start_after(options, clock, std::future::ready(())).await
+    }
+
+    /// The same, but nothing is sent before `turn` is over: for one that takes the place of another output, which still
+    /// tells what came before. What is handed in meanwhile waits; the time in which it is tried runs.
+    ///
+    /// # Errors
+    ///
+    /// As [`WebhookOutput::start`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the call starts nothing.
+    pub async fn start_after(
+        options: WebhookOptions,
+        clock: Clock,
+        turn: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Self> {
         let reading = spawn_blocking(move || options.read().map(|read| (read, options)));
         let read = reading.await.map_err(|_| Error::new(ErrorKind::Closed, "webhook TLS"))?;
         let ((target, tls), options) = read?;
@@ -180,7 +198,10 @@ impl WebhookOutput {
         let poster = Poster::new(target, tls, options.timeout);
         let queue = options.queue;
         let sender = Sender { poster, options, clock, tally: Arc::clone(&tally) };
-        let outbox = Outbox::start(queue, clock, |pending| sender.run(pending));
+        let outbox = Outbox::start(queue, clock, |pending| async move {
+            turn.await;
+            sender.run(pending).await;
+        });
         Ok(Self { outbox, tally })
     }
 

@@ -34,6 +34,7 @@ const MOST_EXPECTED: usize = 100_000;
 pub(crate) const LISTEN: &str = "listen";
 pub(crate) const SNAPSHOT_FILE: &str = "snapshot_file";
 pub(crate) const ACCESS_TOKEN_FILE: &str = "access_token_file";
+pub(crate) const EXPECTED: &str = "expected";
 
 /// What the file says. What it does not say is none, or what it is by default.
 #[derive(Debug)]
@@ -110,7 +111,7 @@ impl Config {
             reader::pattern(value)?;
             text(value)
         });
-        let expected = section.value("expected", list(MOST_EXPECTED, process)).unwrap_or_default();
+        let expected = section.value(EXPECTED, list(MOST_EXPECTED, process)).unwrap_or_default();
         let blind_after = section.value("blind_after", at_least(Duration::from_secs(1), "1s"));
         let heart = outputs::heart(section);
         if heart.enabled && blind_after.is_some_and(|it| it < heart.heard_within()) {
@@ -119,10 +120,11 @@ impl Config {
             section.wrong("blind_after", &why);
         }
         let named = RefCell::new(Vec::from_iter(access_token_file.clone()));
-        let webhooks = outputs::webhooks(section, folder, &named);
+        let names = outputs::Names::default();
+        let webhooks = outputs::webhooks(section, folder, &named, &names);
         let (monitor, max_processes) = monitor::read(section);
         let monitor = monitor.with_blind_after(blind_after);
-        let gate = [LISTEN, ACCESS_TOKEN_FILE, SNAPSHOT_FILE];
+        let gate = [LISTEN, ACCESS_TOKEN_FILE, SNAPSHOT_FILE, EXPECTED];
         let gate = gate.into_iter().filter_map(|key| Some((key, section.line(key)?))).collect();
         Self {
             doubts: Vec::new(),
@@ -146,7 +148,7 @@ impl Config {
                 .unwrap_or(Duration::from_secs(10)),
             alerts: alerts::read(section),
             windows: alerts::windows(section),
-            commands: outputs::commands(section),
+            commands: outputs::commands(section, &names),
             webhooks,
             heart,
             blind_after,

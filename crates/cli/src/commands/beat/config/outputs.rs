@@ -1,6 +1,7 @@
 //! Where alerts go, and what tells others that the monitor lives.
 use std::{
     cell::RefCell,
+    collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
     time::Duration,
@@ -24,6 +25,7 @@ const LARGEST: u64 = 16 * 1024;
 /// A program that is run for each notification.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct CommandConfig {
+    pub(crate) name: Option<String>,
     program: String,
     args: Vec<String>,
     timeout: Duration,
@@ -31,6 +33,11 @@ pub(crate) struct CommandConfig {
 }
 
 impl CommandConfig {
+    /// Whether both tell the same receiver.
+    pub(crate) fn is_of_one(&self, other: &Self) -> bool {
+        (&self.program, &self.args) == (&other.program, &other.args)
+    }
+
     pub(crate) fn options(&self) -> CommandOptions {
         CommandOptions::new(&self.program)
             .with_args(&self.args)
@@ -42,6 +49,7 @@ impl CommandConfig {
 /// A URL that each notification is posted to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct WebhookConfig {
+    pub(crate) name: Option<String>,
     url: Hidden,
     secrets: Vec<Hidden>,
     authorization: Option<Hidden>,
@@ -63,6 +71,11 @@ impl fmt::Debug for Hidden {
 }
 
 impl WebhookConfig {
+    /// Whether both tell the same receiver.
+    pub(crate) fn is_of_one(&self, other: &Self) -> bool {
+        self.url == other.url
+    }
+
     pub(crate) fn options(&self) -> sinew_core::Result<WebhookOptions> {
         let mut options = WebhookOptions::new(self.url.0.as_str());
         for secret in &self.secrets {
@@ -113,8 +126,30 @@ impl HeartConfig {
     }
 }
 
-pub(super) fn commands(section: &mut Section<'_>) -> Vec<CommandConfig> {
+/// The names that outputs have: no two have the same.
+#[derive(Debug, Default)]
+pub(super) struct Names(RefCell<BTreeSet<String>>);
+
+impl Names {
+    fn read(&self, value: &DeValue<'_>) -> Result<String, String> {
+        let name = text(value)?;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+            return Err("1 to 64 letters, digits, `.`, `_` and `-` are wanted".to_owned());
+        }
+        if name.starts_with("command-") || name.starts_with("webhook-") {
+            return Err("so those are called that have no name".to_owned());
+        }
+        match self.0.borrow_mut().insert(name.clone()) {
+            true => Ok(name),
+            false => Err("another one has this name".to_owned()),
+        }
+    }
+}
+
+pub(super) fn commands(section: &mut Section<'_>, names: &Names) -> Vec<CommandConfig> {
     section.tables("command", MOST, |it| {
+        let name = it.value("name", |value| names.read(value));
         let words = it.required("run", |value| match list(MOST_WORDS, text)(value)? {
             words if words.first().is_none_or(String::is_empty) => {
                 Err("its first word is the program".to_owned())
@@ -135,7 +170,7 @@ pub(super) fn commands(section: &mut Section<'_>) -> Vec<CommandConfig> {
                 &format!("there is no program `{program}` to run, or it is not executable"),
             );
         }
-        Some(CommandConfig { program: program.clone(), args: args.to_vec(), timeout, queue })
+        Some(CommandConfig { name, program: program.clone(), args: args.to_vec(), timeout, queue })
     })
 }
 
@@ -166,8 +201,10 @@ pub(super) fn webhooks(
     section: &mut Section<'_>,
     folder: &Path,
     named: &RefCell<Vec<PathBuf>>,
+    names: &Names,
 ) -> Vec<WebhookConfig> {
     section.tables("webhook", MOST, |it| {
+        let name = it.value("name", |value| names.read(value));
         let file = |value: &DeValue<'_>| -> Result<PathBuf, String> {
             let path = folder.join(text(value)?);
             named.borrow_mut().push(path.clone());
@@ -202,6 +239,7 @@ pub(super) fn webhooks(
         let queue = it.value("queue", number(1, 10_000));
         let url = plain.or(secret_url)?;
         let config = WebhookConfig {
+            name,
             url,
             secrets,
             authorization,
@@ -236,7 +274,10 @@ fn line_of(path: &Path) -> Result<Hidden, String> {
     let failed = |err: std::io::Error| format!("cannot read {}: {}", path.display(), plain(&err));
     let mut line = String::new();
     let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(LARGEST).read_to_string(&mut line).map_err(failed)?;
+    file.take(LARGEST + 1).read_to_string(&mut line).map_err(failed)?;
+    if line.len() as u64 > LARGEST {
+        return Err(format!("{} is larger than 16 KiB", path.display()));
+    }
     match line.trim() {
         "" => Err(format!("{} is empty", path.display())),
         line if line.contains(char::is_control) => {

@@ -256,6 +256,12 @@ fn a_webhook_names_files_for_what_is_secret_and_none_is_shown() {
         (&format!("{url}secret_files = [\"none\"]"), "3: webhook.secret_files: cannot read "),
         (&format!("{url}secret = \"whsec_hush\""), "3: unknown key `webhook.secret`"),
         (&format!("{url}attempts = 0"), "3: webhook.attempts: from 1 to 10000"),
+        (&format!("{url}name = \"a b\""), "3: webhook.name: 1 to 64 letters"),
+        (&format!("{url}name = \"command-1\""), "3: webhook.name: so those are called"),
+        (
+            &format!("[[command]]\nname = \"eu\"\nrun = [\"cat\"]\n{url}name = \"eu\""),
+            "2: command.name: another one has this name",
+        ),
         ("[heart]\nenabled = 1", "2: heart.enabled: true or false is wanted"),
         ("[heart]\nprocess = \"a b\"", "2: heart.process: a name such as"),
         ("[heart]\nprocess = \"a\"\nperiod = \"500ms\"", "3: heart.period: at least 1s"),
@@ -263,6 +269,18 @@ fn a_webhook_names_files_for_what_is_secret_and_none_is_shown() {
         let refused = parse_there(text).unwrap_err();
         assert!(refused.starts_with(&format!("etc/sinew.toml:{told}")), "{refused}\n{told}");
         assert!(!refused.contains("hush"), "{refused}");
+    }
+}
+
+#[test]
+fn a_secret_that_is_too_large_is_refused_and_not_cut() {
+    let text = "[[webhook]]\nurl_file = \"large\"";
+    let path = FOLDER.path().join("large");
+    for (length, is_taken) in [(16 * 1024, true), (16 * 1024 + 1, false)] {
+        let url = format!("https://h/{}", "x".repeat(length - 10));
+        std::fs::write(&path, url).unwrap();
+        let told = parse_there(text).err().unwrap_or_default();
+        assert_eq!(!told.contains("is larger than 16 KiB"), is_taken, "{told}");
     }
 }
 

@@ -135,10 +135,10 @@ impl Serve {
         };
         // A file that is read anew does not change it.
         let pattern = self.pattern.clone().or_else(|| file.processes.clone());
-        hears_expected(
-            pattern.as_deref(),
-            self.expect.iter().chain(&file.expected).filter(|it| !self.heart.is(it, &file.heart)),
-        )?;
+        let is_other = |it: &&Process| !self.heart.is(it, &file.heart);
+        hears_expected(pattern.as_deref(), self.expect.iter().filter(is_other))?;
+        hears_expected(pattern.as_deref(), file.expected.iter().filter(is_other))
+            .map_err(|failure| file.blame(config::EXPECTED, failure))?;
         let listen = self.listen.or(file.listen).unwrap_or(LISTEN);
         let gate = self.gate(listen, &file)?;
         let snapshots = self.snapshot.clone().or_else(|| file.snapshot_file.clone());
@@ -267,8 +267,8 @@ impl Serve {
         let ended = (&mut hearing.0).await;
         printing.finish(session.output).await;
         let undelivered = desk.finish(DRAIN).await;
-        if undelivered > 0 {
-            session.output.remark(format_args!("{undelivered} notifications were not delivered"));
+        if !undelivered.is_none() {
+            session.output.remark(undelivered);
         }
         if let Some(keeper) = &keeper {
             // What was delivered meanwhile need not be told again.

@@ -10,7 +10,11 @@ use super::{
     upkeep::Upkeep,
 };
 use crate::{
-    commands::beat::{config::Config, hears_expected, own_heart::OwnHeart},
+    commands::beat::{
+        config::{self, Config},
+        hears_expected,
+        own_heart::OwnHeart,
+    },
     exit::Failure,
     output::Output,
 };
@@ -115,6 +119,7 @@ impl Reloader {
     fn check(&self, file: &Config) -> Result<(), Failure> {
         let expected = file.expected.iter().filter(|it| !self.heart.is(it, &self.file.heart));
         hears_expected(self.pattern.as_deref(), expected)
+            .map_err(|failure| file.blame(config::EXPECTED, failure))
     }
 
     fn apply(&self, file: &Config, webhooks: Webhooks) {

@@ -21,7 +21,7 @@ use tokio::{
 
 use self::{
     kept::Kept,
-    outputs::{OutputCounts, Outputs, Webhooks},
+    outputs::{Left, OutputCounts, Outputs, Webhooks},
     silences::{Refused, Silence, Silences, Wanted},
 };
 use crate::{commands::beat::config::Config, exit::Failure, output::Output};
@@ -63,7 +63,7 @@ struct Inner {
     /// Whether anything was told since that was taken.
     has_told: bool,
     /// What outputs that are finished, or are being finished, have not delivered.
-    undelivered: u64,
+    undelivered: Left,
     republishing: Option<RepublishOutput>,
     /// Notifications refused since that was said, and when that may be said again.
     refused: u64,
@@ -101,7 +101,7 @@ impl Desk {
             outputs: Outputs::default(),
             settled: Vec::new(),
             has_told: false,
-            undelivered: 0,
+            undelivered: Left::default(),
             republishing: None,
             refused: 0,
             silent_until: None,
@@ -232,8 +232,8 @@ impl Desk {
         }
     }
 
-    /// Lets what waits be told, for no longer than `limit`. How many notifications were not delivered.
-    pub(super) async fn finish(&self, limit: Duration) -> u64 {
+    /// Lets what waits be told, for no longer than `limit`. What was not delivered.
+    pub(super) async fn finish(&self, limit: Duration) -> Left {
         let outputs = {
             let mut inner = self.lock();
             inner.undelivered = inner.outputs.waiting();
@@ -294,7 +294,7 @@ impl Inner {
 
     /// Whether all that was told was delivered, or given up.
     fn is_settled(&mut self) -> bool {
-        self.undelivered == 0 && self.outputs.waiting() == 0
+        self.undelivered.is_none() && self.outputs.waiting().is_none()
     }
 
     /// When something may be due next, with nothing heard until then.
@@ -361,11 +361,54 @@ mod tests {
         for _ in 0..2 {
             desk.reconfigure(&config, Vec::new(), &[]);
         }
-        assert_eq!(desk.finish(Duration::from_secs(30)).await, 0);
+        assert!(desk.finish(Duration::from_secs(30)).await.is_none());
         let told = std::fs::read_to_string(&told).unwrap();
         let lines: Vec<_> =
             told.lines().map(|it| it.split('\t').step_by(2).take(2).collect::<Vec<_>>()).collect();
         assert_eq!(lines, [["firing", "billing"]]);
+    }
+
+    #[tokio::test]
+    async fn who_gets_another_output_reads_what_the_old_one_tells_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().display();
+        let backend = sinew_connect::connect("memory:desk-turns").await.unwrap();
+        let options = WatchOptions::default();
+        let watch = Watch::start(&backend.subscriber().unwrap(), options).await.unwrap();
+        // The first run, which is the old one's, takes until it is let go.
+        let script = format!(
+            "cd '{place}'; if mkdir first 2>if mkdir first; then until-; then until [ -e go ]; do sleep 0.02; done; fi; cat >> told"
+        );
+        let config = |seconds: u32| {
+            let text = format!(
+                "[[command]]\nrun = [\"sh\", \"-c\", \"{script}\"]\ntimeout = \"{seconds}s\"\n"
+            );
+            Config::parse(&text, Path::new("sinew.toml")).unwrap()
+        };
+        let output = Output::new(false, Chatter::Quiet);
+        let desk = Desk::new(&config(30), watch.clock(), output, None, Vec::new());
+        let (mut monitor, mut events) = (Monitor::new(MonitorOptions::default()), Vec::new());
+        let (beat, process) =
+            (Beat::Beat { period: Duration::from_secs(1) }, Process::parse("a").unwrap());
+        let ten = Timestamp::from_start(Duration::from_secs(10));
+        monitor.beat(&process, beat, Timestamp::START, &mut events);
+        monitor.advance(ten, &mut events);
+        events.drain(..).for_each(|event| desk.hear(&event));
+        let waited = async || {
+            while !folder.path().join("first").exists() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), waited()).await.unwrap();
+        desk.reconfigure(&config(29), Vec::new(), &[]);
+        monitor.beat(&process, beat, ten, &mut events);
+        events.iter().for_each(|event| desk.hear(event));
+        assert_eq!(desk.counts().outputs[0].waiting, 2, "what is open, and that it is over");
+        std::fs::write(folder.path().join("go"), "").unwrap();
+        assert!(desk.finish(Duration::from_secs(30)).await.is_none());
+        let told = std::fs::read_to_string(folder.path().join("told")).unwrap();
+        let kinds: Vec<_> = told.lines().filter_map(|it| it.split('\t').next()).collect();
+        assert_eq!(kinds, ["firing", "firing", "resolved"]);
     }
 
     #[tokio::test]
@@ -389,7 +432,8 @@ mod tests {
         let counts = desk.counts();
         assert!(matches!(counts.outputs[..], [OutputCounts { waiting: 1..=2, kept: 7..=8, .. }]));
         assert!(!desk.has_news(), "nothing can be taken in yet");
-        assert_eq!(desk.finish(Duration::ZERO).await, 9);
+        let left = desk.finish(Duration::ZERO).await;
+        assert_eq!(left.notifications + left.alerts, 9);
     }
 
     #[tokio::test(start_paused = true)]
