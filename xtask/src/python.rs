@@ -1,4 +1,4 @@
-//! Python originals: the programs that Sinew speaks with, at pinned versions, in a virtual environment
+//! Python originals: the programs that Sinew speaks with, at pinned versions, in virtual environments
 //! of our own under the target folder.
 
 use std::{
@@ -14,13 +14,55 @@ use crate::{
     workspace::Workspace,
 };
 
+/// Originals that live together in one environment.
+pub(crate) struct Originals {
+    /// Names the Python that has them, for the tests.
+    pub(crate) variable: &'static str,
+    /// Of the environment, under the target folder.
+    folder: &'static str,
+    pub(crate) pins: &'static [&'static str],
+}
+
 /// What the interoperability tests and the benches run: beatit, the NATS client that it publishes through, who verifies
 /// webhooks, and ate-dispatcher.
-pub(crate) const ORIGINALS: &[&str] =
-    &["beatit==2022.3.1", "nats-py==2.16.0", "standardwebhooks==1.1.0", "ate-dispatcher==0.1.0"];
+pub(crate) const ORIGINALS: Originals = Originals {
+    variable: "SINEW_PYTHON",
+    folder: "python",
+    pins: &[
+        "beatit==2022.3.1",
+        "nats-py==2.16.0",
+        "standardwebhooks==1.1.0",
+        "ate-dispatcher==0.1.0",
+    ],
+};
 
-/// Names the Python that has [`ORIGINALS`], for the tests.
-pub(crate) const VARIABLE: &str = "SINEW_PYTHON";
+/// nameko as it is installed today, and the delayed retries of its community.
+pub(crate) const NAMEKO: Originals = Originals {
+    variable: "SINEW_NAMEKO",
+    folder: "python-nameko",
+    pins: &[
+        "nameko==2.14.1",
+        "kombu==5.7.0",
+        "amqp==5.4.2",
+        "eventlet==0.41.3",
+        "nameko-amqp-retry==0.7.1",
+        // The last with `pkg_resources`, which the retries import.
+        "setuptools==80.9.0",
+    ],
+};
+
+/// nameko as old fleets run it: before kombu 5.3, JSON says dates and times otherwise.
+pub(crate) const NAMEKO_OLD: Originals = Originals {
+    variable: "SINEW_NAMEKO_OLD",
+    folder: "python-nameko-old",
+    pins: &[
+        "nameko==2.14.1",
+        "kombu==5.2.4",
+        "amqp==5.1.1",
+        "eventlet==0.41.3",
+        "setuptools==80.9.0",
+    ],
+};
 
 const INSTALL_LIMIT: Duration = Duration::from_secs(300);
 
@@ -38,27 +80,33 @@ for pin in sys.argv[1:]:
         print(pin)
 ";
 
-/// A Python with the originals: the one that [`VARIABLE`] names, else the environment under the target folder.
-pub(crate) fn provide(workspace: &Workspace) -> Result<PathBuf> {
-    if let Some(chosen) = env::var_os(VARIABLE).filter(|chosen| !chosen.is_empty()) {
+/// A Python with these originals: the one that their variable names, else the environment under the target folder.
+pub(crate) fn provide(workspace: &Workspace, originals: &Originals) -> Result<PathBuf> {
+    let Originals { variable, folder, pins } = originals;
+    if let Some(chosen) = env::var_os(variable).filter(|chosen| !chosen.is_empty()) {
         let chosen = PathBuf::from(chosen);
-        let missing = missing(&chosen, ORIGINALS)?;
+        let missing = missing(&chosen, pins)?;
         if missing.is_empty() {
             return Ok(chosen);
         }
         let (missing, python) = (missing.join(" "), chosen.display());
         return Err(Failure::new(format!(
-            "{VARIABLE}={python} lacks {missing}: install or unset it"
+            "{variable}={python} lacks {missing}: install or unset it"
         )));
     }
-    let python = environment(workspace)?;
-    install(&python, ORIGINALS)?;
+    let python = made(workspace, folder)?;
+    install(&python, pins)?;
     Ok(python)
 }
 
-/// The Python of our environment, made when it is not there.
+/// The Python of our own environment, for whatever else is installed from PyPI.
 pub(crate) fn environment(workspace: &Workspace) -> Result<PathBuf> {
-    let dir = workspace.target.join("python");
+    made(workspace, ORIGINALS.folder)
+}
+
+/// The Python of the environment in `folder`, made when it is not there.
+fn made(workspace: &Workspace, folder: &str) -> Result<PathBuf> {
+    let dir = workspace.target.join(folder);
     let python = dir.join("bin/python");
     if works(&python) {
         return Ok(python);

@@ -7,7 +7,7 @@ use crate::{
     chromium, examples,
     failure::{Failure, Result},
     program::Program,
-    python,
+    python::{self, NAMEKO, NAMEKO_OLD, ORIGINALS, Originals},
     tally::Tally,
     workspace::Workspace,
 };
@@ -63,10 +63,15 @@ pub(crate) fn run(length: Length, extra: &[&str]) -> Result {
 
 /// Provides what the tests need, with one line for each that cannot be had on this machine.
 pub(crate) fn environment(workspace: &Workspace) -> Result<Environment> {
-    let sources: [(&str, &'static str, Result<PathBuf>); 3] = [
+    let python = |name, originals: &Originals| {
+        (name, originals.variable, python::provide(workspace, originals))
+    };
+    let sources: [(&str, &'static str, Result<PathBuf>); 5] = [
         ("nats-server", nats::VARIABLE, nats::provide(workspace)),
         ("rabbitmq-server", rabbitmq::VARIABLE, rabbitmq::provide(workspace)),
-        ("python originals", python::VARIABLE, python::provide(workspace)),
+        python("python originals", &ORIGINALS),
+        python("nameko", &NAMEKO),
+        python("nameko on kombu 5.2", &NAMEKO_OLD),
     ];
     let mut environment = Environment::new();
     let mut missing = Vec::new();

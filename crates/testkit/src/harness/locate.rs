@@ -44,15 +44,36 @@ fn find_broker(variable: &str, name: &'static str) -> Result<PathBuf> {
 ///
 /// [`ErrorKind::NotFound`] when there is none.
 pub fn find_python() -> Result<PathBuf> {
-    let installed =
-        || target_folders().map(|target| target.join("python/bin/python")).find(|it| it.is_file());
-    from_environment("SINEW_PYTHON").or_else(installed).filter(|path| path.is_file()).ok_or_else(
-        || {
-            missing(
-                "a Python with the originals is missing; run `cargo xtask test`, which installs it",
-            )
-        },
-    )
+    find_environment("SINEW_PYTHON", "python", "a Python with the originals")
+}
+
+/// The Python that has nameko as it is installed today: `SINEW_NAMEKO`, else the one that `cargo xtask test` installed.
+///
+/// # Errors
+///
+/// [`ErrorKind::NotFound`] when there is none.
+pub fn find_nameko() -> Result<PathBuf> {
+    find_environment("SINEW_NAMEKO", "python-nameko", "a Python with nameko")
+}
+
+/// The Python that has nameko as old fleets run it, on kombu 5.2: `SINEW_NAMEKO_OLD`, else the one that
+/// `cargo xtask test` installed.
+///
+/// # Errors
+///
+/// [`ErrorKind::NotFound`] when there is none.
+pub fn find_old_nameko() -> Result<PathBuf> {
+    find_environment("SINEW_NAMEKO_OLD", "python-nameko-old", "a Python with nameko on kombu 5.2")
+}
+
+/// What the variable names, else the environment of that folder.
+fn find_environment(variable: &str, folder: &str, what: &'static str) -> Result<PathBuf> {
+    let program = format!("{folder}/bin/python");
+    let installed = || target_folders().map(|target| target.join(&program)).find(|it| it.is_file());
+    from_environment(variable)
+        .or_else(installed)
+        .filter(|path| path.is_file())
+        .ok_or_else(|| missing(what))
 }
 
 fn from_environment(name: &str) -> Option<PathBuf> {

@@ -14,7 +14,7 @@ mod proxy;
 mod server;
 
 pub use self::{
-    locate::{find_nats_server, find_python, find_rabbitmq_server},
+    locate::{find_nameko, find_nats_server, find_old_nameko, find_python, find_rabbitmq_server},
     proxy::Proxy,
     server::{Recipe, Server},
 };
