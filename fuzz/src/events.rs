@@ -10,6 +10,9 @@ use sinew_events::{
 
 use crate::typed;
 
+/// What stands in values, and is shown nowhere.
+const SECRET: &str = "s3cret-of-events";
+
 /// Lines of headers, `NAME VALUE`, and after an empty one the payload; `content-type` and `content-encoding` are the
 /// message's own. Whatever comes, what goes on cannot harm a Python service, and what is read is written again.
 pub(crate) fn events(data: &[u8]) {
@@ -58,7 +61,8 @@ fn context(headers: &Headers) {
     sent.remove("nameko.call_id_stack");
     again.remove("nameko.call_id_stack");
     assert_eq!(sent, again);
-    assert!(!format!("{came:?}").contains("s3cret-of-events"));
+    let is_a_name = headers.iter().any(|(name, _)| name.contains(SECRET));
+    assert!(is_a_name || !format!("{came:?}").contains(SECRET));
 }
 
 fn body(message: &Message) {
@@ -67,7 +71,7 @@ fn body(message: &Message) {
         .with_max_inflated(1 << 16);
     let value = options.decode::<Json>(message);
     if let Err(PayloadError::Malformed { reason }) = &value {
-        assert!(!reason.contains("s3cret-of-events"), "{reason}");
+        assert!(!reason.contains(SECRET), "{reason}");
     }
     if let Ok(value) = &value {
         comes_back(value);
