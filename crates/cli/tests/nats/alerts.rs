@@ -426,7 +426,7 @@ fn a_restart_tells_the_undelivered(runtime: &Runtime) -> Result<()> {
     page.running.until_remark("trying again")?;
     page.running.signal(Signal::TERM)?;
     let ran = page.running.finish()?.expect(0)?;
-    assert!(ran.stderr.contains("1 notifications were not delivered"), "{ran:?}");
+    assert!(ran.stderr.contains("1 notification was not delivered"), "{ran:?}");
 
     let received = receive(std::net::TcpListener::bind(address)?, &["204 No Content"]);
     let page = place.page(&url)?;

@@ -1,6 +1,7 @@
 //! What befalls a monitor at night, at its defaults: a server that freezes or is restarted, a monitor that is stopped, a
 //! heart that is killed; and what it does where it may not publish.
 use std::{
+    process::Stdio,
     sync::mpsc::RecvTimeoutError,
     time::{Duration, Instant},
 };
@@ -23,6 +24,7 @@ pub(crate) const TRIALS: &[(&str, Body)] = &[
     ("a_watch_is_blind_before_it_calls_anybody_late", a_frozen_watch),
     ("a_monitor_that_may_not_publish_says_so_once_and_goes_on", a_denied_monitor),
     ("nobody_lists_the_heart_of_a_monitor_that_has_no_name", nobody_lists_it),
+    ("two_instances_under_one_name_are_an_alert_until_there_is_one", two_instances),
     ("an_upgraded_monitor_keeps_the_uptimes_and_its_files_to_itself", an_upgraded_monitor),
 ];
 
@@ -255,5 +257,44 @@ fn an_upgraded_monitor(runtime: &Runtime) -> Result<()> {
     let (was, is) = (&before["processes"][0]["uptime_1h"], &after["processes"][0]["uptime_1h"]);
     assert!(was.as_f64() > Some(0.0) && is.as_f64() > Some(0.0), "{before} {after}");
     assert!(is.as_f64() < Some(1.0), "{after}");
+    Ok(())
+}
+
+fn two_instances(runtime: &Runtime) -> Result<()> {
+    let (_server, url) = start(runtime)?;
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let command =
+        format!("[[command]]\nname = \"pager\"\nrun = [\"tee\", \"-a\", {:?}]\n", path("told"));
+    std::fs::write(path("sinew.toml"), command)?;
+    let mut page = Page::start(&url, &["--config", &path("sinew.toml")])?;
+    let live = |instance| -> Result<Running> {
+        let run =
+            ["beat", "run", "twin", "--every", "200ms", "--instance", instance, "--url", &url];
+        let mut command = sinew(&[&run[..], &["--", "sh", "-c", "read line"]].concat());
+        command.stdin(Stdio::piped());
+        Running::start(command)
+    };
+    let told = |wanted: &str| -> Result<String> {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let text = std::fs::read_to_string(path("told")).unwrap_or_default();
+            if let Some(line) = text.lines().find(|it| it.starts_with(wanted)) {
+                return Ok(line.to_owned());
+            }
+            assert!(Instant::now() < end, "not {wanted}: {text}");
+        }
+    };
+    let (_one, mut other) = (live("pod-1")?, live("pod-2")?);
+    page.running.until_line(&["\"monitor\":\"conflict\""])?;
+    let firing = told("firing\ttwin/conflict/")?;
+    assert!(firing.contains("twin is two at once: "), "{firing}");
+    // Its input ends, and so does it, in order.
+    drop(other.child.stdin.take());
+    let key = firing.split('\t').nth(1).ok_or("no key")?;
+    let resolved = told(&format!("resolved\t{key}"))?;
+    assert!(resolved.contains("twin is no longer two at once"), "{resolved}");
+    let sent = "beat_alerts_outputs_total{output=\"pager\",result=\"succeeded\"}";
+    assert!(page.get("/metrics")?.1.contains(sent));
     Ok(())
 }
