@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use crate::{
     Body, SharedBody,
     broker::{Certificates, SECRET, accepted, refused},
-    common::{Result, run},
+    common::{Result, Running, run, sinew},
 };
 
 pub(crate) const SHARED: &[(&str, SharedBody)] = &[
@@ -15,6 +15,7 @@ pub(crate) const SHARED: &[(&str, SharedBody)] = &[
     ("a_virtual_host_that_is_not_there_is_69", a_virtual_host_that_is_not_there_is_69),
     ("a_queue_of_another_lifetime_is_69", a_queue_of_another_lifetime_is_69),
     ("what_the_backend_lacks_is_64", what_the_backend_lacks_is_64),
+    ("a_watch_that_may_not_publish_says_so_and_goes_on", a_watch_that_may_not_publish),
 ];
 
 pub(crate) const TRIALS: &[(&str, Body)] =
@@ -114,5 +115,23 @@ fn a_certificate_is_checked_and_is_a_login(runtime: &Runtime) -> Result<()> {
     refused(&[&publish[..], &[&url], &trusting].concat())?;
     let ran = run(&[&publish[..], &[&external]].concat())?.expect(64)?;
     assert!(ran.stderr.contains("client certificate"), "{ran:?}");
+    Ok(())
+}
+
+fn a_watch_that_may_not_publish(runtime: &Runtime, broker: &RabbitMq) -> Result<()> {
+    runtime.block_on(async {
+        broker.ctl(&["add_user", "eye", SECRET]).await?;
+        // It may write to its queue, which binding it asks for, and not to the exchange.
+        broker.ctl(&["set_permissions", "eye", ".*", "^(?!amq\\.topic).*", ".*"]).await
+    })?;
+    let url = broker.url().replace("guest:guest@", &format!("eye:{SECRET}@"));
+    let watch = ["beat", "watch", "--json", "--count", "1", "--url", &url];
+    let mut watching = Running::start(sinew(&watch))?;
+    watching.until_remark("watching")?;
+    run(&["beat", "send", "eu.eye", "--count", "1", "--url", &broker.url()])?.expect(0)?;
+    let ran = watching.finish()?.expect(0)?;
+    assert!(ran.text().contains("\"process\":\"eu.eye\""), "{ran:?}");
+    assert_eq!(ran.stderr.matches("no heart of its own").count(), 1, "{ran:?}");
+    assert!(!ran.stderr.contains(SECRET), "{ran:?}");
     Ok(())
 }
