@@ -1,11 +1,15 @@
 //! Hearts and a watch with a bad world between them, in virtual time: crashes, restarts, losses, duplicates, delays that
-//! reorder, link cuts, a monitor that stands still, and one that is started anew.
-use std::{collections::BTreeMap, fmt::Debug, time::Duration};
+//! reorder, link cuts, a monitor that stands still, one that is started anew, and operators who pause and reload it.
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    time::Duration,
+};
 
 use proptest::prelude::*;
 use sinew_beat::{
-    Beat, Monitor, MonitorEvent, MonitorOptions, Process, Reason, Snapshot, State, Timestamp,
-    Transition, Watch, WatchOptions,
+    Beat, Monitor, MonitorEvent, MonitorOptions, Patience, Process, Reason, Snapshot, State,
+    Timestamp, Transition, Watch, WatchOptions,
 };
 use sinew_core::{Error, ErrorKind, Event, Result};
 use tokio::time::{Instant, timeout_at};
@@ -13,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use self::{
     scripted::{Script, scripted},
     world::{
-        Life, World,
+        Figures, LEGAL, Life, World,
         happens::{Alive, Input, befall, carry, publish, runtime},
         step, world,
     },
@@ -81,15 +85,31 @@ struct Stage<'a> {
     /// An instant of the runtime's clock, and the same of the watch's.
     same: (Duration, Timestamp),
     known: BTreeMap<String, (Option<State>, Expect)>,
+    /// What each promised last; none for a stop.
+    said: BTreeMap<String, Option<Duration>>,
+    /// How many beats of each were heard since it was down.
+    beats: BTreeMap<String, u32>,
+    paused: BTreeSet<String>,
+    patience: Figures,
     kept: Option<(Snapshot, Kept)>,
+    kept_said: BTreeMap<String, Option<Duration>>,
     blind_since: Option<Duration>,
     /// A stall that was not told yet.
     stall: Option<Duration>,
 }
 
-async fn start(world: &World, snapshot: Option<Snapshot>) -> Result<(Watch, Script)> {
+fn patient(Figures { missed, recoveries }: Figures) -> MonitorOptions {
+    let patience = Patience::default().with_missed(missed).with_recoveries(recoveries);
+    MonitorOptions::default().with_patience(patience)
+}
+
+async fn start(
+    world: &World,
+    patience: Figures,
+    snapshot: Option<Snapshot>,
+) -> Result<(Watch, Script)> {
     let (backend, script) = scripted();
-    let mut options = WatchOptions::default();
+    let mut options = WatchOptions::default().with_monitor(patient(patience));
     if let Some(snapshot) = snapshot {
         options = options.with_snapshot(Snapshot::decode(&snapshot.encode())?);
     }
@@ -101,7 +121,8 @@ async fn start(world: &World, snapshot: Option<Snapshot>) -> Result<(Watch, Scri
 
 impl<'a> Stage<'a> {
     async fn set(world: &'a World, alive: BTreeMap<String, Vec<Alive>>) -> Result<Self> {
-        let (watch, script) = start(world, None).await?;
+        let patience = world.patience;
+        let (watch, script) = start(world, patience, None).await?;
         let same = (Duration::ZERO, watch.clock().now());
         let (began, known) = (Instant::now(), BTreeMap::new());
         Ok(Self {
@@ -112,7 +133,12 @@ impl<'a> Stage<'a> {
             script,
             same,
             known,
+            said: BTreeMap::new(),
+            beats: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            patience,
             kept: None,
+            kept_said: BTreeMap::new(),
             blind_since: None,
             stall: None,
         })
@@ -128,14 +154,34 @@ impl<'a> Stage<'a> {
         stage + at.since(watch)
     }
 
+    /// After how long a silence one that promised this is down.
+    fn wait(&self, promise: Duration) -> Duration {
+        promise * self.patience.missed + SECOND
+    }
+
+    /// What is right to expect of one that has a fresh promise now.
+    fn fresh(&self, name: &str) -> Expect {
+        let now = self.now();
+        match self.said.get(name) {
+            Some(Some(promise)) => Expect::Down(Due::after(self.wait(*promise), now)),
+            Some(None) => Expect::Nothing,
+            None => Expect::Down(Due::after(LEARNING, now)),
+        }
+    }
+
     /// Reads what the watch tells, until then.
     async fn until(&mut self, at: Duration) -> Result<()> {
+        self.read(at).await?;
+        self.assert_in_time();
+        Ok(())
+    }
+
+    async fn read(&mut self, at: Duration) -> Result<()> {
         let end = self.began + at;
         while let Ok(event) = timeout_at(end, self.watch.next()).await {
             let event = event.transpose()?;
             self.note(&event.ok_or_else(|| Error::new(ErrorKind::Closed, "watch"))?)?;
         }
-        self.assert_in_time();
         Ok(())
     }
 
@@ -175,7 +221,7 @@ impl<'a> Stage<'a> {
     fn change(&mut self, it: &Transition) -> Result<()> {
         let name = it.process.as_str();
         let (now, at) = (self.began.elapsed(), self.time(it.at));
-        let wait = self.world.period(name) * 3 + SECOND;
+        let wait = self.wait(self.world.period(name));
         let (state, expect) = self.known.entry(name.to_owned()).or_insert((None, Expect::Nothing));
         assert_eq!(it.from, *state, "{it:?}");
         let is_legal = LEGAL.iter().any(|(reason, to, from)| {
@@ -190,13 +236,24 @@ impl<'a> Stage<'a> {
             }
             State::Late | State::Down => {
                 assert!(self.blind_since.is_none_or(|since| at <= since), "{it:?}");
-                let Expect::Down(due) = expect else { return Err(unexpected((it, expect))) };
-                let is_met = it.to == State::Late || due.is_met(at, now);
-                assert!(is_met, "{it:?} at {at:?}, told at {now:?}, and not as {due:?}");
+                let is_met = match expect {
+                    Expect::Down(due) => it.to == State::Late || due.is_met(at, now),
+                    // Its stop waited for a watch that stood still for a moment.
+                    Expect::Stopped { said } if it.to == State::Late => {
+                        (said.saturating_sub(HICCUP)..=*said).contains(&at)
+                    }
+                    Expect::Stopped { .. } | Expect::Nothing => false,
+                };
+                assert!(is_met, "{it:?} at {at:?}, told at {now:?}, and not {expect:?}");
             }
             _ => {}
         }
+        let beats = self.beats.entry(name.to_owned()).or_default();
+        if it.from == Some(State::Down) && matches!(it.reason, Reason::Beat | Reason::Degraded) {
+            assert!(*beats >= self.patience.recoveries, "{it:?} after {beats} beats");
+        }
         if it.to == State::Down {
+            *beats = 0;
             let wrongs = |alive: &Alive| (alive.from + wait..=alive.until).contains(&at);
             let wronged = self.alive.get(name).is_some_and(|lives| lives.iter().any(wrongs));
             assert!(!wronged, "{it:?} at {at:?}, and it keeps its promise");
@@ -234,19 +291,55 @@ impl<'a> Stage<'a> {
                     let wait = match it.state {
                         State::Down | State::Stopped => None,
                         State::Expected => Some(LEARNING),
-                        _ => it.promise.map(|promise| promise * 3 + SECOND),
+                        _ => it.promise.map(|promise| self.wait(promise)),
                     };
                     (it.process.to_string(), it.state, wait)
                 });
                 self.kept = Some((table.snapshot(), kept.collect()));
+                self.kept_said = self.said.clone();
             }
             Input::Restart { outage, learns } => self.restart(outage, learns).await?,
+            // What was due by now is told before.
+            Input::Pause(nth) => {
+                if let Some(name) = self.member(nth).filter(|it| self.watch.table().pause(it)) {
+                    self.read(self.now()).await?;
+                    self.known.entry(name.clone()).or_insert((None, Expect::Nothing)).1 =
+                        Expect::Nothing;
+                    self.paused.insert(name);
+                }
+            }
+            Input::Resume(nth) => {
+                if let Some(name) = self.member(nth).filter(|it| self.paused.remove(it)) {
+                    assert!(self.watch.table().resume(&name));
+                    let fresh = self.fresh(&name);
+                    self.known.entry(name).or_insert((None, Expect::Nothing)).1 = fresh;
+                }
+            }
+            Input::Reload(patience) => {
+                assert!(self.watch.table().reconfigure(patient(patience)));
+                self.read(self.now()).await?;
+                if patience != self.patience {
+                    self.patience = patience;
+                    let is_judged = |expect: &Expect| matches!(expect, Expect::Down(_));
+                    let judged = self.known.iter().filter(|(_, (_, expect))| is_judged(expect));
+                    let judged: Vec<_> = judged.map(|(name, _)| name.clone()).collect();
+                    for name in judged {
+                        let fresh = self.fresh(&name);
+                        self.known.entry(name).or_insert((None, Expect::Nothing)).1 = fresh;
+                    }
+                }
+            }
             input => {
                 self.say(&input)?;
                 self.expect(&input);
             }
         }
         Ok(())
+    }
+
+    fn member(&self, nth: usize) -> Option<String> {
+        let members = &self.world.members;
+        members.get(nth % members.len()).map(|it| it.name.clone())
     }
 
     fn say(&self, input: &Input) -> Result<()> {
@@ -267,9 +360,13 @@ impl<'a> Stage<'a> {
             Input::Message(message) => {
                 let name = message.address.to_string().split_off("heartbeat.".len());
                 let said = Beat::parse(&message.payload).ok().and_then(Beat::promise);
+                self.said.insert(name.clone(), said);
+                *self.beats.entry(name.clone()).or_default() += 1;
+                if self.paused.contains(&name) {
+                    return;
+                }
                 let expect = said.map_or(Expect::Stopped { said: now }, |promise| {
-                    let wait = promise * 3 + SECOND;
-                    Expect::Down(Due::after(wait, now))
+                    Expect::Down(Due::after(self.wait(promise), now))
                 });
                 self.known.entry(name).or_insert((None, Expect::Nothing)).1 = expect;
             }
@@ -280,15 +377,17 @@ impl<'a> Stage<'a> {
             }
             Input::Lost => self.refresh(),
             Input::Stall { .. } | Input::Snapshot | Input::Restart { .. } => {}
+            Input::Pause(_) | Input::Resume(_) | Input::Reload(_) => {}
         }
     }
 
     /// Nothing is heard meanwhile.
     async fn restart(&mut self, outage: Duration, learns: bool) -> Result<()> {
         let kept = self.kept.take().filter(|_| !learns);
+        self.said = if learns { BTreeMap::new() } else { std::mem::take(&mut self.kept_said) };
         tokio::time::advance(outage).await;
         let (snapshot, known) = kept.unzip();
-        (self.watch, self.script) = start(self.world, snapshot).await?;
+        (self.watch, self.script) = start(self.world, self.patience, snapshot).await?;
         self.same = (self.now(), self.watch.clock().now());
         let now = self.now();
         let known = known.unwrap_or_default().into_iter().map(|(name, state, wait)| {
@@ -352,37 +451,12 @@ fn play(world: &World) -> Result<()> {
     })
 }
 
-/// Which reason leads to which state, and from where: from itself none does.
-const LEGAL: [(Reason, State, &[Option<State>]); 8] = {
-    use State::{Degraded, Down, Expected, Late, Starting, Stopped, Up};
-    const ANY: &[Option<State>] = &[
-        None,
-        Some(Expected),
-        Some(Starting),
-        Some(Up),
-        Some(Degraded),
-        Some(Late),
-        Some(Down),
-        Some(Stopped),
-    ];
-    [
-        (Reason::Declared, Expected, &[None]),
-        (Reason::Start, Starting, ANY),
-        (Reason::Beat, Up, ANY),
-        (Reason::Degraded, Degraded, ANY),
-        (Reason::Stop, Stopped, ANY),
-        (Reason::Overdue, Late, &[Some(Starting), Some(Up), Some(Degraded)]),
-        (Reason::Silent, Down, &[Some(Late)]),
-        (Reason::NeverSeen, Down, &[Some(Expected)]),
-    ]
-};
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     /// Who keeps its promise is never called down. Who is silent is called down no later than three promises and the
-    /// grace after it was heard, or after whatever gave it a fresh promise: the end of a blindness, a gap, a start from
-    /// a snapshot; later by as long as the watch did not run; and within the time of learning where it was not heard.
+    /// grace (or as many as its patience says) after it was heard, or after whatever gave it a fresh promise: the end of
+    /// a blindness, a gap, a start from a snapshot, the end of a pause, other patience; later by as long as the watch did not run; and within the time of learning where it was not heard.
     #[test]
     fn nobody_is_wronged_and_no_silence_is_overlooked(world in world()) {
         play(&world).unwrap();

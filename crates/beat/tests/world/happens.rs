@@ -12,7 +12,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Fate, Incident, Life, Step};
+use super::{Fate, Figures, Incident, Life, Step};
 
 pub(crate) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
@@ -42,6 +42,10 @@ pub(crate) enum Input {
         outage: Duration,
         learns: bool,
     },
+    /// Who of the members is not judged, and is again.
+    Pause(usize),
+    Resume(usize),
+    Reload(Figures),
 }
 
 /// A process that keeps its promise from the one instant to the other.
@@ -135,7 +139,9 @@ pub(crate) fn befall(inputs: &mut Vec<(Duration, Input)>, incidents: &[(Duration
         let deaf = match incident {
             Incident::Cut { lasts } => lasts,
             Incident::Restart { outage, .. } => outage,
-            Incident::Stall { .. } => Duration::ZERO,
+            Incident::Stall { .. } | Incident::Pause { .. } | Incident::Reload { .. } => {
+                Duration::ZERO
+            }
         };
         inputs.retain(|(heard, _)| !(at..at + deaf).contains(heard));
         match incident {
@@ -147,6 +153,10 @@ pub(crate) fn befall(inputs: &mut Vec<(Duration, Input)>, incidents: &[(Duration
                 let waiting = inputs.extract_if(.., come).map(|(_, input)| input).collect();
                 inputs.push((at, Input::Stall { lasts, waiting }));
             }
+            Incident::Pause { nth, lasts } => {
+                inputs.extend([(at, Input::Pause(nth)), (at + lasts, Input::Resume(nth))]);
+            }
+            Incident::Reload { patience } => inputs.push((at, Input::Reload(patience))),
             Incident::Restart { outage, kept_before } => {
                 inputs
                     .extend(kept_before.map(|before| (at.saturating_sub(before), Input::Snapshot)));

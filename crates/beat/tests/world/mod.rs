@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use proptest::{collection::vec, prelude::*};
+use sinew_beat::{Reason, State};
 
 pub(crate) mod happens;
 
@@ -9,6 +10,8 @@ pub(crate) mod happens;
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     pub(crate) members: Vec<Member>,
+    /// Of the monitor at its start.
+    pub(crate) patience: Figures,
     /// To the monitor: when, and what.
     pub(crate) incidents: Vec<(Duration, Incident)>,
 }
@@ -64,18 +67,34 @@ pub(crate) enum Incident {
     Stall { lasts: Duration },
     /// It ends, and another one starts: with what was kept so long before, or with nothing.
     Restart { outage: Duration, kept_before: Option<Duration> },
+    /// An operator has it not judge one of the members.
+    Pause { nth: usize, lasts: Duration },
+    /// It goes on with other patience.
+    Reload { patience: Figures },
+}
+
+/// The figures of a patience: how many promises make down, and how many beats in a row end that.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Figures {
+    pub(crate) missed: u32,
+    pub(crate) recoveries: u32,
+}
+
+fn figures() -> impl Strategy<Value = Figures> {
+    // One loss in a row is within the promise, and takes two of three.
+    (3..6_u32, 1..4_u32).prop_map(|(missed, recoveries)| Figures { missed, recoveries })
 }
 
 pub(crate) fn world() -> impl Strategy<Value = World> {
     let member = (2000..10_000_u64, any::<bool>(), vec(life(), 1..4));
-    (vec(member, 1..4), incidents()).prop_map(|(members, incidents)| {
+    (vec(member, 1..4), figures(), incidents()).prop_map(|(members, patience, incidents)| {
         let members = ('a'..).zip(members).map(|(name, (period, is_declared, lives))| Member {
             name: name.to_string(),
             period: Duration::from_millis(period),
             is_declared,
             lives,
         });
-        World { members: members.collect(), incidents }
+        World { members: members.collect(), patience, incidents }
     })
 }
 
@@ -112,6 +131,8 @@ fn incidents() -> impl Strategy<Value = Vec<(Duration, Incident)>> {
         stall.prop_map(|lasts| Incident::Stall { lasts }),
         (up_to(30_000), proptest::option::of(up_to(20_000)))
             .prop_map(|(outage, kept_before)| Incident::Restart { outage, kept_before }),
+        (0..3_usize, up_to(30_000)).prop_map(|(nth, lasts)| Incident::Pause { nth, lasts }),
+        figures().prop_map(|patience| Incident::Reload { patience }),
     ];
     vec(proptest::option::of((0..10_000_u64, incident)), 0..6).prop_map(|incidents| {
         let nth = (0..).zip(incidents);
@@ -122,3 +143,34 @@ fn incidents() -> impl Strategy<Value = Vec<(Duration, Incident)>> {
         happens.collect()
     })
 }
+
+/// Which reason leads to which state, and from where: from itself none does.
+pub(crate) const LEGAL: [(Reason, State, &[Option<State>]); 14] = {
+    use State::{Degraded, Down, Expected, Late, Paused, Starting, Stopped, Up};
+    const ANY: &[Option<State>] = &[
+        None,
+        Some(Expected),
+        Some(Starting),
+        Some(Up),
+        Some(Degraded),
+        Some(Late),
+        Some(Down),
+        Some(Stopped),
+    ];
+    [
+        (Reason::Declared, Expected, &[None]),
+        (Reason::Start, Starting, ANY),
+        (Reason::Beat, Up, ANY),
+        (Reason::Degraded, Degraded, ANY),
+        (Reason::Stop, Stopped, ANY),
+        (Reason::Overdue, Late, &[Some(Starting), Some(Up), Some(Degraded)]),
+        (Reason::Silent, Down, &[Some(Late)]),
+        (Reason::NeverSeen, Down, &[Some(Expected)]),
+        (Reason::Paused, Paused, ANY),
+        (Reason::Resumed, Expected, &[Some(Paused)]),
+        (Reason::Resumed, Starting, &[Some(Paused)]),
+        (Reason::Resumed, Up, &[Some(Paused)]),
+        (Reason::Resumed, Degraded, &[Some(Paused)]),
+        (Reason::Resumed, Stopped, &[Some(Paused)]),
+    ]
+};
