@@ -14,11 +14,8 @@ use rcgen::{
 use sinew_adapter_amqp::{Amqp, AmqpOptions};
 use sinew_core::{Error, ErrorKind, Result};
 use sinew_testkit::harness::rabbitmq::{RabbitMq, RabbitMqOptions};
+use sinew_testkit::trial::{Outcome, trial};
 use tempfile::TempDir;
-
-use trial::{Outcome, trial};
-
-mod trial;
 
 const SECRET: &str = "s3cr@t/,:% &hush";
 const ENCODED: &str = "s3cr%40t%2F,:%25 &hush";

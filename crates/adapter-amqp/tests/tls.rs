@@ -7,11 +7,9 @@ use sinew_adapter_amqp::AmqpOptions;
 use sinew_adapter_nats::NatsOptions;
 use sinew_core::{Event, Incoming, Message, Pattern, PublishExt, Subject, Subscribe, Subscription};
 use sinew_testkit::harness::{nats::NatsServerOptions, rabbitmq::RabbitMqOptions};
+use sinew_testkit::trial::{Outcome, trial};
 use tempfile::TempDir;
 use tokio::time::timeout;
-use trial::{Outcome, trial};
-
-mod trial;
 
 const HERE: &str = "127.0.0.1";
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -19,11 +19,8 @@ use sinew_testkit::harness::{
     Proxy,
     nats::{NatsServer, NatsServerOptions},
 };
+use sinew_testkit::trial::{Outcome, trial};
 use tokio::time::timeout;
-
-use trial::{Outcome, trial};
-
-mod trial;
 
 fn main() -> ExitCode {
     let trials = vec![

@@ -17,12 +17,9 @@ use sinew_core::{
     Subscription,
 };
 use sinew_testkit::harness::nats::{NatsServer, NatsServerOptions};
+use sinew_testkit::trial::{Outcome, trial};
 use tempfile::TempDir;
 use tokio::time::timeout;
-
-use trial::{Outcome, trial};
-
-mod trial;
 
 const SECRET: &str = "s3cret";
 const PATIENCE: Duration = Duration::from_secs(5);

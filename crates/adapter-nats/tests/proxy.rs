@@ -18,11 +18,8 @@ use sinew_testkit::harness::{
     Proxy,
     nats::{NatsServer, NatsServerOptions},
 };
+use sinew_testkit::trial::{Outcome, trial};
 use tokio::time::{Instant, timeout};
-
-use trial::{Outcome, trial};
-
-mod trial;
 
 /// How long anything may take that is bound to come.
 const PATIENCE: Duration = Duration::from_secs(20);

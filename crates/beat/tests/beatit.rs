@@ -12,6 +12,7 @@ use sinew_testkit::harness::{
     Proxy, find_python,
     nats::{NatsServer, NatsServerOptions},
 };
+use sinew_testkit::trial::trial_within;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -19,37 +20,37 @@ use tokio::{
     time::timeout,
 };
 
-use self::common::trial;
-
-mod common;
-
 const DEADLINE: Duration = Duration::from_secs(60);
 
 fn main() {
     let trials = vec![
-        trial(
+        trial_within(
             "numbers_are_printed_as_python_prints_them",
             DEADLINE,
             numbers_are_printed_as_python_prints_them,
         ),
-        trial("a_beatit_heart_is_watched", DEADLINE, a_beatit_heart_is_watched),
-        trial(
+        trial_within("a_beatit_heart_is_watched", DEADLINE, a_beatit_heart_is_watched),
+        trial_within(
             "a_beatit_heart_that_vanishes_is_down",
             DEADLINE,
             a_beatit_heart_that_vanishes_is_down,
         ),
-        trial(
+        trial_within(
             "a_rust_heart_is_read_as_beatit_s_own_byte_for_byte",
             DEADLINE,
             a_rust_heart_is_read_as_beatit_s_own_byte_for_byte,
         ),
-        trial(
+        trial_within(
             "the_sessions_of_beatit_s_readme_are_the_same_in_both_languages",
             DEADLINE,
             the_sessions_of_beatit_s_readme_are_the_same_in_both_languages,
         ),
-        trial("a_server_that_dies_blinds_the_watch", DEADLINE, a_server_that_dies_blinds_the_watch),
-        trial(
+        trial_within(
+            "a_server_that_dies_blinds_the_watch",
+            DEADLINE,
+            a_server_that_dies_blinds_the_watch,
+        ),
+        trial_within(
             "what_a_stream_kept_meanwhile_wakes_nobody",
             DEADLINE,
             what_a_stream_kept_meanwhile_wakes_nobody,

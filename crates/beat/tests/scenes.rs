@@ -21,16 +21,13 @@ use sinew_testkit::harness::{
     Recipe, Server,
     nats::{NatsServer, NatsServerOptions},
 };
+use sinew_testkit::trial::trial_within;
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Builder,
     task::JoinSet,
     time::{Instant, interval, timeout_at},
 };
-
-use self::common::trial;
-
-mod common;
 
 /// What every heart here promises: it is late after 3 s, and down after 7 s.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -53,11 +50,15 @@ fn main() {
         return;
     }
     let trials = vec![
-        trial("a_frozen_server_blinds_once_and_nobody_is_down", DEADLINE, frozen_server),
-        trial("a_restarted_server_raises_no_alarm", DEADLINE, restarted_server),
-        trial("a_watch_that_was_stopped_says_so_and_nobody_is_down", DEADLINE, stopped_watch),
-        trial("a_heart_that_is_killed_is_down_at_its_deadline", DEADLINE, killed_heart),
-        trial("a_watch_that_may_not_publish_is_denied_at_its_start", DEADLINE, denied_watch),
+        trial_within("a_frozen_server_blinds_once_and_nobody_is_down", DEADLINE, frozen_server),
+        trial_within("a_restarted_server_raises_no_alarm", DEADLINE, restarted_server),
+        trial_within(
+            "a_watch_that_was_stopped_says_so_and_nobody_is_down",
+            DEADLINE,
+            stopped_watch,
+        ),
+        trial_within("a_heart_that_is_killed_is_down_at_its_deadline", DEADLINE, killed_heart),
+        trial_within("a_watch_that_may_not_publish_is_denied_at_its_start", DEADLINE, denied_watch),
     ];
     let mut arguments = Arguments::from_args();
     // They wait most of the time.

@@ -13,14 +13,11 @@ use sinew_beat::{
 };
 use sinew_core::{Error, ErrorKind, Result};
 use sinew_testkit::harness::find_python;
+use sinew_testkit::trial::trial_within;
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
 };
-
-use self::common::trial;
-
-mod common;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -29,13 +26,13 @@ const OTHER: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYX";
 
 fn main() {
     let trials = vec![
-        trial("the_receiver_of_the_readme_takes_what_is_signed", DEADLINE, || async {
+        trial_within("the_receiver_of_the_readme_takes_what_is_signed", DEADLINE, || async {
             told_by_it(&[SECRET]).await
         }),
-        trial("one_of_two_secrets_is_enough", DEADLINE, || async {
+        trial_within("one_of_two_secrets_is_enough", DEADLINE, || async {
             told_by_it(&[OTHER, SECRET]).await
         }),
-        trial("a_wrong_secret_is_refused", DEADLINE, a_wrong_secret_is_refused),
+        trial_within("a_wrong_secret_is_refused", DEADLINE, a_wrong_secret_is_refused),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit()
 }

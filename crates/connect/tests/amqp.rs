@@ -1,18 +1,17 @@
 //! AMQP by URL, against a real RabbitMQ; skipped by name where there is none.
-use std::{
-    env,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use sinew_connect::{ConnectOptions, blocking::Blocking, connect};
 use sinew_core::{
     Backend, Consumption, Error, ErrorKind, Link, Message, Pattern, PublishExt, Queue, Receipt,
     Result, Subject, Subscribe, Subscription, Verdict,
 };
-use sinew_testkit::harness::rabbitmq::{RabbitMq, RabbitMqOptions};
-use tokio::runtime::Runtime;
+use sinew_testkit::{
+    harness::rabbitmq::{RabbitMq, RabbitMqOptions},
+    trial::trial_on,
+};
+use tokio::{runtime::Runtime, sync::OnceCell};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -26,7 +25,7 @@ fn main() {
         ("a_virtual_host_that_is_not_there_is_not_found", a_missing_vhost_is_not_found),
         ("an_exchange_is_created_where_the_url_says_so", an_exchange_is_created),
     ];
-    let shared = Arc::new(OnceLock::new());
+    let shared = Arc::default();
     let trials = trials.into_iter().map(|(name, body)| trial(name, body, &shared)).collect();
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     // With the last hold on it, the broker ends before we do.
@@ -35,24 +34,12 @@ fn main() {
 }
 
 /// No trial hurts the broker, which takes seconds to start: they share one.
-fn trial(name: &str, body: Body, shared: &Arc<OnceLock<Result<RabbitMq>>>) -> Trial {
+fn trial(name: &str, body: Body, shared: &Arc<OnceCell<RabbitMq>>) -> Trial {
     let shared = Arc::clone(shared);
-    Trial::ignorable_test(name, move || {
-        let runtime = Runtime::new()?;
-        match shared.get_or_init(|| runtime.block_on(RabbitMqOptions::new().start())) {
-            Ok(broker) => body(&runtime, broker)
-                .map(|()| Completion::Completed)
-                .map_err(|err| Failed::from(format!("{err}\n{err:?}"))),
-            Err(missing) if missing.kind() == ErrorKind::NotFound && !is_required() => {
-                Ok(Completion::ignored_with(missing))
-            }
-            Err(err) => Err(Failed::from(err)),
-        }
+    trial_on(name, move |runtime| {
+        let start = || RabbitMqOptions::new().start();
+        body(runtime, runtime.block_on(shared.get_or_try_init(start))?)
     })
-}
-
-fn is_required() -> bool {
-    env::var_os("SINEW_REQUIRE_BROKERS").is_some_and(|value| value == "1")
 }
 
 fn ended() -> Error {

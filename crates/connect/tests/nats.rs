@@ -1,13 +1,16 @@
 //! NATS by URL, through both doors, against a real nats-server; skipped by name where there is none.
-use std::{env, time::Duration};
+use std::time::Duration;
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::Arguments;
 use sinew_connect::{ConnectOptions, blocking::Blocking, connect};
 use sinew_core::{
     Backend, Error, ErrorKind, Link, Message, Pattern, PublishExt, Receipt, Result, Subject,
     Subscribe, Subscription,
 };
-use sinew_testkit::harness::nats::{NatsServer, NatsServerOptions};
+use sinew_testkit::{
+    harness::nats::{NatsServer, NatsServerOptions},
+    trial::trial_on,
+};
 use tokio::runtime::Runtime;
 
 const SOON: Duration = Duration::from_secs(10);
@@ -22,21 +25,8 @@ fn main() {
         ("a_stream_that_is_not_there_is_not_found", a_stream_that_is_not_there_is_not_found),
         ("a_blocking_call_ends_though_the_server_is_frozen", a_blocking_call_ends),
     ];
-    let trials = trials.into_iter().map(|(name, body)| trial(name, body)).collect();
+    let trials = trials.into_iter().map(|(name, body)| trial_on(name, body)).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit()
-}
-
-fn trial(name: &str, body: Body) -> Trial {
-    Trial::ignorable_test(name, move || {
-        let required = env::var_os("SINEW_REQUIRE_BROKERS").is_some_and(|value| value == "1");
-        match body(&Runtime::new()?) {
-            Ok(()) => Ok(Completion::Completed),
-            Err(err) if err.kind() == ErrorKind::NotFound && !required => {
-                Ok(Completion::ignored_with(err))
-            }
-            Err(err) => Err(Failed::from(format!("{err}\n{err:?}"))),
-        }
-    })
 }
 
 fn start(runtime: &Runtime, options: NatsServerOptions) -> Result<(NatsServer, String)> {

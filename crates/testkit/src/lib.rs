@@ -5,5 +5,6 @@ mod fixture;
 
 pub mod conformance;
 pub mod harness;
+pub mod trial;
 
 pub use fixture::{Broker, Fault, Fixture, SUBJECTS};

@@ -8,16 +8,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use sinew_core::{BoxFuture, ErrorKind};
-use sinew_testkit::harness::{Proxy, Recipe, Server, find_nats_server, nats::NatsServerOptions};
+use sinew_testkit::{
+    harness::{Proxy, Recipe, Server, nats::NatsServerOptions},
+    trial::{Outcome, trial_within},
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
+    runtime::Runtime,
     time::timeout,
 };
-
-type Outcome<T = ()> = Result<T, Failed>;
 
 fn main() -> ExitCode {
     if let Some(state) = std::env::var_os(VICTIM) {
@@ -33,35 +35,19 @@ fn main() -> ExitCode {
         trial("a_frozen_server_dies_with_a_test_that_is_killed", dies_with_its_test(true)),
         trial("a_password_lets_in_who_has_it", password()),
         trial("options_reach_the_server", payload_and_jetstream()),
-        plain("a_proxy_forwards", forwards()),
-        plain("a_cut_resets_old_and_new_connections", cuts()),
-        plain("a_half_open_link_swallows_and_is_reset_when_healed", swallows()),
-        plain("a_delayed_link_takes_its_time", delays()),
-        plain("a_program_that_is_missing_is_not_found", missing_program()),
-        plain("who_answers_for_a_dead_server_is_not_adopted", adopts_nobody()),
+        trial("a_proxy_forwards", forwards()),
+        trial("a_cut_resets_old_and_new_connections", cuts()),
+        trial("a_half_open_link_swallows_and_is_reset_when_healed", swallows()),
+        trial("a_delayed_link_takes_its_time", delays()),
+        trial("a_program_that_is_missing_is_not_found", missing_program()),
+        trial("who_answers_for_a_dead_server_is_not_adopted", adopts_nobody()),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// One that needs nats-server, and is skipped by name without it.
+/// Skipped by name where it wants a program that is missing.
 fn trial(name: &str, run: impl Future<Output = Outcome> + Send + 'static) -> Trial {
-    Trial::ignorable_test(name, || match find_nats_server() {
-        Err(err) if std::env::var_os("SINEW_REQUIRE_BROKERS").is_none_or(|it| it != "1") => {
-            Ok(Completion::ignored_with(err))
-        }
-        Err(err) => Err(err.into()),
-        Ok(_) => block_on(run).map(|()| Completion::Completed),
-    })
-}
-
-fn plain(name: &str, run: impl Future<Output = Outcome> + Send + 'static) -> Trial {
-    Trial::test(name, || block_on(run))
-}
-
-fn block_on(run: impl Future<Output = Outcome>) -> Outcome {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async { timeout(PATIENCE, run).await? })
+    trial_within(name, PATIENCE, || run)
 }
 
 async fn comes_and_goes() -> Outcome {
@@ -219,15 +205,16 @@ async fn dies_with_its_test(frozen: bool) -> Outcome {
 
 /// The test that is killed: says where its server is, and waits for the end.
 fn victim(frozen: bool) -> ExitCode {
-    let run = block_on(async {
+    let run = async {
         let server = NatsServerOptions::new().start().await?;
         if frozen {
             server.freeze()?;
         }
         writeln!(io::stdout(), "{} {}", server.port(), server.folder().display())?;
-        std::future::pending().await
-    });
-    if run.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        std::future::pending::<Outcome>().await
+    };
+    let ended = Runtime::new().map(|it| it.block_on(async { timeout(PATIENCE, run).await }));
+    if matches!(ended, Ok(Ok(Ok(())))) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 async fn forwards() -> Outcome {

@@ -169,10 +169,7 @@ pub(crate) fn victim(port: &str) -> ExitCode {
         Err(failed) => {
             // Read by whoever started this process.
             std::panic::set_hook(Box::new(|_| {}));
-            drop(std::io::Write::write_all(
-                &mut std::io::stderr(),
-                failed.message().unwrap_or_default().as_bytes(),
-            ));
+            drop(std::io::Write::write_all(&mut std::io::stderr(), failed.to_string().as_bytes()));
             ExitCode::FAILURE
         }
     }

@@ -1,8 +1,8 @@
 //! The traps of the protocol, its broker and its client, and the faults of real life: each with what we do about it.
 use std::{env, process::ExitCode, time::Duration};
 
-use libtest_mimic::{Arguments, Completion, Trial};
-use sinew_testkit::harness::find_rabbitmq_server;
+use libtest_mimic::{Arguments, Trial};
+use sinew_testkit::trial::conclude;
 use support::{Outcome, Shared};
 use tokio::{runtime::Builder, time::timeout};
 
@@ -216,16 +216,9 @@ fn trial_on(
     name: &str,
     run: impl Future<Output = Outcome> + Send + 'static,
 ) -> Trial {
-    Trial::ignorable_test(name, move || match find_rabbitmq_server() {
-        Err(err) if env::var_os("SINEW_REQUIRE_BROKERS").is_none_or(|it| it != "1") => {
-            Ok(Completion::ignored_with(err))
-        }
-        Err(err) => Err(err.into()),
-        Ok(_) => {
-            let runtime = runtime().enable_all().build()?;
-            runtime.block_on(async { timeout(PATIENCE, run).await? })?;
-            Ok(Completion::Completed)
-        }
+    Trial::ignorable_test(name, move || {
+        let runtime = runtime().enable_all().build()?;
+        conclude(runtime.block_on(async { timeout(PATIENCE, run).await? }))
     })
 }
 

@@ -208,11 +208,7 @@ impl Work {
                 let queues = broker
                     .ctl(&["list_queues", "name", "messages_ready", "messages_unacknowledged"])
                     .await?;
-                return Err(format!(
-                    "{}; the broker has {queues}",
-                    late.message().unwrap_or_default()
-                )
-                .into());
+                return Err(format!("{}; the broker has {queues}", late).into());
             }
         }
         let mut strange =

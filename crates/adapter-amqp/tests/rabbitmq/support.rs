@@ -1,7 +1,6 @@
 //! What trials share: a broker, a client beside ours, and waits that say what was waited for.
 use std::{fmt::Display, net::SocketAddr, sync::Arc, time::Duration};
 
-use libtest_mimic::Failed;
 use sinew_adapter_amqp::{
     Amqp, AmqpOptions,
     lapin::{
@@ -19,7 +18,7 @@ use sinew_core::{
 use sinew_testkit::harness::rabbitmq::{RabbitMq, RabbitMqOptions};
 use tokio::{sync::OnceCell, time::timeout};
 
-pub(crate) type Outcome<T = ()> = std::result::Result<T, Failed>;
+pub(crate) use sinew_testkit::trial::Outcome;
 
 /// How long a step may take on a machine that has other things to do.
 const SOON: Duration = Duration::from_secs(20);

@@ -1,4 +1,4 @@
-//! What the trials on real brokers have in common: how they run, and logins and certificates.
+//! What the trials on real brokers have in common: logins and certificates, and examples that are pasted.
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -6,37 +6,10 @@ use std::{
     thread,
 };
 
-use libtest_mimic::{Completion, Failed, Trial};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use sinew_core::{Error, ErrorKind};
 use tempfile::TempDir;
-use tokio::runtime::Runtime;
 
 use crate::common::{Ran, Result, examples, run, run_with};
-
-/// A trial on a real broker; on a machine that lacks it, it is skipped by the broker's name.
-pub(crate) fn trial(
-    name: &str,
-    body: impl FnOnce(&Runtime) -> Result<()> + Send + 'static,
-) -> Trial {
-    Trial::ignorable_test(name, move || {
-        // The broker's harness and the peers of the command run on it; the command itself is a process.
-        let outcome = Runtime::new().map_err(Into::into).and_then(|runtime| body(&runtime));
-        match outcome {
-            Ok(()) => Ok(Completion::Completed),
-            Err(err) => match err.downcast_ref::<Error>() {
-                Some(missing) if missing.kind() == ErrorKind::NotFound && !brokers_required() => {
-                    Ok(Completion::ignored_with(missing))
-                }
-                _ => Err(Failed::from(format!("{err}"))),
-            },
-        }
-    })
-}
-
-fn brokers_required() -> bool {
-    env::var_os("SINEW_REQUIRE_BROKERS").is_some_and(|value| value == "1")
-}
 
 pub(crate) const SECRET: &str = "hush-7431";
 

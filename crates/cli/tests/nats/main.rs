@@ -24,6 +24,7 @@ mod broker;
 mod common;
 
 use libtest_mimic::Arguments;
+use sinew_testkit::trial::trial_on;
 use tokio::runtime::Runtime;
 
 use common::Result;
@@ -48,7 +49,7 @@ fn main() {
     .concat();
     // No broker, hence asked for by none: without one those trials are named as ignored.
     let is_missing = |name: &str| name.starts_with("a_browser_") && browser::find().is_err();
-    let trial = |(name, body)| broker::trial(name, body).with_ignored_flag(is_missing(name));
+    let trial = |(name, body)| trial_on(name, body).with_ignored_flag(is_missing(name));
     let trials = trials.into_iter().map(trial).collect();
     libtest_mimic::run(&Arguments::from_args(), trials).exit()
 }

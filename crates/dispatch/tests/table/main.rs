@@ -12,10 +12,11 @@ mod limits;
 mod presence;
 mod scene;
 
-use std::{env, fmt::Display, pin::Pin, process::ExitCode, sync::Arc, time::Duration};
+use std::{env, fmt::Display, pin::Pin, process::ExitCode, sync::Arc};
 
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use sinew_core::{Error, ErrorKind, Result};
+use sinew_testkit::trial::{DEADLINE, conclude};
 use tokio::{
     runtime::{Builder, Runtime},
     sync::OnceCell,
@@ -40,9 +41,8 @@ macro_rules! behaviours {
 pub(crate) use behaviours;
 
 /// The broker that all use who do not hurt it.
-type Shared = Arc<OnceCell<Result<Arc<Broker>, (ErrorKind, String)>>>;
+type Shared = Arc<OnceCell<Arc<Broker>>>;
 
-const DEADLINE: Duration = Duration::from_secs(120);
 /// Behaviours wait more than they work.
 const THREADS: usize = 6;
 
@@ -80,29 +80,17 @@ fn trial(
         let broker = match shared {
             None => Arc::new(kind.start().await?),
             Some(shared) => {
-                let start = async {
-                    kind.start().await.map(Arc::new).map_err(|err| (err.kind(), err.to_string()))
-                };
-                let started = shared.get_or_init(|| start).await.clone();
-                started.map_err(|(kind, text)| Error::new(kind, "start").with_detail(text))?
+                let start = async || kind.start().await.map(Arc::new);
+                Arc::clone(shared.get_or_try_init(start).await?)
             }
         };
         behaviour(Scene::new(kind, broker, name)).await
     };
     Trial::ignorable_test(format!("{}::{name}", kind.name()), move || {
-        match runtime.block_on(async { timeout(DEADLINE, run()).await }) {
-            Ok(Ok(())) => Ok(Completion::Completed),
-            Ok(Err(err)) if err.kind() == ErrorKind::NotFound && !brokers_required() => {
-                Ok(Completion::ignored_with(err))
-            }
-            Ok(Err(err)) => Err(Failed::from(format!("{err}\n{err:?}"))),
-            Err(_) => Err(Failed::from(format!("not done after {DEADLINE:?}"))),
-        }
+        let late = |_| failed(format!("not done after {DEADLINE:?}"));
+        let ran = runtime.block_on(async { timeout(DEADLINE, run()).await });
+        conclude(ran.map_err(late).flatten())
     })
-}
-
-fn brokers_required() -> bool {
-    env::var_os("SINEW_REQUIRE_BROKERS").is_some_and(|value| value == "1")
 }
 
 /// Whether there is time for many rounds.

@@ -1,6 +1,6 @@
 //! Runs behaviours: picks them, gives each a broker and a deadline, reports.
 use std::{
-    env, fmt,
+    fmt,
     io::{self, Write},
     process::ExitCode,
     sync::{
@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{Behaviour, Context, Failure, Outcome, Pace, behaviours};
-use crate::{Broker, Fixture};
+use crate::{Broker, Fixture, trial::brokers_required};
 
 /// One fixture's behaviours, and what they run on.
 pub struct Suite {
@@ -180,10 +180,6 @@ fn trials(suite: &Arc<Suite>, runtime: &Arc<Runtime>) -> impl Iterator<Item = Tr
             Err(failure) => Err(Failed::from(failure)),
         })
     })
-}
-
-fn brokers_required() -> bool {
-    env::var_os("SINEW_REQUIRE_BROKERS").is_some_and(|value| value == "1")
 }
 
 /// Whoever closed our output does not want to read it.

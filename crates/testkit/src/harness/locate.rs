@@ -97,5 +97,12 @@ fn target_folders() -> impl Iterator<Item = PathBuf> {
 const TARGET: &str = "target";
 
 fn missing(what: &'static str) -> Error {
-    Error::new(ErrorKind::NotFound, what).with_detail("run `cargo xtask test`, which installs it")
+    Error::new(ErrorKind::NotFound, what).with_detail(ADVICE)
 }
+
+/// Whether it says that this machine lacks something, and not that something is not there that should be.
+pub(crate) fn is_missing(err: &Error) -> bool {
+    err.kind() == ErrorKind::NotFound && err.detail() == Some(ADVICE)
+}
+
+const ADVICE: &str = "run `cargo xtask test`, which installs it";

@@ -13,6 +13,7 @@ mod process;
 mod proxy;
 mod server;
 
+pub(crate) use self::locate::is_missing;
 pub use self::{
     locate::{find_nameko, find_nats_server, find_old_nameko, find_python, find_rabbitmq_server},
     proxy::Proxy,

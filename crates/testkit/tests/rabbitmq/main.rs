@@ -9,7 +9,7 @@ use std::{
 };
 
 use amqp::Amqp;
-use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use libtest_mimic::{Arguments, Trial};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair,
@@ -19,13 +19,14 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, ServerName},
 };
 use sinew_core::ErrorKind;
-use sinew_testkit::harness::{find_rabbitmq_server, rabbitmq::RabbitMqOptions};
+use sinew_testkit::{
+    harness::rabbitmq::RabbitMqOptions,
+    trial::{Outcome, trial_within},
+};
 use tempfile::TempDir;
-use tokio::time::{interval, timeout};
+use tokio::time::interval;
 
 mod amqp;
-
-type Outcome<T = ()> = Result<T, Failed>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
@@ -38,26 +39,14 @@ fn main() -> ExitCode {
         trial("options_reach_the_server", options()),
         trial("a_client_certificate_lets_in_the_user_of_its_common_name", external()),
         trial("a_server_that_does_not_start_shows_its_log", shows_its_log()),
-        Trial::test("a_program_that_is_missing_is_not_found", || block_on(missing_program())),
+        trial("a_program_that_is_missing_is_not_found", missing_program()),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// One that needs RabbitMQ, and is skipped by name without it.
+/// Skipped by name where it wants a program that is missing.
 fn trial(name: &str, run: impl Future<Output = Outcome> + Send + 'static) -> Trial {
-    Trial::ignorable_test(name, || match find_rabbitmq_server() {
-        Err(err) if std::env::var_os("SINEW_REQUIRE_BROKERS").is_none_or(|it| it != "1") => {
-            Ok(Completion::ignored_with(err))
-        }
-        Err(err) => Err(err.into()),
-        Ok(_) => block_on(run).map(|()| Completion::Completed),
-    })
-}
-
-fn block_on(run: impl Future<Output = Outcome>) -> Outcome {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async { timeout(PATIENCE, run).await? })
+    trial_within(name, PATIENCE, || run)
 }
 
 async fn comes_and_goes() -> Outcome {
