@@ -7,6 +7,7 @@ use crate::{
     call_id::CallId,
     context_data::{ContextData, HeaderPrefix},
     names::{HandlerName, Source},
+    service::Attachment,
 };
 
 /// One run of a handler: its event, its call id, and the caller's [`ContextData`], which it derefs to.
@@ -16,6 +17,7 @@ use crate::{
 pub struct Context {
     call: Arc<Call>,
     data: ContextData,
+    attachment: Option<Arc<Attachment>>,
 }
 
 struct Call {
@@ -42,7 +44,18 @@ impl Context {
         let data = ContextData::received(&message.headers, prefix);
         let id = CallId::fresh(&handler);
         let event_type = event_type.into();
-        Self { call: Arc::new(Call { id, handler, source, event_type, message, attempt }), data }
+        let call = Arc::new(Call { id, handler, source, event_type, message, attempt });
+        Self { call, data, attachment: None }
+    }
+
+    /// The same, as part of a running service.
+    pub(crate) fn attached(mut self, attachment: Attachment) -> Self {
+        self.attachment = Some(Arc::new(attachment));
+        self
+    }
+
+    pub(crate) fn attachment(&self) -> Option<&Attachment> {
+        self.attachment.as_deref()
     }
 
     /// The id of this run.

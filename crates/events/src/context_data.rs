@@ -188,6 +188,13 @@ impl ContextData {
         own: &CallId,
         tracked: usize,
     ) -> Result<()> {
+        self.write_keys(headers, prefix)?;
+        let stack = call_id::stack(self.call_id_stack(), own, tracked);
+        headers.insert(&format!("{prefix}.{CALL_ID_STACK}"), stack).map(drop)
+    }
+
+    /// The same without a stack: what emits is no call.
+    pub(crate) fn write_keys(&self, headers: &mut Headers, prefix: &HeaderPrefix) -> Result<()> {
         let received = self.received.iter().filter_map(|(name, value)| {
             let key = match self.prefix.key(name) {
                 Some(key) if may_go_on(key) => key,
@@ -201,8 +208,7 @@ impl ContextData {
                 headers.insert(&format!("{prefix}.{key}"), value.clone())?;
             }
         }
-        let stack = call_id::stack(self.call_id_stack(), own, tracked);
-        headers.insert(&format!("{prefix}.{CALL_ID_STACK}"), stack).map(drop)
+        Ok(())
     }
 
     /// The header that has `key` behind the prefix.

@@ -1,22 +1,48 @@
 #![doc = include_str!("../README.md")]
 
+mod any_handler;
+mod blocking;
 mod call_id;
 mod compression;
 mod context;
 mod context_data;
+mod dedup;
+mod dispatcher;
+mod emit;
+mod emit_options;
 mod error;
+mod error_queue;
+mod handler;
+mod kept;
 mod kind;
+mod layers;
 mod names;
 mod payload;
+mod policy;
 pub mod python;
+mod redact;
 mod serializer;
+mod service;
+mod stats;
+mod trace;
 
+pub use any_handler::{AnyHandler, BoxError, Invocation, Returned};
+pub use blocking::blocking;
 pub use call_id::CallId;
 pub use compression::Compression;
 pub use context::Context;
 pub use context_data::{ContextData, HeaderPrefix};
+pub use dedup::{Begun, DedupStore, MemoryDedupStore};
+pub use dispatcher::EventDispatcher;
+pub use emit_options::EmitOptions;
 pub use error::{HandlerError, PayloadError};
+pub use error_queue::{ErrorQueue, KeptEvent};
+pub use handler::EventHandler;
 pub use kind::HandlerKind;
+pub use layers::{ConcurrencyLayer, Layered, TimeoutLayer, TracingLayer};
 pub use names::{HandlerName, Source};
 pub use payload::{Body, Encoded, PayloadOptions};
+pub use policy::{Profile, RetryPolicy};
 pub use serializer::{AnySerializer, Serializer, Target};
+pub use service::{Ended, Running, Service, ServiceEvent, ServiceEvents, Settled, SettledAs};
+pub use stats::HandlerCounts;

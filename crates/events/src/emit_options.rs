@@ -1,0 +1,124 @@
+//! How an event is emitted, beside what it says.
+use std::time::Duration;
+
+use sinew_core::{Headers, Result, Value};
+
+use crate::Compression;
+
+/// How an event is emitted: what is unset is as the dispatcher has it.
+///
+/// What a backend does not carry is refused when it is asked for here, with
+/// [`ErrorKind::Unsupported`](sinew_core::ErrorKind::Unsupported). What every event of nameko's has (it outlives the broker,
+/// priority 0) is said where the backend carries it, and left out where not.
+#[derive(Clone, Debug, Default)]
+pub struct EmitOptions {
+    pub(crate) must_route: Option<bool>,
+    pub(crate) expiration: Option<Duration>,
+    pub(crate) priority: Option<u8>,
+    pub(crate) durable: Option<bool>,
+    pub(crate) confirm: Option<bool>,
+    pub(crate) correlation_id: Option<String>,
+    pub(crate) message_id: Option<String>,
+    pub(crate) compression: Option<Compression>,
+    pub(crate) headers: Headers,
+}
+
+impl EmitOptions {
+    /// Nothing but what the dispatcher has.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Fails the emit as [`Unroutable`](sinew_core::ErrorKind::Unroutable) when no queue takes the event; nameko's
+    /// `mandatory`. Default: no.
+    #[must_use]
+    pub fn with_must_route(mut self, must_route: bool) -> Self {
+        self.must_route = Some(must_route);
+        self
+    }
+
+    /// How long the event is worth delivering; on AMQP in milliseconds on the wire. Default: for ever.
+    #[must_use]
+    pub fn with_expiration(mut self, expiration: Duration) -> Self {
+        self.expiration = Some(expiration);
+        self
+    }
+
+    /// 0 (last) to 9 (first). Default: 0.
+    #[must_use]
+    pub fn with_priority(mut self, priority: u8) -> Self {
+        self.priority = Some(priority);
+        self
+    }
+
+    /// Whether it outlives the broker, in a queue that does; nameko's delivery mode 2. Default: yes.
+    #[must_use]
+    pub fn with_durable(mut self, durable: bool) -> Self {
+        self.durable = Some(durable);
+        self
+    }
+
+    /// Whether to wait for the broker's answer; nameko's `use_confirms`. Without, an emit ends when the event is handed over,
+    /// and its failure is told by the next [`flush`](crate::EventDispatcher::flush). Default: yes.
+    #[must_use]
+    pub fn with_confirm(mut self, confirm: bool) -> Self {
+        self.confirm = Some(confirm);
+        self
+    }
+
+    /// What it answers or belongs to. Default: nothing.
+    #[must_use]
+    pub fn with_correlation_id(mut self, correlation_id: impl Into<String>) -> Self {
+        self.correlation_id = Some(correlation_id.into());
+        self
+    }
+
+    /// The event's own id, by which handlers know a second copy: of an emit that is made again because its outcome was not
+    /// known. Default: in [`Profile::Safe`](crate::Profile::Safe) a fresh one, in
+    /// [`Profile::Nameko`](crate::Profile::Nameko) none.
+    #[must_use]
+    pub fn with_message_id(mut self, message_id: impl Into<String>) -> Self {
+        self.message_id = Some(message_id.into());
+        self
+    }
+
+    /// Compresses the payload. Default: not.
+    #[must_use]
+    pub fn with_compression(mut self, compression: Compression) -> Self {
+        self.compression = Some(compression);
+        self
+    }
+
+    /// Sets a header; those of the context win over one of the same name.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidHeader`](sinew_core::ErrorKind::InvalidHeader), as [`Headers::insert`] has it.
+    pub fn with_header(mut self, name: &str, value: impl Into<Value>) -> Result<Self> {
+        self.headers.insert(name, value)?;
+        Ok(self)
+    }
+
+    /// These, and where one is unset that of `defaults`.
+    pub(crate) fn or(&self, defaults: &Self) -> Self {
+        let mut headers = defaults.headers.clone();
+        for (name, value) in self.headers.iter() {
+            // What does not fit was checked against the same bounds when it was set; of two full sets the second is cut.
+            let _ = headers.insert(name, value.clone());
+        }
+        let text =
+            |own: &Option<String>, other: &Option<String>| own.clone().or_else(|| other.clone());
+        Self {
+            must_route: self.must_route.or(defaults.must_route),
+            expiration: self.expiration.or(defaults.expiration),
+            priority: self.priority.or(defaults.priority),
+            durable: self.durable.or(defaults.durable),
+            confirm: self.confirm.or(defaults.confirm),
+            correlation_id: text(&self.correlation_id, &defaults.correlation_id),
+            message_id: text(&self.message_id, &defaults.message_id),
+            compression: self.compression.or(defaults.compression),
+            headers,
+        }
+    }
+}

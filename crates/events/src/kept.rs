@@ -1,0 +1,266 @@
+//! Events that were given up: put into an error queue with what went wrong, and brought back from there.
+use std::{sync::Arc, time::SystemTime};
+
+use sinew_core::{
+    Address, AnyBackend, AnyConsumer, AnyPublisher, Backend as _, Capabilities, Consume as _,
+    Consumption, Headers, Message, Property, PublishExt as _, Queue, QueueAddressing, Result,
+    Start, Subject, Value, encode_name,
+};
+
+use crate::{HandlerName, Source, error::cut, python::Uuid};
+
+/// What is said of an event in an error queue, in headers.
+pub(crate) mod header {
+    /// Why it was given up: `failed`, `permanent`, `panicked`, `undecodable`.
+    pub(crate) const KIND: &str = "sinew-error-kind";
+    /// What the handler said.
+    pub(crate) const MESSAGE: &str = "sinew-error-message";
+    /// Which handler.
+    pub(crate) const HANDLER: &str = "sinew-error-handler";
+    /// Its queue, where the event is redriven to.
+    pub(crate) const QUEUE: &str = "sinew-error-queue";
+    /// Who emitted it.
+    pub(crate) const SOURCE: &str = "sinew-error-source";
+    /// As what.
+    pub(crate) const TYPE: &str = "sinew-error-type";
+    /// Its own id.
+    pub(crate) const ID: &str = "sinew-error-id";
+    /// Which delivery it was, at least.
+    pub(crate) const DELIVERIES: &str = "sinew-error-deliveries";
+    /// How often the handler was run for that delivery.
+    pub(crate) const RUNS: &str = "sinew-error-runs";
+    /// When it was given up first.
+    pub(crate) const FIRST: &str = "sinew-error-first";
+    /// When it was given up last.
+    pub(crate) const LAST: &str = "sinew-error-last";
+    /// All of those.
+    pub(crate) const ALL: &str = "sinew-error-";
+
+    /// Whose queue a redriven event is for; others that share its subject pass over it.
+    pub(crate) const REDRIVE: &str = "sinew-redrive";
+    /// What it was emitted as.
+    pub(crate) const REDRIVE_TYPE: &str = "sinew-redrive-type";
+    /// Its own id.
+    pub(crate) const REDRIVE_ID: &str = "sinew-redrive-id";
+    /// When it was given up first.
+    pub(crate) const REDRIVE_FIRST: &str = "sinew-redrive-first";
+}
+
+/// The longest text of an error that is kept, in bytes.
+const MAX_TEXT: usize = 2048;
+/// How many headers there is to be room for.
+const OURS: usize = 16;
+
+/// Why a handler's event was given up, in one word.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Cause {
+    Failed,
+    Permanent,
+    Panicked,
+    Undecodable,
+}
+
+impl Cause {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Permanent => "permanent",
+            Self::Panicked => "panicked",
+            Self::Undecodable => "undecodable",
+        }
+    }
+}
+
+/// What went wrong with an event.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) cause: Cause,
+    pub(crate) text: Arc<str>,
+}
+
+impl Failure {
+    /// One line of what was said: every carriage of headers takes it.
+    pub(crate) fn new(cause: Cause, said: String) -> Self {
+        let said = said.replace(char::is_control, " ");
+        let text = cut(said.trim(), MAX_TEXT).trim_end();
+        Self { cause, text: if text.is_empty() { "(nothing said)" } else { text }.into() }
+    }
+}
+
+/// Where the events are kept that a handler gave up.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Place {
+    /// A queue beside the handler's.
+    Queue(Queue),
+    /// A subject, in the stream that the backend has.
+    Subject(Subject),
+}
+
+impl Place {
+    /// For the queue of a handler: `{queue}.errors` where queues are published to by name, else `sinew.errors.{queue}`,
+    /// encoded into one token.
+    pub(crate) fn of(queue: &Queue, capabilities: &Capabilities) -> Result<Self> {
+        Ok(match capabilities.queue_addressing {
+            QueueAddressing::None => {
+                let token = encode_name(queue.as_str());
+                Self::Subject(Subject::from_tokens(["sinew", "errors", &token])?)
+            }
+            _ => Self::Queue(Queue::parse(&format!("{queue}.errors"))?),
+        })
+    }
+
+    pub(crate) fn address(&self) -> Address {
+        match self {
+            Self::Queue(queue) => Address::Queue(queue.clone()),
+            Self::Subject(subject) => Address::Subject(None, subject.clone()),
+        }
+    }
+
+    /// What reads it.
+    pub(crate) fn consumption(&self, handler: &Queue) -> Result<Consumption> {
+        Ok(match self {
+            Self::Queue(queue) => Consumption::unbound(queue.clone()),
+            Self::Subject(subject) => {
+                let reader = Queue::parse(&format!("{handler}.errors"))?;
+                Consumption::new(reader, subject.clone()).with_start(Start::Earliest)
+            }
+        })
+    }
+}
+
+/// Puts the events of one handler into its error queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Keeper {
+    publisher: AnyPublisher,
+    consumer: AnyConsumer,
+    capabilities: Capabilities,
+    place: Place,
+    handler: HandlerName,
+    queue: Queue,
+    source: Source,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        backend: &AnyBackend,
+        handler: &HandlerName,
+        queue: &Queue,
+        source: &Source,
+    ) -> Result<Self> {
+        let capabilities = backend.capabilities();
+        Ok(Self {
+            publisher: backend.publisher()?,
+            consumer: backend.consumer()?,
+            place: Place::of(queue, &capabilities)?,
+            capabilities,
+            handler: handler.clone(),
+            queue: queue.clone(),
+            source: source.clone(),
+        })
+    }
+
+    /// Ends when the broker has it. The queue is made only now, so that a service that gives up nothing leaves nothing.
+    pub(crate) async fn keep(
+        &self,
+        message: &Message,
+        failure: &Failure,
+        deliveries: u32,
+        runs: u32,
+    ) -> Result<()> {
+        let copy = self.copy(message, failure, deliveries, runs)?;
+        if let Place::Queue(_) = &self.place {
+            self.consumer.declare(self.place.consumption(&self.queue)?).await?;
+        }
+        self.publisher.send(copy).await.map(drop)
+    }
+
+    fn copy(
+        &self,
+        message: &Message,
+        failure: &Failure,
+        deliveries: u32,
+        runs: u32,
+    ) -> Result<Message> {
+        let now = SystemTime::now();
+        let first = match message.headers.value(header::REDRIVE_FIRST) {
+            Some(first @ (Value::Time(_) | Value::Text(_))) => first.clone(),
+            _ => now.into(),
+        };
+        let mut copy = message.clone();
+        copy.address = self.place.address();
+        copy.reply_to = None;
+        clear(&mut copy.headers);
+        while copy.headers.len() + OURS > Headers::MAX_LEN {
+            let last = copy.headers.iter().last().map(|(name, _)| name.to_owned());
+            copy.headers.remove(&last.unwrap_or_default());
+        }
+        let id = message.properties().and_then(|it| it.id.clone());
+        let said: [(&str, Option<Value>); 11] = [
+            (header::KIND, Some(failure.cause.as_str().into())),
+            (header::MESSAGE, Some((&*failure.text).into())),
+            (header::HANDLER, Some(self.handler.as_str().into())),
+            (header::QUEUE, Some(self.queue.as_str().into())),
+            (header::SOURCE, Some(self.source.as_str().into())),
+            (header::TYPE, event_type(&message.address).map(Into::into)),
+            (header::ID, id.map(Into::into)),
+            (header::DELIVERIES, Some(deliveries.into())),
+            (header::RUNS, Some(runs.into())),
+            (header::FIRST, Some(first)),
+            (header::LAST, Some(now.into())),
+        ];
+        for (name, value) in said {
+            if let Some(value) = value {
+                copy.headers.insert(name, value)?;
+            }
+        }
+        let carries = |property| self.capabilities.properties.has(property);
+        let properties = copy.properties_mut();
+        // A second copy under the event's own id would be dropped where the broker de-duplicates: redriven, it may fail again.
+        properties.id = carries(Property::Id).then(|| Uuid::random().to_string());
+        // It is kept until somebody looks at it, whoever sent it.
+        (properties.ttl, properties.user_id, properties.expected_position) = (None, None, None);
+        properties.must_route = carries(Property::MustRoute);
+        properties.durable = carries(Property::Durable).then_some(true);
+        Ok(copy)
+    }
+}
+
+/// What an event was emitted as.
+pub(crate) fn event_type(address: &Address) -> Option<&str> {
+    match address {
+        Address::Subject(_, subject) => Some(subject.as_str()),
+        Address::Foreign(_, name) => std::str::from_utf8(name).ok(),
+        _ => None,
+    }
+}
+
+/// Takes out what is said of an event that was given up, or brought back.
+pub(crate) fn clear(headers: &mut Headers) {
+    let is_ours = |name: &str| name.starts_with(header::ALL) || name.starts_with(header::REDRIVE);
+    let ours: Vec<_> = headers
+        .iter()
+        .map(|(name, _)| name)
+        .filter(|name| is_ours(name))
+        .map(str::to_owned)
+        .collect();
+    for name in ours {
+        headers.remove(&name);
+    }
+}
+
+/// Whether an event is for the handler of this queue, as all are that were not redriven to another one. What was redriven has
+/// its address and its id again.
+pub(crate) fn is_for(message: &mut Message, queue: &Queue, source: &Source) -> bool {
+    let Some(to) = message.headers.text(header::REDRIVE) else { return true };
+    if to != queue.as_str() {
+        return false;
+    }
+    let as_emitted = message.headers.text(header::REDRIVE_TYPE).map(|it| source.address(it));
+    if let Some(Ok(address)) = as_emitted {
+        message.address = address;
+    }
+    if let Some(id) = message.headers.text(header::REDRIVE_ID).map(str::to_owned) {
+        message.properties_mut().id = Some(id);
+    }
+    true
+}

@@ -1,0 +1,327 @@
+//! What becomes of an event once its handler has run: a machine without clock, socket or task.
+use std::time::Duration;
+
+use sinew_core::Attempt;
+
+/// What a service does with what goes wrong. The names on the wire are the same in both.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Profile {
+    /// Failed events are tried again, then kept in an error queue; so is what cannot be decoded. What is emitted has an id
+    /// and a time.
+    #[default]
+    Safe,
+    /// Exactly what nameko does: a failed event is acknowledged and gone, or requeued at once where its handler says
+    /// `requeue_on_error`; what cannot be decoded is gone, too.
+    Nameko,
+}
+
+/// How often a failed event is tried again, in [`Profile::Safe`], before it goes to the error queue.
+///
+/// First at once in this process, then by the broker after each of a few fixed delays: few, as RabbitMQ has a queue for each.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct RetryPolicy {
+    immediate: u32,
+    delays: Vec<Duration>,
+    jitter: bool,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        let delays = [1, 5, 30, 300].map(Duration::from_secs).to_vec();
+        Self { immediate: 2, delays, jitter: true }
+    }
+}
+
+impl RetryPolicy {
+    /// How many delays there are at most.
+    pub const MAX_DELAYS: usize = 32;
+
+    /// Tries nothing again.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { immediate: 0, delays: Vec::new(), jitter: false }
+    }
+
+    /// How often the handler is run again at once, each time the event is delivered. Default: 2.
+    #[must_use]
+    pub const fn with_immediate(mut self, immediate: u32) -> Self {
+        self.immediate = immediate;
+        self
+    }
+
+    /// After which delays it is delivered again, one after the other; of more than 32 the first 32. Default: 1 s, 5 s,
+    /// 30 s, 5 min.
+    #[must_use]
+    pub fn with_delays(mut self, delays: impl IntoIterator<Item = Duration>) -> Self {
+        self.delays = delays.into_iter().take(Self::MAX_DELAYS).collect();
+        self
+    }
+
+    /// Whether a delay is lengthened by nothing, a quarter or a half of it, at random, so that what failed together does
+    /// not come back together. Default: yes.
+    #[must_use]
+    pub const fn with_jitter(mut self, jitter: bool) -> Self {
+        self.jitter = jitter;
+        self
+    }
+
+    /// The longest delay that it may ask for.
+    pub(crate) fn longest(&self) -> Option<Duration> {
+        self.delays.iter().map(|delay| self.lengthened(*delay, STRETCHES - 1)).max()
+    }
+
+    /// The delay before delivery `number + 1`, if there is to be one.
+    fn delay(&self, number: u32, draw: u32) -> Option<Duration> {
+        let index = usize::try_from(number.checked_sub(1)?).ok()?;
+        self.delays.get(index).map(|delay| self.lengthened(*delay, draw % STRETCHES))
+    }
+
+    fn lengthened(&self, delay: Duration, stretch: u32) -> Duration {
+        match self.jitter {
+            true => delay.saturating_add(delay / 4 * stretch),
+            false => delay,
+        }
+    }
+}
+
+/// How many lengths each delay may have.
+const STRETCHES: u32 = 3;
+
+/// How long an event waits whose twin is being handled, and one that could not be put into the error queue.
+pub(crate) const LATER: Duration = Duration::from_secs(30);
+const TWIN: Duration = Duration::from_secs(1);
+
+/// How one run of a handler, or the attempt to make one, has ended.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Outcome {
+    Handled,
+    /// It was handled before.
+    Duplicate,
+    /// Somebody else handles it right now.
+    InHand,
+    Failed {
+        /// Trying again would not help.
+        permanent: bool,
+    },
+    Undecodable,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Disposition {
+    /// It is done.
+    Ack,
+    /// It has failed, and is given up: acknowledged, and gone.
+    Drop,
+    Requeue,
+    RequeueAfter(Duration),
+    ErrorQueue,
+    RunAgain,
+}
+
+/// What decides it, for one handler.
+#[derive(Clone, Debug)]
+pub(crate) struct Policy {
+    pub(crate) profile: Profile,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) requeue_on_error: bool,
+    /// Whether the broker takes verdicts: what only passes by cannot be handed back.
+    pub(crate) is_settled: bool,
+    /// Whether what is given up is kept in an error queue.
+    pub(crate) keeps_errors: bool,
+}
+
+impl Policy {
+    /// What becomes of delivery `attempt` of an event, of which the `run`th run (from 1) has ended in `outcome`. `draw` is
+    /// any number, for jitter.
+    pub(crate) fn decide(
+        &self,
+        outcome: Outcome,
+        attempt: Attempt,
+        run: u32,
+        draw: u32,
+    ) -> Disposition {
+        match (outcome, self.profile) {
+            (Outcome::Handled | Outcome::Duplicate, _) => Disposition::Ack,
+            (Outcome::InHand, _) => self.back(Disposition::RequeueAfter(TWIN)),
+            (Outcome::Failed { .. }, Profile::Nameko) if self.requeue_on_error => {
+                self.back(Disposition::Requeue)
+            }
+            (Outcome::Failed { .. } | Outcome::Undecodable, Profile::Nameko) => Disposition::Drop,
+            (Outcome::Failed { permanent: true } | Outcome::Undecodable, Profile::Safe) => {
+                self.given_up()
+            }
+            (Outcome::Failed { permanent: false }, Profile::Safe) => {
+                if run <= self.retry.immediate {
+                    return Disposition::RunAgain;
+                }
+                match self.retry.delay(number(attempt), draw) {
+                    Some(delay) if self.is_settled => Disposition::RequeueAfter(delay),
+                    _ => self.given_up(),
+                }
+            }
+        }
+    }
+
+    /// What becomes of one that the error queue did not take.
+    pub(crate) fn not_kept(&self) -> Disposition {
+        self.back(Disposition::RequeueAfter(self.retry.longest().unwrap_or(LATER)))
+    }
+
+    fn given_up(&self) -> Disposition {
+        match self.keeps_errors {
+            true => Disposition::ErrorQueue,
+            false => Disposition::Drop,
+        }
+    }
+
+    fn back(&self, verdict: Disposition) -> Disposition {
+        match self.is_settled {
+            true => verdict,
+            false => Disposition::Drop,
+        }
+    }
+}
+
+/// Which delivery it is, at least: what is only known to come again is taken for the second one.
+pub(crate) fn number(attempt: Attempt) -> u32 {
+    match attempt {
+        Attempt::Number(number) => number.max(1),
+        Attempt::Redelivered => 2,
+        _ => 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FAILED: Outcome = Outcome::Failed { permanent: false };
+    const OUTCOMES: [Outcome; 6] = [
+        Outcome::Handled,
+        Outcome::Duplicate,
+        Outcome::InHand,
+        FAILED,
+        Outcome::Failed { permanent: true },
+        Outcome::Undecodable,
+    ];
+
+    fn policy(profile: Profile, retry: RetryPolicy) -> Policy {
+        let (requeue_on_error, is_settled, keeps_errors) = (false, true, true);
+        Policy { profile, retry, requeue_on_error, is_settled, keeps_errors }
+    }
+
+    /// Every disposition of an event that fails whenever it is run, until it is not seen again.
+    fn life(policy: &Policy, draw: u32) -> Vec<Disposition> {
+        let mut seen = Vec::new();
+        for number in 1..=100 {
+            for run in 1..=100 {
+                let next = policy.decide(FAILED, Attempt::Number(number), run, draw);
+                seen.push(next);
+                match next {
+                    Disposition::RunAgain => {}
+                    Disposition::Requeue | Disposition::RequeueAfter(_) => break,
+                    _ => return seen,
+                }
+            }
+        }
+        panic!("it never ends")
+    }
+
+    #[test]
+    fn what_fails_is_run_again_then_delivered_again_then_kept() {
+        let retry = RetryPolicy::default().with_immediate(1).with_jitter(false);
+        let seen = life(&policy(Profile::Safe, retry), 0);
+        let again = |seconds| Disposition::RequeueAfter(Duration::from_secs(seconds));
+        let run = Disposition::RunAgain;
+        let expected = [
+            run,
+            again(1),
+            run,
+            again(5),
+            run,
+            again(30),
+            run,
+            again(300),
+            run,
+            Disposition::ErrorQueue,
+        ];
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn nameko_acknowledges_what_fails_or_requeues_it_at_once() {
+        let mut policy = policy(Profile::Nameko, RetryPolicy::default());
+        let decide = |policy: &Policy, outcome| policy.decide(outcome, Attempt::Unknown, 1, 0);
+        assert_eq!(decide(&policy, FAILED), Disposition::Drop);
+        policy.requeue_on_error = true;
+        assert_eq!(decide(&policy, FAILED), Disposition::Requeue);
+        assert_eq!(decide(&policy, Outcome::Failed { permanent: true }), Disposition::Requeue);
+        assert_eq!(decide(&policy, Outcome::Undecodable), Disposition::Drop);
+    }
+
+    #[test]
+    fn what_came_again_without_a_number_is_taken_for_the_second() {
+        let policy =
+            policy(Profile::Safe, RetryPolicy::default().with_immediate(0).with_jitter(false));
+        let after = |attempt| policy.decide(FAILED, attempt, 1, 0);
+        assert_eq!(after(Attempt::Unknown), Disposition::RequeueAfter(Duration::from_secs(1)));
+        assert_eq!(after(Attempt::Redelivered), Disposition::RequeueAfter(Duration::from_secs(5)));
+    }
+
+    proptest! {
+        /// However it is set up, whatever fails for ever is given up in the end, after no more runs than were asked for.
+        #[test]
+        fn what_fails_for_ever_ends(
+            immediate in 0_u32..5,
+            delays in prop::collection::vec(1_u64..100_000, 0..40),
+            jitter: bool,
+            keeps_errors: bool,
+            is_settled: bool,
+            draw: u32,
+        ) {
+            let delays = delays.into_iter().map(Duration::from_millis);
+            let retry = RetryPolicy::none().with_immediate(immediate).with_delays(delays).with_jitter(jitter);
+            let mut policy = policy(Profile::Safe, retry);
+            (policy.keeps_errors, policy.is_settled) = (keeps_errors, is_settled);
+            let seen = life(&policy, draw);
+            let deliveries = if is_settled { policy.retry.delays.len() + 1 } else { 1 };
+            prop_assert_eq!(seen.len(), deliveries * (immediate as usize + 1));
+            let end = if keeps_errors { Disposition::ErrorQueue } else { Disposition::Drop };
+            prop_assert_eq!(seen.last(), Some(&end));
+            let longest = policy.retry.longest().unwrap_or_default();
+            for disposition in seen {
+                if let Disposition::RequeueAfter(delay) = disposition {
+                    prop_assert!(delay <= longest);
+                }
+            }
+        }
+
+        /// Nothing that is to be kept is lost in the safe profile; nothing that only passes by is handed back.
+        #[test]
+        fn what_is_to_be_kept_is_kept(
+            number in 0_u32..100,
+            run in 1_u32..10,
+            outcome in prop::sample::select(&OUTCOMES[..]),
+            is_settled: bool,
+            draw: u32,
+        ) {
+            let mut policy = policy(Profile::Safe, RetryPolicy::default());
+            policy.is_settled = is_settled;
+            let disposition = policy.decide(outcome, Attempt::Number(number), run, draw);
+            if is_settled {
+                prop_assert_ne!(disposition, Disposition::Drop);
+                prop_assert_ne!(disposition, Disposition::Requeue);
+            } else {
+                let goes_back =
+                    matches!(disposition, Disposition::Requeue | Disposition::RequeueAfter(_));
+                prop_assert!(!goes_back);
+            }
+            let is_done = matches!(outcome, Outcome::Handled | Outcome::Duplicate);
+            prop_assert_eq!(disposition == Disposition::Ack, is_done);
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! One delivery of an event, from its bytes to its verdict.
+use std::{any::Any, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+
+use futures_util::FutureExt as _;
+use sinew_core::{Attempt, Message, Verdict};
+use tokio::{
+    select,
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Level, Span};
+
+use super::{
+    intake::{ANSWER, Work},
+    slot::{Attachment, Slot},
+    told::{ServiceEvent, Settled, SettledAs, Teller},
+};
+use crate::{
+    Begun, Context, EventDispatcher, EventHandler, HandlerError, HandlerName, HeaderPrefix,
+    Invocation, PayloadOptions, Source,
+    dedup::AnyDedupStore,
+    kept::{self, Cause, Failure, Keeper},
+    policy::{Disposition, Outcome, Policy, number},
+    stats::Meter,
+    trace,
+};
+
+/// All that it takes to handle the events of one handler.
+pub(super) struct Desk {
+    pub(super) name: HandlerName,
+    pub(super) source: Source,
+    pub(super) queue: sinew_core::Queue,
+    pub(super) handler: EventHandler,
+    pub(super) policy: Policy,
+    pub(super) payload: PayloadOptions,
+    pub(super) prefix: HeaderPrefix,
+    pub(super) dispatcher: EventDispatcher,
+    pub(super) dedup: Option<AnyDedupStore>,
+    pub(super) keeper: Option<Keeper>,
+    pub(super) meter: Arc<Meter>,
+    pub(super) teller: Teller,
+}
+
+/// How long the store of what was handled may take to answer.
+const STORE: Duration = Duration::from_secs(10);
+/// How long the error queue may take to take an event.
+const KEEP: Duration = Duration::from_secs(30);
+/// The longest id by which a second copy is known.
+const MAX_ID: usize = 512;
+
+/// How the work on one delivery has ended.
+struct End {
+    outcome: Outcome,
+    disposition: Disposition,
+    runs: u32,
+    failure: Option<Failure>,
+}
+
+impl Desk {
+    /// Handles one delivery to its end. Dropped, or ended by a panic that is not the handler's, it is handed back.
+    pub(super) async fn handle(
+        self: Arc<Self>,
+        work: Work,
+        slot: Arc<Slot>,
+        give_up: CancellationToken,
+    ) {
+        let _in_hand = self.meter.in_hand();
+        self.meter.received(1);
+        let span = trace::delivered(&self.name, work.message(), work.attempt());
+        self.deal(work, slot, give_up).instrument(span).await;
+    }
+
+    async fn deal(&self, work: Work, slot: Arc<Slot>, give_up: CancellationToken) {
+        let (mut message, attempt) = (work.message().clone(), work.attempt());
+        if !kept::is_for(&mut message, &self.queue, &self.source) {
+            return self.settle(work, message, SettledAs::PassedOver, 0, None).await;
+        }
+        if let Some(at) = message.properties().and_then(|it| it.timestamp) {
+            self.meter.emitted_at(at);
+        }
+        let mut note = Note { desk: self, id: None };
+        let cancelled = CancellationToken::new();
+        let over = {
+            let revoked = work.revoked();
+            async move {
+                select! {
+                    () = revoked => {}
+                    () = give_up.cancelled() => {}
+                }
+            }
+        };
+        let end = select! {
+            biased;
+            () = over => None,
+            end = self.work(&message, attempt, &slot, &cancelled, &mut note) => Some(end),
+        };
+        let Some(end) = end else {
+            cancelled.cancel();
+            note.forget().await;
+            return self.settle(work, message, SettledAs::Cancelled, 0, None).await;
+        };
+        match end.outcome {
+            Outcome::Handled => note.finish().await,
+            _ => note.forget().await,
+        }
+        let outcome = self.becomes(&message, attempt, &end).await;
+        let text = end.failure.map(|it| it.text);
+        self.settle(work, message, outcome, end.runs, text).await;
+    }
+
+    /// Decodes, looks up, runs as often as it is to be run at once.
+    async fn work(
+        &self,
+        message: &Message,
+        attempt: Attempt,
+        slot: &Arc<Slot>,
+        cancelled: &CancellationToken,
+        note: &mut Note<'_>,
+    ) -> End {
+        let draw = fastrand::u32(..);
+        let end = |outcome, runs, failure| End {
+            outcome,
+            disposition: self.policy.decide(outcome, attempt, runs, draw),
+            runs,
+            failure,
+        };
+        let undecodable = |cause: String| {
+            self.meter.undecodable(1);
+            let failure = Failure::new(Cause::Undecodable, cause);
+            self.log(&failure, false);
+            end(Outcome::Undecodable, 0, Some(failure))
+        };
+        let body = match self.payload.open(message) {
+            Ok(body) => body,
+            Err(err) => return undecodable(err.to_string()),
+        };
+        let mut payload = match (self.handler.decode)(&body) {
+            Ok(payload) => payload,
+            Err(err) => return undecodable(err.to_string()),
+        };
+        match note.begin(message).await {
+            Ok(Begun::Fresh) => {}
+            Ok(Begun::Done) => return end(Outcome::Duplicate, 0, None),
+            Ok(Begun::Running) => return end(Outcome::InHand, 0, None),
+            Err(err) => {
+                let failure = Failure::new(Cause::Failed, err.to_string());
+                self.log(&failure, false);
+                let outcome = Outcome::Failed { permanent: false };
+                let disposition = self.policy.decide(outcome, attempt, u32::MAX, draw);
+                return End { outcome, disposition, runs: 0, failure: Some(failure) };
+            }
+        }
+        let mut run = 1;
+        loop {
+            let context = self.context(message, attempt, run, slot, cancelled);
+            if tracing::enabled!(target: trace::TARGET, Level::TRACE) {
+                let payload = self.handler.redacted.show(&body);
+                tracing::trace!(target: trace::TARGET, handler = %self.name, payload, "payload");
+            }
+            let Err((cause, is_expected, permanent)) = self.run(context, payload).await else {
+                return end(Outcome::Handled, run, None);
+            };
+            self.meter.failed(1);
+            self.log(&cause, is_expected);
+            let ended = end(Outcome::Failed { permanent }, run, Some(cause));
+            if ended.disposition != Disposition::RunAgain {
+                return ended;
+            }
+            self.meter.rerun(1);
+            payload = match (self.handler.decode)(&body) {
+                Ok(payload) => payload,
+                Err(err) => return undecodable(err.to_string()),
+            };
+            run += 1;
+        }
+    }
+
+    /// Runs the handler once.
+    async fn run(
+        &self,
+        context: Context,
+        payload: Box<dyn Any + Send>,
+    ) -> Result<(), (Failure, bool, bool)> {
+        let span = trace::run(context.call_id().as_str(), context.run(), context.traceparent());
+        let began = Instant::now();
+        let invocation = Invocation::new(context, payload);
+        let running = async { self.handler.handler.run(invocation).await };
+        let ended = AssertUnwindSafe(running).catch_unwind().instrument(span).await;
+        self.meter.took(began.elapsed());
+        match ended {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(err)) => Err(self.failed(&err)),
+            Err(panic) => Err((Failure::new(Cause::Panicked, panicked(&*panic)), false, false)),
+        }
+    }
+
+    fn failed(&self, err: &HandlerError) -> (Failure, bool, bool) {
+        let cause = if err.is_permanent() { Cause::Permanent } else { Cause::Failed };
+        let is_expected = (self.handler.is_expected)(err);
+        (Failure::new(cause, err.to_string()), is_expected, err.is_permanent())
+    }
+
+    fn context(
+        &self,
+        message: &Message,
+        attempt: Attempt,
+        run: u32,
+        slot: &Arc<Slot>,
+        cancelled: &CancellationToken,
+    ) -> Context {
+        let context = Context::new(
+            self.name.clone(),
+            self.source.clone(),
+            &*self.handler.event_type,
+            message.clone(),
+            attempt,
+            &self.prefix,
+        )
+        .attached(Attachment {
+            dispatcher: self.dispatcher.clone(),
+            run,
+            cancelled: cancelled.child_token(),
+            slot: Arc::downgrade(slot),
+        });
+        // What it emits is a child of this run, in the trace that the event came with.
+        match context.traceparent().and_then(trace::child_of) {
+            Some(child) => context.clone().with("traceparent", child).unwrap_or(context),
+            None => context,
+        }
+    }
+
+    /// What becomes of the event: it is put into the error queue here, and handed back where that does not take it.
+    async fn becomes(&self, message: &Message, attempt: Attempt, end: &End) -> SettledAs {
+        let mut disposition = end.disposition;
+        if let (Disposition::ErrorQueue, Some(keeper), Some(failure)) =
+            (disposition, &self.keeper, &end.failure)
+        {
+            let kept =
+                timeout(KEEP, keeper.keep(message, failure, number(attempt), end.runs)).await;
+            let error = match kept {
+                Ok(Ok(())) => return SettledAs::DeadLettered,
+                Ok(Err(err)) => err.to_string(),
+                Err(_) => format!("no answer within {KEEP:?}"),
+            };
+            self.meter.unkept(1);
+            tracing::error!(target: trace::TARGET, handler = %self.name, error, "not kept in the error queue; handed back");
+            disposition = self.policy.not_kept();
+        }
+        match (disposition, end.outcome) {
+            (Disposition::Requeue | Disposition::RunAgain, _) => SettledAs::Requeued,
+            (Disposition::RequeueAfter(delay), _) => SettledAs::Delayed(delay),
+            (Disposition::Ack, Outcome::Duplicate) => SettledAs::Duplicate,
+            (Disposition::Ack, _) => SettledAs::Handled,
+            (Disposition::Drop | Disposition::ErrorQueue, _) => SettledAs::Dropped,
+        }
+    }
+
+    async fn settle(
+        &self,
+        work: Work,
+        message: Message,
+        outcome: SettledAs,
+        runs: u32,
+        error: Option<Arc<str>>,
+    ) {
+        let (verdict, count): (_, fn(&Meter, u64)) = match outcome {
+            SettledAs::Handled => (Verdict::Ack, Meter::succeeded),
+            SettledAs::Duplicate => (Verdict::Ack, Meter::duplicate),
+            SettledAs::PassedOver => (Verdict::Ack, Meter::passed_over),
+            SettledAs::DeadLettered => (Verdict::Ack, Meter::dead_lettered),
+            SettledAs::Dropped => (Verdict::Ack, Meter::dropped),
+            SettledAs::Requeued => (Verdict::Requeue, Meter::requeued),
+            SettledAs::Cancelled => (Verdict::Requeue, Meter::cancelled),
+            SettledAs::Delayed(delay) => (Verdict::RequeueAfter(delay), Meter::delayed),
+        };
+        count(&self.meter, 1);
+        Span::current().record("outcome", tracing::field::debug(outcome));
+        let answer = pin!(work.settle(verdict));
+        match timeout(ANSWER, answer).await {
+            Ok(Ok(())) => {}
+            // It was taken back before: that is why.
+            _ if outcome == SettledAs::Cancelled => {}
+            Ok(Err(err)) => {
+                self.meter.unsettled(1);
+                tracing::warn!(target: trace::TARGET, handler = %self.name, error = %err, "the broker delivers the event again");
+            }
+            Err(_) => {
+                self.meter.unsettled(1);
+                tracing::warn!(target: trace::TARGET, handler = %self.name, "no answer to a verdict");
+            }
+        }
+        let handler = || self.name.clone();
+        self.teller.tell(|| {
+            ServiceEvent::Settled(Settled { handler: handler(), message, outcome, runs, error })
+        });
+    }
+
+    fn log(&self, failure: &Failure, is_expected: bool) {
+        let (handler, error, cause) = (self.name.as_str(), &*failure.text, failure.cause.as_str());
+        match is_expected {
+            true => tracing::warn!(target: trace::TARGET, handler, cause, error, "event failed"),
+            false => tracing::error!(target: trace::TARGET, handler, cause, error, "event failed"),
+        }
+    }
+}
+
+/// What the store of what was handled was told of one event.
+struct Note<'a> {
+    desk: &'a Desk,
+    id: Option<Box<str>>,
+}
+
+impl Note<'_> {
+    async fn begin(&mut self, message: &Message) -> sinew_core::Result<Begun> {
+        let Some(store) = &self.desk.dedup else { return Ok(Begun::Fresh) };
+        let id = message.properties().and_then(|it| it.id.as_deref());
+        let Some(id) = id.filter(|id| (1..=MAX_ID).contains(&id.len())) else {
+            self.desk.meter.without_id(1);
+            return Ok(Begun::Fresh);
+        };
+        // Before it is asked: it may have noted it, whether or not we hear so.
+        self.id = Some(id.into());
+        let begun = within_store(store.begin(self.desk.queue.as_str(), id)).await;
+        if matches!(begun, Ok(Begun::Running | Begun::Done)) {
+            // The note is another's.
+            self.id = None;
+        }
+        begun
+    }
+
+    /// It was handled.
+    async fn finish(&mut self) {
+        if let (Some(store), Some(id)) = (&self.desk.dedup, self.id.take()) {
+            self.told(within_store(store.finish(self.desk.queue.as_str(), &id)).await);
+        }
+    }
+
+    /// It was not.
+    async fn forget(&mut self) {
+        if let (Some(store), Some(id)) = (&self.desk.dedup, self.id.take()) {
+            self.told(within_store(store.forget(self.desk.queue.as_str(), &id)).await);
+        }
+    }
+
+    fn told(&self, answer: sinew_core::Result<()>) {
+        if let Err(err) = answer {
+            let handler = self.desk.name.as_str();
+            tracing::warn!(target: trace::TARGET, handler, error = %err, "not noted whether an event was handled");
+        }
+    }
+}
+
+async fn within_store<T>(
+    answer: impl Future<Output = sinew_core::Result<T>>,
+) -> sinew_core::Result<T> {
+    use sinew_core::{Error, ErrorKind};
+    timeout(STORE, answer)
+        .await
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "look up event")))
+}
+
+fn panicked(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it panicked").to_owned()
+}

@@ -1,0 +1,171 @@
+//! The loop of one handler's intake: it takes an event when there is a worker for it, and hands back what it has not begun.
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use sinew_core::{
+    Attempt, BoxFuture, Delivery, Event, Incoming, Message, Pending, Result, Verdict,
+};
+use tokio::{task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{desk::Desk, slot::Room, told::ServiceEvent};
+
+/// How long a verdict's answer is waited for; the verdict itself is with the adapter by then.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
+
+/// What came in: to be settled, or not.
+pub(super) enum Work {
+    Settled(Delivery),
+    Unsettled(Message),
+}
+
+impl From<Delivery> for Work {
+    fn from(delivery: Delivery) -> Self {
+        Self::Settled(delivery)
+    }
+}
+
+impl From<Message> for Work {
+    fn from(message: Message) -> Self {
+        Self::Unsettled(message)
+    }
+}
+
+impl Work {
+    pub(super) fn message(&self) -> &Message {
+        match self {
+            Self::Settled(delivery) => &delivery.message,
+            Self::Unsettled(message) => message,
+        }
+    }
+
+    pub(super) fn attempt(&self) -> Attempt {
+        match self {
+            Self::Settled(delivery) => delivery.attempt,
+            Self::Unsettled(_) => Attempt::Unknown,
+        }
+    }
+
+    pub(super) fn revoked(&self) -> BoxFuture<'static, ()> {
+        match self {
+            Self::Settled(delivery) => delivery.revoked(),
+            Self::Unsettled(_) => Box::pin(std::future::pending()),
+        }
+    }
+
+    pub(super) fn settle(self, verdict: Verdict) -> Pending<()> {
+        match self {
+            Self::Settled(delivery) => delivery.settle(verdict),
+            Self::Unsettled(_) => Pending::ready(Ok(())),
+        }
+    }
+}
+
+/// One handler's intake, and the runs of its handler.
+pub(super) struct Intake {
+    desk: Arc<Desk>,
+    room: Room,
+    /// No new work.
+    stop: CancellationToken,
+    /// Nor any other.
+    give_up: CancellationToken,
+    runs: JoinSet<()>,
+}
+
+impl Intake {
+    pub(super) fn new(
+        desk: Arc<Desk>,
+        room: Room,
+        stop: CancellationToken,
+        give_up: CancellationToken,
+    ) -> Self {
+        Self { desk, room, stop, give_up, runs: JoinSet::new() }
+    }
+
+    /// Works until it is stopped, or nothing can come any more, and what it has begun is done.
+    pub(super) async fn through<T: Into<Work>>(mut self, mut incoming: Incoming<T>) -> Result<()> {
+        let (stop, give_up) = (self.stop.clone(), self.give_up.clone());
+        let ended = loop {
+            let next = tokio::select! {
+                biased;
+                () = stop.cancelled() => break Ok(()),
+                next = incoming.next() => next,
+            };
+            match next {
+                None => break Ok(()),
+                Some(Err(err)) => break Err(err),
+                Some(Ok(Event::Item(item))) => {
+                    let work = item.into();
+                    // Dropped, it is handed back.
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => {
+                            self.hand_back(vec![work]).await;
+                            break Ok(());
+                        }
+                        slot = self.room.take() => {
+                            let run = Arc::clone(&self.desk).handle(work, slot, give_up.clone());
+                            self.runs.spawn(run);
+                        }
+                    }
+                }
+                Some(Ok(event)) => self.note(&event),
+            }
+            // Here, and not as they end: that would wake the loop once more for each event.
+            while self.runs.try_join_next().is_some() {}
+        };
+        if stop.is_cancelled() {
+            incoming.stop();
+            let rest = async {
+                let mut rest = Vec::new();
+                while let Some(next) = incoming.next_item().await {
+                    rest.extend(next.ok().map(Into::into));
+                }
+                self.hand_back(rest).await;
+            };
+            tokio::select! {
+                () = rest => {}
+                () = give_up.cancelled() => {}
+            }
+        }
+        drop(incoming);
+        while self.runs.join_next().await.is_some() {}
+        ended
+    }
+
+    /// Gives the broker what was not begun. What is not settled cannot be given back, and is lost.
+    async fn hand_back(&self, rest: Vec<Work>) {
+        let lost = rest.iter().filter(|work| matches!(work, Work::Unsettled(_))).count();
+        if lost > 0 {
+            self.lost(u64::try_from(lost).unwrap_or(u64::MAX));
+        }
+        let answers: Vec<_> = rest.into_iter().map(|work| work.settle(Verdict::Requeue)).collect();
+        // One that was taken back is with the broker already.
+        drop(timeout(ANSWER, join_all(answers)).await);
+    }
+
+    fn note<T>(&self, event: &Event<T>) {
+        let desk = &self.desk;
+        let handler = || desk.name.clone();
+        match event {
+            Event::Lost(count) => self.lost(*count),
+            Event::Down => {
+                desk.meter.down(1);
+                tracing::warn!(target: crate::trace::TARGET, handler = %desk.name, "link down");
+                desk.teller.tell(|| ServiceEvent::Down { handler: handler() });
+            }
+            Event::Up { gap } => {
+                tracing::info!(target: crate::trace::TARGET, handler = %desk.name, gap, "link up");
+                desk.teller.tell(|| ServiceEvent::Up { handler: handler(), gap: *gap });
+            }
+            _ => {}
+        }
+    }
+
+    fn lost(&self, count: u64) {
+        let desk = &self.desk;
+        desk.meter.lost(count);
+        tracing::warn!(target: crate::trace::TARGET, handler = %desk.name, count, "events lost");
+        desk.teller.tell(|| ServiceEvent::Lost { handler: desk.name.clone(), count });
+    }
+}

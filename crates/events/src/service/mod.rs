@@ -1,0 +1,225 @@
+//! A service: its handlers, what they share, and how it is started.
+mod desk;
+mod intake;
+mod plan;
+mod running;
+mod slot;
+mod told;
+
+use std::{collections::HashSet, sync::Arc};
+
+use sinew_core::{
+    AnyBackend, Consume as _, Delivery, Error, ErrorKind, Incoming, Message, Result, Subscribe as _,
+};
+use tokio::sync::Semaphore;
+
+pub(crate) use self::slot::Attachment;
+use self::{
+    desk::Desk,
+    plan::{Member, Wanted},
+    slot::Room,
+    told::Teller,
+};
+pub use self::{
+    running::{Ended, Running},
+    told::{ServiceEvent, ServiceEvents, Settled, SettledAs},
+};
+use crate::{
+    DedupStore, EmitOptions, EventDispatcher, EventHandler, HeaderPrefix, PayloadOptions, Profile,
+    RetryPolicy, Source, dedup::AnyDedupStore, kept::Keeper, stats::Meter,
+};
+
+/// The handlers of a service, before it is started, and what they share. It can be started more than once.
+#[derive(Clone, Debug)]
+pub struct Service {
+    source: Source,
+    members: Vec<Member>,
+    max_workers: usize,
+    profile: Profile,
+    retry: RetryPolicy,
+    payload: PayloadOptions,
+    emits: EmitOptions,
+    prefix: HeaderPrefix,
+    calls_tracked: usize,
+    dedup: Option<AnyDedupStore>,
+}
+
+impl Service {
+    /// The service called `name`, without handlers yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidName`], as [`Source::parse`] has it.
+    pub fn new(name: &str) -> Result<Self> {
+        Ok(Self {
+            source: Source::parse(name)?,
+            members: Vec::new(),
+            max_workers: 10,
+            profile: Profile::default(),
+            retry: RetryPolicy::default(),
+            payload: PayloadOptions::default(),
+            emits: EmitOptions::default(),
+            prefix: HeaderPrefix::default(),
+            calls_tracked: EventDispatcher::CALLS_TRACKED,
+            dedup: None,
+        })
+    }
+
+    /// Adds a handler.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidName`] and [`ErrorKind::InvalidPattern`] for names that are none, or make none for its queue;
+    /// [`ErrorKind::InvalidOptions`] for a reliable broadcast without an identifier; [`ErrorKind::Conflict`] where a handler
+    /// of this service has the same queue.
+    pub fn with_handler(mut self, handler: EventHandler) -> Result<Self> {
+        let member = Member::new(self.source.as_str(), handler)?;
+        let queues = self.members.iter().map(Member::queue).collect::<Result<HashSet<_>>>()?;
+        let queue = member.queue()?;
+        if queues.contains(&queue) {
+            return Err(Error::new(ErrorKind::Conflict, "add handler")
+                .with_subject(queue.as_str())
+                .with_detail("two handlers of one service would split the events of one queue"));
+        }
+        self.members.push(member);
+        Ok(self)
+    }
+
+    /// How many events are handled at once, by all handlers together; 0 counts as 1. Each handler is sent no more than that
+    /// ahead. Default: 10.
+    #[must_use]
+    pub fn with_max_workers(mut self, workers: usize) -> Self {
+        self.max_workers = workers.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// What becomes of what fails. Default: [`Profile::Safe`].
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self
+    }
+
+    /// How failures are tried again, in [`Profile::Safe`]. Default: [`RetryPolicy::default`].
+    #[must_use]
+    pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Handles each event once, as far as `store` remembers: by the message's id, which all events emitted in
+    /// [`Profile::Safe`] have, and those of Python have not. Default: no store.
+    #[must_use]
+    pub fn with_dedup_store(mut self, store: impl DedupStore + 'static) -> Self {
+        self.dedup = Some(AnyDedupStore::new(store));
+        self
+    }
+
+    /// Writes and reads payloads so. Default: JSON, as [`PayloadOptions::default`].
+    #[must_use]
+    pub fn with_payload(mut self, payload: PayloadOptions) -> Self {
+        self.payload = payload;
+        self
+    }
+
+    /// Emits so from its handlers, where an emit says nothing else.
+    #[must_use]
+    pub fn with_emit_options(mut self, options: EmitOptions) -> Self {
+        self.emits = options;
+        self
+    }
+
+    /// What stands before the keys of the context in the names of headers, read and written. Default: `nameko`.
+    #[must_use]
+    pub fn with_header_prefix(mut self, prefix: HeaderPrefix) -> Self {
+        self.prefix = prefix;
+        self
+    }
+
+    /// How many parents of a call go on with what it emits; nameko's `parent_calls_tracked`. Default: 10.
+    #[must_use]
+    pub fn with_calls_tracked(mut self, calls: usize) -> Self {
+        self.calls_tracked = calls;
+        self
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.source.as_str()
+    }
+
+    /// Starts it: every handler's queue is there and consumed when this ends. It runs on the runtime that calls this.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`] for what the backend cannot do, naming a substitute, before anything is consumed;
+    /// [`ErrorKind::InvalidOptions`] for `requeue_on_error` in [`Profile::Safe`]; [`ErrorKind::Conflict`] for a queue that is
+    /// there with other properties, and for a reliable broadcast under the identifier of another instance; else as
+    /// [`Consume::consume`](sinew_core::Consume::consume) and [`Subscribe::subscribe`](sinew_core::Subscribe::subscribe)
+    /// have them.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it consumes nothing; durable queues may be there.
+    pub async fn start(&self, backend: &AnyBackend) -> Result<Running> {
+        let dispatcher = EventDispatcher::of(backend.publisher()?, self.source.clone())?
+            .with_profile(self.profile)
+            .with_payload(self.payload.clone())
+            .with_options(self.emits.clone())
+            .with_header_prefix(self.prefix.clone())
+            .with_calls_tracked(self.calls_tracked);
+        let plans =
+            self.members.iter().map(|it| it.plan(self, backend)).collect::<Result<Vec<_>>>()?;
+        for (member, plan) in self.members.iter().zip(&plans).filter(|(_, plan)| plan.must_be_alone)
+        {
+            plan.check_alone(&member.name).await?;
+        }
+        let workers = Arc::new(Semaphore::new(self.max_workers));
+        let teller = Teller::new();
+        let mut ready = Vec::with_capacity(plans.len());
+        for (member, plan) in self.members.iter().zip(plans) {
+            let keeper = match plan.policy.keeps_errors {
+                true => Some(Keeper::new(backend, &member.name, &plan.queue, &member.source)?),
+                false => None,
+            };
+            let event = format!("{}/{}", member.source, member.handler.event_type);
+            let desk = Arc::new(Desk {
+                name: member.name.clone(),
+                source: member.source.clone(),
+                queue: plan.queue,
+                handler: member.handler.clone(),
+                policy: plan.policy,
+                payload: self.payload.clone(),
+                prefix: member.handler.prefix.clone().unwrap_or_else(|| self.prefix.clone()),
+                dispatcher: dispatcher.clone(),
+                dedup: self.dedup.clone(),
+                keeper,
+                meter: Arc::new(Meter::new(member.name.as_str(), &event)),
+                teller: teller.clone(),
+            });
+            ready.push((desk, Room::new(&workers, plan.concurrency), plan.wanted));
+        }
+        let mut running = Running::new(dispatcher, teller);
+        let mut intakes = Vec::with_capacity(ready.len());
+        for (desk, room, wanted) in ready {
+            let incoming = match wanted {
+                Wanted::Consume(consumer, wanted) => Came::Settled(consumer.consume(wanted).await?),
+                Wanted::Subscribe(subscriber, wanted) => {
+                    Came::Unsettled(subscriber.subscribe(wanted).await?)
+                }
+            };
+            intakes.push((desk, room, incoming));
+        }
+        for (desk, room, incoming) in intakes {
+            running.begin(desk, room, incoming);
+        }
+        Ok(running)
+    }
+}
+
+/// What comes in.
+enum Came {
+    Settled(Incoming<Delivery>),
+    Unsettled(Incoming<Message>),
+}

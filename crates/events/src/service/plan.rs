@@ -1,0 +1,174 @@
+//! What a handler takes of a backend: worked out, and refused where the backend has it not, before anything is consumed.
+use sinew_core::{
+    AnyBackend, AnyConsumer, AnySubscriber, Backend as _, Capabilities, Consume as _, Consumption,
+    Error, ErrorKind, Lifetime, Need, Pattern, Queue, QueueKind, Requeue, Result, Settlement,
+    Subscription, Verdict,
+};
+
+use super::Service;
+use crate::{
+    EventHandler, HandlerKind, HandlerName, Profile, Source,
+    policy::{LATER, Policy},
+    python::Uuid,
+};
+
+/// A handler of a service, whose names have parsed.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) handler: EventHandler,
+    pub(super) name: HandlerName,
+    pub(super) source: Source,
+    pattern: Pattern,
+}
+
+/// What is wanted of the backend.
+pub(super) enum Wanted {
+    Consume(AnyConsumer, Consumption),
+    Subscribe(AnySubscriber, Subscription),
+}
+
+/// How one handler is to be run.
+pub(super) struct Plan {
+    pub(super) queue: Queue,
+    pub(super) wanted: Wanted,
+    pub(super) policy: Policy,
+    pub(super) concurrency: usize,
+    /// Whether other consumers of its queue would take events that are its own.
+    pub(super) must_be_alone: bool,
+}
+
+impl Member {
+    pub(super) fn new(service: &str, handler: EventHandler) -> Result<Self> {
+        let name = HandlerName::new(service, &handler.method)?;
+        let source = Source::parse(&handler.source)?;
+        let pattern = source.pattern(&handler.event_type)?;
+        let is_broadcast = handler.kind == HandlerKind::Broadcast;
+        if is_broadcast && handler.is_reliable && handler.identifier.is_none() {
+            return Err(refused(&name).with_detail(
+                "a reliable broadcast needs an identifier that is the same after a restart: \
+                 `with_broadcast_identifier`, or `with_reliable_delivery(false)`",
+            ));
+        }
+        let member = Self { handler, name, source, pattern };
+        member.queue()?;
+        Ok(member)
+    }
+
+    /// Its queue; of a broadcast without an identifier another one each time.
+    pub(super) fn queue(&self) -> Result<Queue> {
+        let handler = &self.handler;
+        let fresh = || Uuid::random().to_string().replace('-', "");
+        let identifier = handler.identifier.as_deref().map_or_else(fresh, str::to_owned);
+        handler.kind.queue(&self.source, &handler.event_type, &self.name, Some(&identifier))
+    }
+
+    pub(super) fn plan(&self, service: &Service, backend: &AnyBackend) -> Result<Plan> {
+        let handler = &self.handler;
+        if handler.requeue_on_error && service.profile == Profile::Safe {
+            return Err(refused(&self.name).with_detail(
+                "`requeue_on_error` is of `Profile::Nameko`; in `Profile::Safe` failures are retried with delays: \
+                 `with_retry`",
+            ));
+        }
+        let queue = self.queue()?;
+        let concurrency =
+            handler.concurrency.unwrap_or(service.max_workers).min(service.max_workers);
+        let is_broadcast = handler.kind == HandlerKind::Broadcast;
+        let wanted = self.wanted(backend, &queue, concurrency)?;
+        let is_settled = matches!(wanted, Wanted::Consume(..));
+        let policy = Policy {
+            profile: service.profile,
+            retry: handler.retry.clone().unwrap_or_else(|| service.retry.clone()),
+            requeue_on_error: handler.requeue_on_error,
+            is_settled,
+            keeps_errors: is_settled && handler.is_reliable && service.profile == Profile::Safe,
+        };
+        if is_settled {
+            check_verdicts(&policy, &backend.capabilities())
+                .map_err(|err| err.with_subject(self.name.as_str()))?;
+        }
+        let must_be_alone = is_settled && is_broadcast && handler.is_reliable;
+        Ok(Plan { queue, wanted, policy, concurrency, must_be_alone })
+    }
+
+    fn wanted(&self, backend: &AnyBackend, queue: &Queue, concurrency: usize) -> Result<Wanted> {
+        let (handler, scope) = (&self.handler, self.source.scope().clone());
+        let named = |err: Error| err.with_subject(self.name.as_str());
+        let is_broadcast = handler.kind == HandlerKind::Broadcast;
+        let capabilities = backend.capabilities();
+        match backend.consumer() {
+            Ok(consumer) => {
+                let lifetime = match handler.is_reliable {
+                    true => Lifetime::Durable,
+                    false => Lifetime::UntilUnused,
+                };
+                // As nameko has it, where the backend knows such queues; elsewhere its name is nobody else's all the same.
+                let is_exclusive = is_broadcast
+                    && !handler.is_reliable
+                    && capabilities.queues.has(QueueKind::Exclusive);
+                let wanted = Consumption::new(queue.clone(), self.pattern.clone())
+                    .with_scope(scope)
+                    .with_lifetime(lifetime)
+                    .with_exclusive(is_exclusive)
+                    .with_prefetch(u16::try_from(concurrency).unwrap_or(u16::MAX));
+                capabilities.check_consumption(&wanted).map_err(named)?;
+                Ok(Wanted::Consume(consumer, wanted))
+            }
+            Err(err) if handler.is_reliable => Err(Error::new(ErrorKind::Unsupported, "start service")
+                .with_subject(self.name.as_str())
+                .with_detail(format!(
+                    "{} keeps no events for a handler that is away; use a backend with queues (JetStream, \
+                     `nats+js://`, in place of NATS), or `with_reliable_delivery(false)`",
+                    capabilities.backend
+                ))
+                .with_source(err)),
+            Err(_) => {
+                let mut wanted = Subscription::new(self.pattern.clone()).with_scope(scope);
+                if !is_broadcast {
+                    wanted = wanted.with_group(queue.clone());
+                }
+                capabilities.check_subscription(&wanted).map_err(named)?;
+                Ok(Wanted::Subscribe(backend.subscriber()?, wanted))
+            }
+        }
+    }
+}
+
+impl Plan {
+    /// Refuses a queue that somebody else consumes, where each instance is to have its own.
+    pub(super) async fn check_alone(&self, name: &HandlerName) -> Result<()> {
+        let Wanted::Consume(consumer, wanted) = &self.wanted else { return Ok(()) };
+        let consumers = consumer.declare(wanted.clone()).await?.consumers.unwrap_or(0);
+        if consumers == 0 {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Conflict, "start service").with_subject(name.as_str()).with_detail(
+            format!(
+                "another instance broadcasts under the same identifier: queue `{}` has {consumers} consumers, \
+                 which would split its events; choose an identifier for each instance",
+                self.queue
+            ),
+        ))
+    }
+}
+
+/// What the policy may ask for is asked for now.
+fn check_verdicts(policy: &Policy, capabilities: &Capabilities) -> Result<()> {
+    capabilities.require(
+        Need::Settlement(Settlement::Each),
+        "use a backend that settles each event by itself",
+    )?;
+    match policy.profile {
+        Profile::Nameko if policy.requeue_on_error => capabilities
+            .require(Need::Requeue(Requeue::Immediate), "handle without `requeue_on_error`"),
+        Profile::Nameko => Ok(()),
+        Profile::Safe => {
+            let longest = policy.retry.longest().unwrap_or_default().max(LATER);
+            capabilities.check_verdict(Verdict::RequeueAfter(longest))
+        }
+    }
+}
+
+fn refused(name: &HandlerName) -> Error {
+    Error::new(ErrorKind::InvalidOptions, "add handler").with_subject(name.as_str())
+}

@@ -1,0 +1,187 @@
+//! A running service: what becomes of it, and how it ends.
+use std::{fmt, sync::Arc, time::Duration};
+
+use sinew_core::{Error, ErrorKind, Queue, Result};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use super::{
+    Came,
+    desk::Desk,
+    intake::Intake,
+    slot::Room,
+    told::{ServiceEvent, ServiceEvents, Teller},
+};
+use crate::{EventDispatcher, HandlerCounts, HandlerName};
+
+/// A service that is running. Dropping it ends it at once: what is being handled is given up and comes again.
+///
+/// ```no_run
+/// # async fn run(mut running: sinew_events::Running, terminated: impl Future<Output = ()>) -> sinew_core::Result<()> {
+/// use std::time::Duration;
+///
+/// tokio::select! {
+///     () = terminated => running.drain(Duration::from_secs(30)).await,
+///     Some(ended) = running.ended() => ended.result, // its queue was taken away, or its link is lost for good
+/// }
+/// # }
+/// ```
+#[must_use = "dropping it ends the service"]
+pub struct Running {
+    dispatcher: EventDispatcher,
+    teller: Teller,
+    desks: Vec<Arc<Desk>>,
+    intakes: JoinSet<Ended>,
+    stop: CancellationToken,
+    give_up: CancellationToken,
+}
+
+/// A handler's intake that has ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Ended {
+    /// Whose.
+    pub handler: HandlerName,
+    /// Why: its link was drained, or an error.
+    pub result: Result<()>,
+}
+
+/// How long what was given up may take to hand its events back.
+const GRACE: Duration = Duration::from_secs(2);
+
+impl Running {
+    pub(super) fn new(dispatcher: EventDispatcher, teller: Teller) -> Self {
+        Self {
+            dispatcher,
+            teller,
+            desks: Vec::new(),
+            intakes: JoinSet::new(),
+            stop: CancellationToken::new(),
+            give_up: CancellationToken::new(),
+        }
+    }
+
+    pub(super) fn begin(&mut self, desk: Arc<Desk>, room: Room, came: Came) {
+        self.desks.push(Arc::clone(&desk));
+        let (handler, teller) = (desk.name.clone(), self.teller.clone());
+        let intake = Intake::new(desk, room, self.stop.clone(), self.give_up.clone());
+        let stop = self.stop.clone();
+        let through = async move {
+            let result = match came {
+                Came::Settled(incoming) => intake.through(incoming).await,
+                Came::Unsettled(incoming) => intake.through(incoming).await,
+            };
+            if !stop.is_cancelled() {
+                // An error goes to one owner; others are told what it says.
+                let error = result.as_ref().err().map(|err| Arc::from(err.to_string()));
+                tracing::error!(target: crate::trace::TARGET, %handler, error = error.as_deref(), "intake ended");
+                teller.tell(|| ServiceEvent::Ended { handler: handler.clone(), error });
+            }
+            Ended { handler, result }
+        };
+        self.intakes.spawn(through.in_current_span());
+    }
+
+    /// Emits events of this service.
+    #[must_use]
+    pub fn dispatcher(&self) -> &EventDispatcher {
+        &self.dispatcher
+    }
+
+    /// Hears from now on what happens to it.
+    #[must_use]
+    pub fn events(&self) -> ServiceEvents {
+        self.teller.listen()
+    }
+
+    /// Each handler, its queue, and what became of its events.
+    pub fn counts(&self) -> impl Iterator<Item = (&HandlerName, &Queue, HandlerCounts)> {
+        self.desks.iter().map(|desk| (&desk.name, &desk.queue, desk.meter.read()))
+    }
+
+    /// Waits until a handler's intake has ended by itself, so that nothing comes to it any more; none once all have. The
+    /// others go on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn ended(&mut self) -> Option<Ended> {
+        loop {
+            match self.intakes.join_next().await? {
+                Ok(ended) => return Some(ended),
+                // It catches what handlers do; its own fault is not theirs to bear.
+                Err(err) => {
+                    tracing::error!(target: crate::trace::TARGET, error = %err, "an intake panicked");
+                }
+            }
+        }
+    }
+
+    /// Ends it in order, and takes `within` at most: no new work; what runs goes on to its end, may emit, and is acknowledged;
+    /// what was sent ahead is given back to the broker; what was emitted is answered.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`] when something still ran: it was given up, and comes again. Else why an intake had ended before,
+    /// or what an emit failed with that nobody waited for.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it ends at once, as a second signal should.
+    pub async fn drain(mut self, within: Duration) -> Result<()> {
+        let end = Instant::now() + within;
+        self.stop.cancel();
+        let mut first = Ok(());
+        let all = async {
+            while let Some(ended) = self.intakes.join_next().await {
+                let ended = ended.map_or_else(|err| Err(panicked(err)), |ended| ended.result);
+                first = std::mem::replace(&mut first, Ok(())).and(ended);
+            }
+        };
+        if timeout_at(end, all).await.is_err() {
+            let left: u64 = self.desks.iter().map(|desk| desk.meter.read().in_flight).sum();
+            self.give_up.cancel();
+            let all = async { while self.intakes.join_next().await.is_some() {} };
+            drop(timeout(GRACE, all).await);
+            return Err(Error::new(ErrorKind::Timeout, "drain service")
+                .with_subject(self.dispatcher.source().as_str())
+                .with_detail(format!(
+                    "{left} events were given up after {within:?}; they come again"
+                )));
+        }
+        first?;
+        match timeout_at(end, self.dispatcher.flush()).await {
+            Ok(flushed) => flushed,
+            Err(_) => Err(Error::new(ErrorKind::Timeout, "drain service")
+                .with_subject(self.dispatcher.source().as_str())
+                .with_detail("not all that was emitted is answered")),
+        }
+    }
+}
+
+/// The tasks end by themselves: aborted, they could not take back what they noted of the events that they give up.
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        self.give_up.cancel();
+        self.intakes.detach_all();
+    }
+}
+
+fn panicked(err: tokio::task::JoinError) -> Error {
+    Error::new(ErrorKind::Internal, "handle events").with_source(err)
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let handlers: Vec<_> = self.desks.iter().map(|desk| desk.name.as_str()).collect();
+        f.debug_struct("Running")
+            .field("service", &self.dispatcher.source().as_str())
+            .field("handlers", &handlers)
+            .finish_non_exhaustive()
+    }
+}

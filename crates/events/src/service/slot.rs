@@ -1,0 +1,46 @@
+//! Who may be worked on: the service's workers, and how many of them one handler has.
+use std::sync::{Arc, Weak};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::EventDispatcher;
+
+/// The workers of a service.
+#[derive(Clone, Debug)]
+pub(crate) struct Room {
+    workers: Arc<Semaphore>,
+    own: Arc<Semaphore>,
+}
+
+/// A worker that has something to do; free when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    _own: Option<OwnedSemaphorePermit>,
+    _worker: Option<OwnedSemaphorePermit>,
+}
+
+/// What ties a context to the service that runs its handler.
+pub(crate) struct Attachment {
+    pub(crate) dispatcher: EventDispatcher,
+    /// Counted from 1, for each delivery.
+    pub(crate) run: u32,
+    pub(crate) cancelled: CancellationToken,
+    /// Weak: a context that is kept keeps no worker.
+    pub(crate) slot: Weak<Slot>,
+}
+
+impl Room {
+    pub(crate) fn new(workers: &Arc<Semaphore>, own: usize) -> Self {
+        let own = Arc::new(Semaphore::new(own.clamp(1, Semaphore::MAX_PERMITS)));
+        Self { workers: Arc::clone(workers), own }
+    }
+
+    /// Waits for a worker: first among the handler's own, so that a handler at its limit takes none from others.
+    pub(crate) async fn take(&self) -> Arc<Slot> {
+        // Neither is ever closed.
+        let own = Arc::clone(&self.own).acquire_owned().await.ok();
+        let worker = Arc::clone(&self.workers).acquire_owned().await.ok();
+        Arc::new(Slot { _own: own, _worker: worker })
+    }
+}

@@ -1,0 +1,90 @@
+//! What events say to `tracing`, under the target `sinew_events`: a span for each delivery of an event, in it one for each
+//! run; and the trace that goes on with what a run emits.
+use std::fmt::Write as _;
+
+use sinew_core::{Attempt, Message};
+use tracing::{Span, field::Empty};
+
+use crate::HandlerName;
+
+pub(crate) const TARGET: &str = "sinew_events";
+
+/// The span of one delivery; what became of it is recorded in it.
+pub(crate) fn delivered(handler: &HandlerName, message: &Message, attempt: Attempt) -> Span {
+    let attempt = match attempt {
+        Attempt::Number(number) => Some(number),
+        _ => None,
+    };
+    let id = message.properties().and_then(|it| it.id.as_deref());
+    tracing::debug_span!(
+        target: TARGET,
+        "handle",
+        handler = handler.as_str(),
+        event = %message.address,
+        id,
+        attempt,
+        outcome = Empty,
+    )
+}
+
+/// The span of one run of the handler; `parent` is the trace that the event came with.
+pub(crate) fn run(call: &str, number: u32, parent: Option<&str>) -> Span {
+    tracing::debug_span!(target: TARGET, "run", call, run = number, traceparent = parent)
+}
+
+/// The child of a W3C trace context: the same trace, sampled or not as it was, under a span of its own. None for what is none.
+pub(crate) fn child_of(parent: &str) -> Option<String> {
+    let mut parts = parent.split('-');
+    let (version, trace, span, flags) =
+        (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let is_hex = |text: &str, length: usize| {
+        text.len() == length && text.bytes().all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_zero = |text: &str| text.bytes().all(|it| it == b'0');
+    let is_context = is_hex(version, 2)
+        && version != "ff"
+        && is_hex(trace, 32)
+        && !is_zero(trace)
+        && is_hex(span, 16)
+        && !is_zero(span)
+        && is_hex(flags, 2)
+        && (version != "00" || parts.next().is_none());
+    if !is_context {
+        return None;
+    }
+    let mut child = format!("00-{trace}-");
+    write!(child, "{:016x}", fastrand::u64(1..)).ok()?;
+    write!(child, "-{flags}").ok()?;
+    Some(child)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn a_child_keeps_the_trace_and_has_a_span_of_its_own() {
+        let child = child_of(PARENT).unwrap();
+        assert_eq!((&child[..36], &child[52..]), (&PARENT[..36], &PARENT[52..]));
+        assert_ne!(child[36..52], PARENT[36..52]);
+        assert!(child_of(&child).is_some());
+    }
+
+    #[test]
+    fn what_is_no_trace_context_has_no_child() {
+        let zero = PARENT.replace("00f067aa0ba902b7", "0000000000000000");
+        for text in [
+            "",
+            "00",
+            "a-b-c-d",
+            &PARENT.to_uppercase(),
+            &zero,
+            &format!("{PARENT}-x"),
+            "00-é-é-01",
+        ] {
+            assert_eq!(child_of(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Events that come twice.
+use std::sync::atomic::Ordering::SeqCst;
+
+use sinew_events::{EmitOptions, HandlerError, MemoryDedupStore, RetryPolicy, SettledAs};
+
+use crate::support::{Scene, billing, counting, outcomes};
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_comes_twice_is_handled_once() {
+    let scene = Scene::new();
+    let (handler, runs) = counting(|_| Ok(()));
+    let service = billing(handler).with_dedup_store(MemoryDedupStore::default());
+    let running = scene.start(&service).await;
+    let mut events = running.events();
+    let orders = scene.orders();
+    for id in ["a", "a", "b", "a"] {
+        let options = EmitOptions::new().with_message_id(id);
+        orders.emit_with("created", &7, &options).await.unwrap();
+    }
+    let mut ended = outcomes(&mut events, 4).await;
+    // A copy that comes while the first is in hand is looked at later.
+    while ended.iter().any(|it| matches!(it, SettledAs::Delayed(_))) {
+        ended.retain(|it| !matches!(it, SettledAs::Delayed(_)));
+        let rest = 4 - ended.len();
+        ended.extend(outcomes(&mut events, rest).await);
+    }
+    let count = |what| ended.iter().filter(|it| **it == what).count();
+    assert_eq!((count(SettledAs::Handled), count(SettledAs::Duplicate)), (2, 2));
+    assert_eq!(runs.load(SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_failed_is_not_taken_for_handled() {
+    let scene = Scene::new();
+    let (handler, runs) = counting(|run| match run {
+        1 => Err(HandlerError::new("not yet")),
+        _ => Ok(()),
+    });
+    let store = MemoryDedupStore::default();
+    let retry = RetryPolicy::default().with_immediate(0);
+    let service = billing(handler).with_dedup_store(store.clone()).with_retry(retry);
+    let running = scene.start(&service).await;
+    let mut events = running.events();
+    scene.emit("created", 7).await;
+    let ended = outcomes(&mut events, 2).await;
+    assert!(matches!(ended.as_slice(), [SettledAs::Delayed(_), SettledAs::Handled]), "{ended:?}");
+    assert_eq!((runs.load(SeqCst), store.len()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_no_id_is_handled_and_counted() {
+    let scene = Scene::new();
+    let (handler, runs) = counting(|_| Ok(()));
+    let service = billing(handler).with_dedup_store(MemoryDedupStore::default());
+    let running = scene.start(&service).await;
+    let mut events = running.events();
+    let orders = scene.orders().with_profile(sinew_events::Profile::Nameko);
+    for _ in 0..2 {
+        orders.emit("created", &7).await.unwrap();
+    }
+    assert_eq!(outcomes(&mut events, 2).await, [SettledAs::Handled; 2]);
+    assert_eq!((runs.load(SeqCst), running.counts().next().unwrap().2.without_id), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_given_up_may_be_made_again_at_once() {
+    let scene = Scene::new();
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let handler = sinew_events::EventHandler::new(
+        "orders",
+        "created",
+        "on_created",
+        move |_: sinew_events::Context, id: u64| {
+            let told = tell.send(id);
+            async move {
+                told.map_err(HandlerError::new)?;
+                std::future::pending::<Result<(), HandlerError>>().await
+            }
+        },
+    );
+    let service = billing(handler).with_dedup_store(MemoryDedupStore::default());
+    let first = scene.start(&service).await;
+    scene.emit("created", 7).await;
+    told.recv().await.unwrap();
+    drop(first);
+    let second = scene.start(&service).await;
+    told.recv().await.unwrap();
+    assert_eq!(second.counts().next().unwrap().2.duplicate, 0);
+}

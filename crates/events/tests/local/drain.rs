@@ -1,0 +1,135 @@
+//! How a service ends.
+use std::{sync::Arc, time::Duration};
+
+use sinew_core::ErrorKind;
+use sinew_events::{Context, EventHandler, HandlerError, ServiceEvent, SettledAs};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::{Instant, timeout},
+};
+
+use crate::support::{LONG, QUEUE, Scene, billing, counting, outcomes};
+
+/// A handler that says when it begins, ends when it may, and emits before it does.
+fn gated() -> (EventHandler, Arc<Semaphore>, mpsc::UnboundedReceiver<u64>) {
+    let gate = Arc::new(Semaphore::new(0));
+    let (tell, told) = mpsc::unbounded_channel();
+    let opened = Arc::clone(&gate);
+    let handler =
+        EventHandler::new("orders", "created", "on_created", move |ctx: Context, id: u64| {
+            let (gate, begun) = (Arc::clone(&opened), tell.send(id));
+            async move {
+                begun?;
+                gate.acquire().await?.forget();
+                ctx.emit("billed", &id).await?;
+                Ok::<_, HandlerError>(())
+            }
+        });
+    (handler, gate, told)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_runs_is_finished_and_acknowledged_and_what_waits_goes_back() {
+    let scene = Scene::new();
+    let (handler, gate, mut begun) = gated();
+    let running = scene.start(&billing(handler).with_max_workers(2)).await;
+    let mut events = running.events();
+    let billed = EventHandler::new("billing", "billed", "on_billed", |_: Context, _: u64| async {
+        Ok::<_, HandlerError>(())
+    });
+    let listening = scene.start(&billing(billed)).await;
+    let mut heard = listening.events();
+    for id in 0..6 {
+        scene.emit("created", id).await;
+    }
+    for id in 0..2 {
+        assert_eq!(begun.recv().await, Some(id));
+    }
+    let draining = tokio::spawn(running.drain(LONG));
+    tokio::task::yield_now().await;
+    gate.add_permits(2);
+    draining.await.unwrap().unwrap();
+    assert_eq!(outcomes(&mut events, 2).await, [SettledAs::Handled; 2]);
+    assert_eq!(outcomes(&mut heard, 2).await, [SettledAs::Handled; 2], "they could emit");
+    assert!(begun.try_recv().is_err(), "nothing was begun");
+    assert_eq!(scene.waiting(QUEUE).await, 4);
+    assert!(events.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_end_in_time_is_given_up_and_comes_again() {
+    let scene = Scene::new();
+    let (handler, _gate, mut begun) = gated();
+    let running = scene.start(&billing(handler)).await;
+    let mut events = running.events();
+    scene.emit("created", 7).await;
+    begun.recv().await.unwrap();
+    let began = Instant::now();
+    let err = running.drain(Duration::from_secs(5)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Timeout);
+    assert!(err.to_string().contains("1 events were given up"), "{err}");
+    assert_eq!(began.elapsed(), Duration::from_secs(5));
+    assert_eq!(outcomes(&mut events, 1).await, [SettledAs::Cancelled]);
+    assert_eq!(scene.waiting(QUEUE).await, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_that_is_dropped_leaves_what_it_had() {
+    let scene = Scene::new();
+    let (handler, _gate, mut begun) = gated();
+    let running = scene.start(&billing(handler).with_max_workers(2)).await;
+    let mut events = running.events();
+    for id in 0..5 {
+        scene.emit("created", id).await;
+    }
+    begun.recv().await.unwrap();
+    drop(running);
+    while timeout(LONG, events.next()).await.unwrap().is_some() {}
+    assert_eq!(scene.waiting(QUEUE).await, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_link_cancels_what_runs_and_the_service_goes_on() {
+    let scene = Scene::new();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let handler =
+        EventHandler::new("orders", "created", "on_created", move |ctx: Context, id: u64| {
+            let _ = tell.send(ctx);
+            async move {
+                match id {
+                    0 => std::future::pending().await,
+                    _ => Ok::<_, HandlerError>(()),
+                }
+            }
+        });
+    let running = scene.start(&billing(handler)).await;
+    let mut events = running.events();
+    scene.emit("created", 0).await;
+    let context = told.recv().await.unwrap();
+    assert!(!context.is_cancelled());
+    scene.broker.kill();
+    timeout(LONG, context.cancelled()).await.unwrap();
+    scene.broker.start();
+    let mut seen = Vec::new();
+    while !matches!(seen.last(), Some(ServiceEvent::Up { .. })) {
+        seen.push(events.next().await.unwrap().unwrap());
+    }
+    let is_cancelled = |it: &ServiceEvent| matches!(it, ServiceEvent::Settled(it) if it.outcome == SettledAs::Cancelled);
+    assert!(seen.iter().any(is_cancelled), "{seen:?}");
+    assert!(seen.iter().any(|it| matches!(it, ServiceEvent::Down { .. })), "{seen:?}");
+    scene.emit("created", 1).await;
+    assert_eq!(outcomes(&mut events, 1).await, [SettledAs::Handled]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_intake_that_ends_by_itself_is_told_to_its_owner() {
+    let scene = Scene::new();
+    let (handler, _) = counting(|_| Ok(()));
+    let backend = scene.connect();
+    let mut running = billing(handler).start(&backend).await.unwrap();
+    sinew_core::Link::drain(&backend.link(), Duration::from_secs(1)).await.unwrap();
+    let ended = timeout(LONG, running.ended()).await.unwrap().unwrap();
+    assert_eq!(ended.handler.as_str(), "billing.on_created");
+    assert!(ended.result.is_ok());
+    assert!(running.ended().await.is_none());
+}

@@ -1,0 +1,73 @@
+//! Handlers that panic, and handlers that are cancelled.
+use std::time::Duration;
+
+use sinew_events::{Context, EventHandler, HandlerError, RetryPolicy, SettledAs, TimeoutLayer};
+
+use crate::support::{QUEUE, Scene, billing, outcomes};
+
+/// Panics on every other id below 100, never ends on the others; handles the rest.
+fn unruly() -> EventHandler {
+    EventHandler::new("orders", "created", "on_created", |_: Context, id: u64| async move {
+        match id {
+            0..100 if id.is_multiple_of(2) => panic!("a handler fails"),
+            0..100 => std::future::pending().await,
+            _ => Ok::<_, HandlerError>(()),
+        }
+    })
+    .layer(TimeoutLayer::new(Duration::from_secs(1)))
+}
+
+#[tokio::test(start_paused = true)]
+async fn fifty_panicking_and_fifty_cancelled_handlers_leave_nothing_unacknowledged() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let scene = Scene::new();
+    let retry = RetryPolicy::none().with_immediate(1).with_delays([Duration::from_secs(1)]);
+    let running = scene.start(&billing(unruly()).with_retry(retry)).await;
+    let mut events = running.events();
+    for id in 0..100 {
+        scene.emit("created", id).await;
+    }
+    let ended = outcomes(&mut events, 200).await;
+    assert_eq!(ended.iter().filter(|it| **it == SettledAs::DeadLettered).count(), 100);
+    for id in 100..110 {
+        scene.emit("created", id).await;
+    }
+    assert_eq!(outcomes(&mut events, 10).await, [SettledAs::Handled; 10], "the consumer works");
+    let counts = running.counts().next().unwrap().2;
+    assert_eq!((counts.in_flight, counts.failed, counts.unsettled), (0, 400, 0));
+    running.drain(Duration::from_secs(1)).await.unwrap();
+    assert_eq!(scene.waiting(QUEUE).await, 0);
+    let kept = scene.kept(QUEUE).await;
+    let of = |kind| kept.iter().filter(|it| it.kind() == Some(kind)).count();
+    assert_eq!((of("panicked"), of("failed")), (50, 50));
+    let panicked = kept.iter().find(|it| it.kind() == Some("panicked")).unwrap();
+    assert_eq!(panicked.error(), Some("a handler fails"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closure_that_panics_before_it_has_a_future_is_a_failed_run() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let scene = Scene::new();
+    let handler = EventHandler::new("orders", "created", "on_created", |_: Context, id: u64| {
+        assert_ne!(id, 7, "seven");
+        async { Ok::<_, HandlerError>(()) }
+    });
+    let running = scene.start(&billing(handler).with_retry(RetryPolicy::none())).await;
+    let mut events = running.events();
+    scene.emit("created", 7).await;
+    scene.emit("created", 8).await;
+    let mut ended = outcomes(&mut events, 2).await;
+    ended.sort_by_key(|it| *it == SettledAs::Handled);
+    assert_eq!(ended, [SettledAs::DeadLettered, SettledAs::Handled]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_unreliable_handler_gives_up_is_gone_and_makes_no_queue() {
+    let scene = Scene::new();
+    let handler = unruly().with_reliable_delivery(false);
+    let running = scene.start(&billing(handler).with_retry(RetryPolicy::none())).await;
+    let mut events = running.events();
+    scene.emit("created", 1).await;
+    assert_eq!(outcomes(&mut events, 1).await, [SettledAs::Dropped]);
+    assert_eq!(scene.broker.stats().queues, 1);
+}

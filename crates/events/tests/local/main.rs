@@ -1,0 +1,17 @@
+//! Services in one process, over the memory backend, in virtual time.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy's exemption of tests does not reach their helpers"
+)]
+
+mod dedup;
+mod drain;
+mod errors;
+mod kinds;
+mod layers;
+mod nameko;
+mod refusals;
+mod retries;
+mod support;
+mod workers;
