@@ -291,6 +291,20 @@ mod tests {
     }
 
     #[test]
+    fn two_that_are_still_two_are_not_told_again() {
+        let told = || ToldIncident::new(process(), Condition::Conflict, "a/conflict/60", wall(61));
+        let name = |text| crate::Instance::parse(text).unwrap();
+        let pair = crate::InstancePair { one: name("x"), other: name("y") };
+        let two = ProcessStatus { conflict: Some(pair), ..up() };
+        for (status, wanted) in [(two, vec![]), (up(), vec!["resolved a/conflict/60"])] {
+            let mut alerts = Alerts::new(AlertOptions::default(), wall(0));
+            let mut sent = Vec::new();
+            alerts.resume([told()], &[status], at(200), &mut sent);
+            assert_eq!(lines(&mut sent), wanted);
+        }
+    }
+
+    #[test]
     fn what_no_incident_is_about_was_never_told() {
         for (process, condition) in [
             (process(), Condition::Blind),

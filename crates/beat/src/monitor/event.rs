@@ -208,8 +208,8 @@ pub enum MonitorEvent {
     ///
     /// It begins when one is heard, another one, and the first one again, while nobody could call the other one down
     /// yet; a restart is heard in one direction. It ends when each but one has said `stop`, or was silent for as long as
-    /// it takes to be called down, or when the process is down. A snapshot does not keep it, so a monitor that goes on
-    /// from one tells it again.
+    /// it takes to be called down, or when the process is down. A monitor that goes on from a snapshot does not tell it
+    /// again.
     Conflict {
         /// Which process.
         process: Process,

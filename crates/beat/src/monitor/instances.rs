@@ -150,6 +150,18 @@ impl Instances {
         }
     }
 
+    /// Goes on with a conflict that an earlier monitor told of: both may still be there.
+    pub(super) fn restore(&mut self, id: u32, pair: &InstancePair, spoke: Spoke) {
+        if self.suspects.len() < MAX_SUSPECTS {
+            let seen = [&pair.one, &pair.other].map(|it| Seen {
+                hash: self.hasher.hash_one(it.as_str()).max(1),
+                instance: Some(it.clone()),
+                spoke,
+            });
+            self.suspects.insert(id, Suspect { seen: seen.into(), told: Some(pair.clone()) });
+        }
+    }
+
     /// The two that were told to be there at once.
     pub(super) fn conflict(&self, id: u32) -> Option<&InstancePair> {
         self.suspects.get(&id)?.told.as_ref()

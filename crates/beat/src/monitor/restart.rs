@@ -1,5 +1,5 @@
 //! A monitor that ends, and another one that goes on.
-use super::{Monitor, MonitorOptions, flaps::Findings, roster::Entry};
+use super::{Monitor, MonitorOptions, flaps::Findings, instances::Spoke, roster::Entry};
 use crate::{Clock, Snapshot, State, Timestamp, snapshot::Saved};
 
 impl Monitor {
@@ -17,6 +17,7 @@ impl Monitor {
             is_flapping: entry.findings.is_flapping(),
             found: entry.findings.last(),
             changes: entry.findings.changes(),
+            conflict: self.instances.conflict(id).cloned(),
         };
         Snapshot::new(clock.wall(clock.now()), self.roster.iter().map(saved).collect())
     }
@@ -50,22 +51,26 @@ impl Monitor {
                     rule,
                     is_declared: saved.is_declared,
                 };
-                (entry, stamp(saved.since))
+                (entry, stamp(saved.since), saved.conflict.as_ref())
             })
             .collect();
         let (known, mut room) = (entries.len(), monitor.options.max_processes);
-        entries.retain(|(entry, _)| {
+        entries.retain(|(entry, ..)| {
             let fits = entry.is_declared || room > 0;
             room = room.saturating_sub(usize::from(!entry.is_declared));
             fits
         });
         monitor.counts.refused += (known - entries.len()) as u64;
-        for (entry, since) in entries {
+        for (entry, since, conflict) in entries {
+            let spoke = Spoke { at: entry.basis, promise: Some(entry.promise) };
             // A snapshot that names one twice is of nobody's making; the first one counts.
             if monitor.roster.id(entry.process.as_str()).is_none()
                 && let Some(id) = monitor.roster.insert(entry, since)
             {
                 monitor.arm(id);
+                if let Some(pair) = conflict {
+                    monitor.instances.restore(id, pair, spoke);
+                }
             }
         }
         monitor

@@ -2,14 +2,15 @@
 //!
 //! Little-endian. `SINEWBTS`, version (2 bytes), reserved (2), taken (8), count (4), the processes, from version 2 on what
 //! is attached, and the CRC-32 of all that (4). A process: length of its name (2), name, state, said, flags, found (1 each), since (8), last seen (8), promise
-//! in nanoseconds (8), changes (4), recovered (4). Moments are microseconds since 1970; a state is its place in
+//! in nanoseconds (8), changes (4), recovered (4) and, where a flag says so, the two instances of a conflict, each with its
+//! length before it (1). Moments are microseconds since 1970; a state is its place in
 //! [`State::ALL`].
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sinew_core::{Error, ErrorKind, Result};
 
 use super::{Saved, Snapshot};
-use crate::{Process, State};
+use crate::{Instance, InstancePair, Process, State};
 
 const MAGIC: &[u8; 8] = b"SINEWBTS";
 const VERSION: u16 = 2;
@@ -17,6 +18,7 @@ const DECLARED: u8 = 1;
 const FLAPPING: u8 = 2;
 const SEEN: u8 = 4;
 const FOUND: u8 = 8;
+const CONFLICT: u8 = 16;
 const CHECKSUM: usize = 4;
 
 impl Snapshot {
@@ -81,7 +83,8 @@ fn put(bytes: &mut Vec<u8>, saved: &Saved) {
     let flags = flag(saved.is_declared, DECLARED)
         | flag(saved.is_flapping, FLAPPING)
         | flag(saved.last_seen.is_some(), SEEN)
-        | flag(saved.found.is_some(), FOUND);
+        | flag(saved.found.is_some(), FOUND)
+        | flag(saved.conflict.is_some(), CONFLICT);
     let found = saved.found.map_or(0, code);
     bytes.extend_from_slice(&[code(saved.state), code(saved.said), flags, found]);
     bytes.extend_from_slice(&micros(saved.since).to_le_bytes());
@@ -90,6 +93,12 @@ fn put(bytes: &mut Vec<u8>, saved: &Saved) {
     bytes.extend_from_slice(&promise.to_le_bytes());
     bytes.extend_from_slice(&saved.changes.to_le_bytes());
     bytes.extend_from_slice(&saved.recovered.to_le_bytes());
+    for instance in saved.conflict.iter().flat_map(|it| [&it.one, &it.other]) {
+        let text = instance.as_str().as_bytes();
+        // It has 128 bytes at most.
+        bytes.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
+        bytes.extend_from_slice(text);
+    }
 }
 
 fn code(state: State) -> u8 {
@@ -138,7 +147,16 @@ impl<'a> Reader<'a> {
             found: if flags & FOUND != 0 { Some(state_of(found)?) } else { None },
             changes: self.u32()?,
             recovered: self.u32()?,
+            conflict: match flags & CONFLICT {
+                0 => None,
+                _ => Some(InstancePair { one: self.instance()?, other: self.instance()? }),
+            },
         })
+    }
+
+    fn instance(&mut self) -> Option<Instance> {
+        let [len] = *self.chunk()?;
+        Instance::parse(std::str::from_utf8(self.bytes(len.into())?).ok()?).ok()
     }
 
     fn moment(&mut self) -> Option<SystemTime> {

@@ -4,7 +4,7 @@ mod format;
 
 use std::time::{Duration, SystemTime};
 
-use crate::{Process, State};
+use crate::{InstancePair, Process, State};
 
 /// What a monitor knew at one moment, in times of the wall: it outlives the process that took it.
 ///
@@ -35,6 +35,8 @@ pub(crate) struct Saved {
     /// What was found last, and which of what was found before differed from what came before it.
     pub(crate) found: Option<State>,
     pub(crate) changes: u32,
+    /// Two instances that beat under its name at once.
+    pub(crate) conflict: Option<InstancePair>,
 }
 
 impl Snapshot {

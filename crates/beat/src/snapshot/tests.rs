@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use sinew_core::ErrorKind;
 
 use super::{Saved, Snapshot};
-use crate::{Process, State};
+use crate::{Instance, InstancePair, Process, State};
 
 fn moment() -> impl Strategy<Value = SystemTime> {
     (0..u64::MAX / 2_000).prop_map(|micros| UNIX_EPOCH + Duration::from_micros(micros))
@@ -20,18 +20,24 @@ fn saved() -> impl Strategy<Value = Saved> {
     let times = (moment(), proptest::option::of(moment()), any::<u64>());
     let rest = (any::<u32>(), any::<bool>(), any::<bool>(), any::<u32>());
     let states = (state(), state(), proptest::option::of(state()));
-    (name, states, times, rest).prop_map(|(process, states, times, rest)| Saved {
-        process,
-        state: states.0,
-        said: states.1,
-        found: states.2,
-        since: times.0,
-        last_seen: times.1,
-        promise: Duration::from_nanos(times.2),
-        recovered: rest.0,
-        is_declared: rest.1,
-        is_flapping: rest.2,
-        changes: rest.3,
+    let instance = || "[!-~]{1,128}".prop_map(|text| Instance::parse(&text).unwrap());
+    let pair = (instance(), instance()).prop_map(|(one, other)| InstancePair { one, other });
+    let conflict = proptest::option::of(pair);
+    (name, states, times, rest, conflict).prop_map(|(process, states, times, rest, conflict)| {
+        Saved {
+            process,
+            state: states.0,
+            said: states.1,
+            found: states.2,
+            since: times.0,
+            last_seen: times.1,
+            promise: Duration::from_nanos(times.2),
+            recovered: rest.0,
+            is_declared: rest.1,
+            is_flapping: rest.2,
+            changes: rest.3,
+            conflict,
+        }
     })
 }
 

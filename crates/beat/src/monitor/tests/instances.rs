@@ -198,3 +198,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_conflict_outlives_a_restart_untold_and_ends_when_one_is_silent() {
+    let mut before = Told::new();
+    for (number, (instance, seconds)) in (1..).zip([("x", 0.0), ("y", 1.0), ("x", 2.0)]) {
+        before.from("a", instance, number, beat(5), seconds);
+    }
+    assert_eq!(before.conflicts(), [pair("x", "y", true, 2.0)]);
+    let clock = crate::Clock::start();
+    let kept = before.monitor.snapshot(&clock).encode();
+    let snapshot = crate::Snapshot::decode(&kept).unwrap();
+    let mut told = Told::new();
+    told.monitor = Monitor::restore(MonitorOptions::default(), &snapshot, &clock);
+    let status = told.monitor.process("a").unwrap();
+    assert_eq!(status.conflict, Some(InstancePair { one: named("x"), other: named("y") }));
+    for (number, instance) in (4..).zip(["x", "y", "x", "y"]) {
+        told.from("a", instance, number, beat(5), number as f64);
+    }
+    assert_eq!(told.conflicts(), []);
+    // The other one was heard at 7 s, and is down 16 s later.
+    for second in 8..30_u32 {
+        told.from("a", "x", u64::from(second), beat(5), f64::from(second));
+    }
+    assert_eq!(told.conflicts(), [pair("x", "y", false, 23.0)]);
+}
