@@ -14,8 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Whether a watch has a heart of its own.
 #[derive(Args, Clone, Copy, Debug)]
 pub(super) struct OwnHeart {
-    /// Publish nothing: have no heart of one's own. A broker that hangs is noticed late then, and who lives may be
-    /// called down
+    /// Have no heart of its own, by which it hears that the broker carries beats: one that hangs is noticed late then,
+    /// and who lives may be called down
     #[arg(long)]
     no_heart: bool,
 }
@@ -65,7 +65,7 @@ impl OwnHeart {
         let watch = start(options).await?;
         let why = failure.message.unwrap_or_default();
         session.output.remark(format_args!(
-            "no heart of its own: {why}; a broker that hangs is noticed late (--no-heart: as meant)"
+            "no heart of its own: {why}; a broker that hangs is noticed late (say --no-heart if that is meant)"
         ));
         Ok(watch)
     }

@@ -192,6 +192,7 @@ impl Serve {
         let desk = Arc::new(desk);
         let expected = self.expect.len() + file.expected.len();
         let board = Arc::new(Board::new(table.clone(), file.max_processes + expected, &uptimes));
+        drop(uptimes);
         reload::expect(&table, self.expect.iter().chain(&file.expected));
         if let Some(path) = &snapshots {
             let mut kept = snapshots::load_kept(path, session.output)?;
