@@ -42,6 +42,7 @@ pub struct Service {
     prefix: HeaderPrefix,
     calls_tracked: usize,
     dedup: Option<AnyDedupStore>,
+    teller: Teller,
 }
 
 impl Service {
@@ -62,6 +63,7 @@ impl Service {
             prefix: HeaderPrefix::default(),
             calls_tracked: EventDispatcher::CALLS_TRACKED,
             dedup: None,
+            teller: Teller::new(),
         })
     }
 
@@ -149,6 +151,13 @@ impl Service {
         self.source.as_str()
     }
 
+    /// Hears from now on what happens to it, however often it is started: before the first start, of all. It ends with the
+    /// last clone of the service and what was started of it.
+    #[must_use]
+    pub fn events(&self) -> ServiceEvents {
+        self.teller.listen()
+    }
+
     /// Starts it: every handler's queue is there and consumed when this ends. It runs on the runtime that calls this.
     ///
     /// # Errors
@@ -176,7 +185,6 @@ impl Service {
             plan.check_alone(&member.name).await?;
         }
         let workers = Arc::new(Semaphore::new(self.max_workers));
-        let teller = Teller::new();
         let mut ready = Vec::with_capacity(plans.len());
         for (member, plan) in self.members.iter().zip(plans) {
             let keeper = match plan.policy.keeps_errors {
@@ -196,11 +204,11 @@ impl Service {
                 dedup: self.dedup.clone(),
                 keeper,
                 meter: Arc::new(Meter::new(member.name.as_str(), &event)),
-                teller: teller.clone(),
+                teller: self.teller.clone(),
             });
             ready.push((desk, Room::new(&workers, plan.concurrency), plan.wanted));
         }
-        let mut running = Running::new(dispatcher, teller);
+        let mut running = Running::new(dispatcher, self.teller.clone());
         let mut intakes = Vec::with_capacity(ready.len());
         for (desk, room, wanted) in ready {
             let incoming = match wanted {

@@ -92,7 +92,8 @@ impl Running {
         &self.dispatcher
     }
 
-    /// Hears from now on what happens to it.
+    /// Hears from now on what happens to it; what was handled since it was started is heard by
+    /// [`Service::events`](crate::Service::events).
     #[must_use]
     pub fn events(&self) -> ServiceEvents {
         self.teller.listen()

@@ -85,7 +85,7 @@ pub struct ServiceEvents(broadcast::Receiver<ServiceEvent>);
 const KEPT: usize = 1024;
 
 impl ServiceEvents {
-    /// The next one; none when the service has ended.
+    /// The next one; none when the service has ended and is not held to be started again.
     ///
     /// # Errors
     ///

@@ -1,0 +1,128 @@
+//! What becomes of failures: tried again by the broker, then kept, then redriven.
+use sinew_core::{Message, PublishExt as _, Result};
+use sinew_events::{Context, HandlerError, RetryPolicy, SettledAs, Source, TimeoutLayer};
+
+use crate::{
+    behaviours, failed, is,
+    scene::{SOON, Scene, emit, service, until},
+};
+
+behaviours! {
+    what_fails_is_delivered_again_and_kept_in_the_end,
+    what_cannot_be_decoded_is_kept_as_it_came,
+    what_is_redriven_comes_to_its_handler_alone,
+    fifty_panicking_and_fifty_cancelled_handlers_leave_nothing_unacknowledged,
+}
+
+async fn what_fails_is_delivered_again_and_kept_in_the_end(scene: Scene) -> Result<()> {
+    let handler = scene.handler(|_: Context, _: u64| async { Err(HandlerError::new("on\nfire ")) });
+    let mut started = scene.start(&service("billing", handler)?).await?;
+    emit(&scene.orders().await?, [7_u64]).await?;
+    for _ in 0..2 {
+        let outcome = started.settled().await?.outcome;
+        is(matches!(outcome, SettledAs::Delayed(_)), format!("{outcome:?}"))?;
+    }
+    is(started.settled().await?.outcome == SettledAs::DeadLettered, "the third is the last")?;
+    let mut kept = scene.kept("billing", 1).await?;
+    let event = kept.pop().ok_or_else(|| failed("none"))?;
+    is((event.kind(), event.error()) == (Some("failed"), Some("on fire")), format!("{event:?}"))?;
+    is(event.handler() == Some("billing.on_created"), "handler")?;
+    is(event.source() == Some(scene.source()) && event.event_type() == Some("created"), "event")?;
+    is(
+        (event.deliveries(), event.runs()) == (Some(3), Some(2)),
+        format!("{:?}", event.deliveries()),
+    )?;
+    is(&event.message().payload[..] == b"7", "payload")?;
+    event.discard().await?;
+    let counts = started.running.counts().map(|it| it.2).next();
+    is(counts.is_some_and(|it| it.failed == 6 && it.unsettled == 0), format!("{counts:?}"))
+}
+
+async fn what_cannot_be_decoded_is_kept_as_it_came(scene: Scene) -> Result<()> {
+    let handler = scene.handler(|_: Context, _: u64| async { Ok(()) });
+    let mut started = scene.start(&service("billing", handler)?).await?;
+    let address = Source::parse(scene.source())?.address("created")?;
+    let pickled = Message::to(address, &b"\x80\x04K\x07."[..])
+        .with_content_type("application/x-python-serialize")
+        .with_content_encoding("binary")
+        .with_header("nameko.language", "en")?;
+    scene.connect().await?.publisher()?.send(pickled).await?;
+    is(started.settled().await?.outcome == SettledAs::DeadLettered, "it is kept")?;
+    let mut kept = scene.kept("billing", 1).await?;
+    let event = kept.pop().ok_or_else(|| failed("none"))?;
+    is(event.kind() == Some("undecodable"), format!("{event:?}"))?;
+    is(&event.message().payload[..] == b"\x80\x04K\x07.", "payload")?;
+    let properties = event.message().properties();
+    let content_type = properties.and_then(|it| it.content_type.as_deref());
+    is(content_type == Some("application/x-python-serialize"), "content type")?;
+    is(event.message().headers.text("nameko.language") == Some("en"), "headers")?;
+    event.discard().await
+}
+
+async fn what_is_redriven_comes_to_its_handler_alone(scene: Scene) -> Result<()> {
+    let failing = scene.handler(|_: Context, _: u64| async { Err(HandlerError::permanent("no")) });
+    let mut billing = scene.start(&service("billing", failing)?).await?;
+    let stock = scene.handler(|_: Context, _: u64| async { Ok(()) });
+    let mut stock = scene.start(&service("stock", stock)?).await?;
+    emit(&scene.orders().await?, [7_u64]).await?;
+    let first = billing.settled().await?;
+    is(first.outcome == SettledAs::DeadLettered, "it is kept")?;
+    is(stock.settled().await?.outcome == SettledAs::Handled, "the other has handled it")?;
+    billing.running.drain(SOON).await?;
+    for event in scene.kept("billing", 1).await? {
+        event.redrive().await?;
+    }
+    let mended = scene.handler(|_: Context, _: u64| async { Ok(()) });
+    let mut mended = scene.start(&service("billing", mended)?).await?;
+    let second = mended.settled().await?;
+    is(second.outcome == SettledAs::Handled, format!("{second:?}"))?;
+    is(second.message.address == first.message.address, "under its own name")?;
+    let id = |it: &Message| it.properties().and_then(|it| it.id.clone());
+    is(id(&second.message) == id(&first.message), "and its own id")?;
+    emit(&scene.orders().await?, [8_u64]).await?;
+    until("the other has the next", async || Ok(stock.succeeded() == 2)).await?;
+    is(
+        scene
+            .errors("billing")
+            .await?
+            .take(1, std::time::Duration::from_millis(200))
+            .await?
+            .is_empty(),
+        "nothing is kept",
+    )
+}
+
+async fn fifty_panicking_and_fifty_cancelled_handlers_leave_nothing_unacknowledged(
+    scene: Scene,
+) -> Result<()> {
+    #[expect(clippy::panic, reason = "it is what is shown")]
+    let handler = scene
+        .handler(|_: Context, id: u64| async move {
+            match id {
+                0..50 => panic!("a handler fails"),
+                50..100 => std::future::pending().await,
+                _ => Ok(()),
+            }
+        })
+        .layer(TimeoutLayer::new(std::time::Duration::from_millis(50)));
+    let service = service("billing", handler)?.with_retry(RetryPolicy::none());
+    let mut started = scene.start(&service).await?;
+    let orders = scene.orders().await?;
+    emit(&orders, 0..100_u64).await?;
+    is(started.outcomes(100).await? == [SettledAs::DeadLettered; 100], "all are kept")?;
+    emit(&orders, 100..110_u64).await?;
+    is(started.outcomes(10).await? == [SettledAs::Handled; 10], "the consumer works")?;
+    started.running.drain(SOON).await?;
+    // Nothing comes to who starts after it but what is new.
+    let mut again = scene.start(&service).await?;
+    emit(&orders, [110_u64]).await?;
+    let next = again.settled().await?;
+    is(&next.message.payload[..] == b"110", format!("{next:?}"))?;
+    let kept = scene.kept("billing", 100).await?;
+    let of = |kind| kept.iter().filter(|it| it.kind() == Some(kind)).count();
+    is((of("panicked"), of("failed")) == (50, 50), format!("{}", of("panicked")))?;
+    for event in kept {
+        event.discard().await?;
+    }
+    Ok(())
+}
