@@ -1,5 +1,6 @@
 //! Headers and properties, as text, and back.
 use std::{
+    borrow::Cow,
     str::FromStr,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -46,23 +47,28 @@ fn put_header(map: &mut HeaderMap, name: &str, value: &Value) -> Result<()> {
     match value {
         Value::List(values) if !values.is_empty() => {
             values.iter().try_for_each(|value| match value {
-                Value::Text(text) => append(map, name, text),
+                Value::Text(text) => {
+                    let (name, value) = entry(name, text)?;
+                    map.append(name, value);
+                    Ok(())
+                }
                 other => Err(no_text(name, other)),
             })
         }
-        single => append(map, name, &text(name, single)?),
+        single => put(map, name, &text(name, single)?),
     }
 }
 
 /// The canonical text of a value that has one.
-fn text(name: &str, value: &Value) -> Result<String> {
+fn text<'v>(name: &str, value: &'v Value) -> Result<Cow<'v, str>> {
     Ok(match value {
-        Value::Bool(yes) => yes.to_string(),
-        Value::Integer(number) => number.to_string(),
-        Value::Float(number) => number.to_string(),
-        Value::Text(text) => text.clone(),
+        Value::Text(text) => Cow::Borrowed(text),
+        Value::Bool(yes) => yes.to_string().into(),
+        Value::Integer(number) => number.to_string().into(),
+        Value::Float(number) => number.to_string().into(),
         Value::Time(time) => rfc3339(*time)
-            .ok_or_else(|| refuse(name, "a time outside of the years 0 to 9999 has no text"))?,
+            .ok_or_else(|| refuse(name, "a time outside of the years 0 to 9999 has no text"))?
+            .into(),
         other => return Err(no_text(name, other)),
     })
 }
@@ -83,15 +89,15 @@ fn put_properties(map: &mut HeaderMap, properties: &Properties) -> Result<()> {
     ];
     for (name, value) in texts {
         if let Some(value) = value {
-            append(map, name, value)?;
+            put(map, name, value)?;
         }
     }
     if let Some(ttl) = properties.ttl {
-        append(map, TTL, &whole_seconds(ttl)?)?;
+        put(map, TTL, &whole_seconds(ttl)?)?;
     }
     if let Some(expected) = &properties.expected_position {
-        append(map, EXPECTED_SEQUENCE, &expected.offset.to_string())?;
-        append(map, EXPECTED_STREAM, &expected.log)?;
+        put(map, EXPECTED_SEQUENCE, &expected.offset.to_string())?;
+        put(map, EXPECTED_STREAM, &expected.log)?;
     }
     Ok(())
 }
@@ -106,7 +112,14 @@ fn whole_seconds(ttl: Duration) -> Result<String> {
     Ok(format!("{}s", ttl.as_secs()))
 }
 
-fn append(map: &mut HeaderMap, name: &str, value: &str) -> Result<()> {
+/// Sets a name that is not there yet.
+fn put(map: &mut HeaderMap, name: &str, value: &str) -> Result<()> {
+    let (name, value) = entry(name, value)?;
+    map.insert(name, value);
+    Ok(())
+}
+
+fn entry(name: &str, value: &str) -> Result<(HeaderName, HeaderValue)> {
     // The client cuts white space off both ends when it reads, so it would not arrive.
     if value.trim() != value {
         return Err(refuse(name, "white space at either end would be lost"));
@@ -114,8 +127,7 @@ fn append(map: &mut HeaderMap, name: &str, value: &str) -> Result<()> {
     let value = HeaderValue::from_str(value)
         .map_err(|_| refuse(name, "a line break would end the header"))?;
     let name = HeaderName::from_str(name).map_err(|_| refuse(name, "not a header name of NATS"))?;
-    map.append(name, value);
-    Ok(())
+    Ok((name, value))
 }
 
 fn refuse(name: &str, detail: &'static str) -> Error {
@@ -124,6 +136,9 @@ fn refuse(name: &str, detail: &'static str) -> Error {
 
 /// What came in. Names are sorted: the client keeps no order between them, only within a repeated one.
 pub(crate) fn inbound(map: &HeaderMap, message: &mut Message) {
+    if map.is_empty() {
+        return;
+    }
     let mut entries: Vec<(&str, &[HeaderValue])> =
         map.iter().map(|(name, values)| (name.as_ref(), values.as_slice())).collect();
     entries.sort_unstable_by_key(|(name, _)| *name);

@@ -289,6 +289,18 @@ impl Mux {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Says what happened to the link. `false` when it is closed.
+    fn follow(&self, view: &mut watch::Receiver<View>, seen: &mut View) -> bool {
+        let now = *view.borrow_and_update();
+        if now.is_closed() || view.has_changed().is_err() {
+            return false;
+        }
+        self.sweep(now);
+        now.since(*seen).for_each(|event| self.tell(&event));
+        *seen = now;
+        true
+    }
+
     /// Hands answers out until the connection is closed.
     pub(crate) async fn run(
         self: Arc<Self>,
@@ -302,22 +314,23 @@ impl Mux {
         loop {
             tokio::select! {
                 biased;
-                changed = view.changed() => {
-                    let now = *view.borrow_and_update();
-                    if changed.is_err() || now.is_closed() {
+                // First, as that is nearly always why it was woken; the client's channel lets others have their turn
+                // however much comes.
+                message = next(&mut inbox) => {
+                    let Some(message) = message else { break };
+                    // What came in on a new connection comes after what there is to say of that.
+                    let is_told = view.has_changed().is_ok_and(|changed| !changed);
+                    if !is_told && !self.follow(&mut view, &mut seen) {
                         break;
                     }
-                    self.sweep(now);
-                    for event in now.since(seen) {
-                        self.tell(&event);
+                    self.deliver(message, &mut converter);
+                }
+                _ = view.changed() => {
+                    if !self.follow(&mut view, &mut seen) {
+                        break;
                     }
-                    seen = now;
                 }
                 _ = tick.tick() => self.sweep(seen),
-                message = next(&mut inbox) => match message {
-                    Some(message) => self.deliver(message, &mut converter),
-                    None => break,
-                },
             }
         }
         self.end();

@@ -1,7 +1,7 @@
 //! Subscribing to core subjects.
 use std::{
     future::{pending, poll_fn},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
 };
@@ -150,10 +150,19 @@ impl Forwarder {
     async fn run(mut self) {
         let mut seen = *self.view.borrow_and_update();
         let mut farewell = None;
+        let control = Arc::clone(&self.control);
+        let mut stopped = pin!(control.stopped());
         loop {
             tokio::select! {
                 biased;
-                () = self.control.stopped(), if farewell.is_none() => {
+                // First, as that is nearly always why it was woken; the client's channels let others have their turn
+                // however much comes.
+                more = self.channels.fill(), if self.channels.batch.is_empty() => {
+                    if !more {
+                        break;
+                    }
+                }
+                () = &mut stopped, if farewell.is_none() => {
                     farewell = self.leave().await;
                     if farewell.is_none() {
                         break;
@@ -162,11 +171,6 @@ impl Forwarder {
                 () = heard(&mut farewell) => break,
                 changed = self.view.changed() => {
                     if changed.is_err() || !self.follow(&mut seen) {
-                        break;
-                    }
-                }
-                more = self.channels.fill(), if self.channels.batch.is_empty() => {
-                    if !more {
                         break;
                     }
                 }
