@@ -136,6 +136,9 @@ impl AnyAgent {
 
     /// How long this answer waits: another time each.
     pub(crate) fn pause(&self) -> Duration {
+        if self.jitter.is_zero() {
+            return Duration::ZERO;
+        }
         // Of 53 bits a float knows each.
         #[expect(clippy::cast_precision_loss, reason = "53 bits of it are kept")]
         let part = (RandomState::new().hash_one(()) >> 11) as f64 / (1_u64 << 53) as f64;
@@ -144,6 +147,11 @@ impl AnyAgent {
 
     pub(crate) fn grace(&self) -> Duration {
         self.grace
+    }
+
+    /// What its replies are, where their type says so.
+    pub(crate) fn content_type(&self) -> Option<&'static str> {
+        self.handler.content_type()
     }
 
     pub(crate) fn limit(&self) -> (&Arc<Load>, usize) {
@@ -177,6 +185,8 @@ trait Handler: Send + Sync {
         context: Context,
         request: Bytes,
     ) -> BoxFuture<'static, Result<Bytes, AgentError>>;
+
+    fn content_type(&self) -> Option<&'static str>;
 }
 
 struct Typed<A, Request> {
@@ -205,5 +215,8 @@ where
                 .into_payload()
                 .map_err(|err| AgentError::new(AgentError::BAD_REPLY, err.to_string()))
         })
+    }
+    fn content_type(&self) -> Option<&'static str> {
+        A::Reply::CONTENT_TYPE
     }
 }

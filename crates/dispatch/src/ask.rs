@@ -31,7 +31,7 @@ pub struct Ask {
 }
 
 /// Headers that carry a trace from one process to the next.
-const TRACE: [&str; 2] = ["traceparent", "tracestate"];
+const TRACE: [&str; 2] = [trace::TRACEPARENT, "tracestate"];
 
 impl Ask {
     pub(crate) fn new<P: IntoPayload>(
@@ -87,7 +87,7 @@ impl Ask {
         self
     }
 
-    /// How many bytes its replies may have. Default: [`DispatcherOptions::with_max_reply_bytes`].
+    /// How many bytes its replies may have, the texts of errors included. Default: [`DispatcherOptions::with_max_reply_bytes`].
     pub fn max_reply_bytes(mut self, max_reply_bytes: usize) -> Self {
         self.bounds.bytes = max_reply_bytes;
         self
@@ -132,7 +132,7 @@ impl Ask {
     pub async fn send<T: FromPayload + Send + 'static>(self) -> Result<Gathering<T>> {
         self.check()?;
         let Self { shared, topic, request, headers, until, expect, hedge, bounds, .. } = self;
-        let (topic, request, headers) = (topic?, request?, headers?);
+        let (topic, request, mut headers) = (topic?, request?, headers?);
         let sent = Instant::now();
         let wanted = self.deadline.unwrap_or(shared.options.deadline);
         let deadline = self.latest.map_or(sent + wanted, |latest| latest.min(sent + wanted));
@@ -163,17 +163,17 @@ impl Ask {
             gather = gather.hedged(hedge);
             first = first.min(1);
         }
-        shared.acquire()?;
+        let pending = shared.acquire()?;
         let meter = meter.unwrap_or_else(|| shared.meters.of(&topic));
         meter.asked(fan_out);
-        let span = trace::ask(&topic, fan_out);
+        let span = trace::ask(&topic, fan_out, &mut headers);
         let info = Arc::new(AskInfo { topic, headers, sent, deadline, over: Over::default() });
         let condition = match until {
             Until::When(condition) => Some(condition),
             _ => None,
         };
         let asking = Asking::new(Parts {
-            shared: Arc::clone(&shared),
+            pending,
             runtime,
             info: Arc::clone(&info),
             request: request.payload.clone(),
@@ -184,7 +184,7 @@ impl Ask {
             span,
         });
         // From here on it is dropped as any other.
-        let gathering = Gathering::new(Arc::clone(&asking));
+        let mut gathering = Gathering::new(Arc::clone(&asking));
         let Some(elsewhere) = &shared.elsewhere else {
             asking.nobody_elsewhere(Ended::NoAgents);
             asking.begin(first);
@@ -197,7 +197,7 @@ impl Ask {
             Err(err) if first > 0 && err.is_transient() => {
                 asking.nobody_elsewhere(Ended::Disconnected);
             }
-            sent => sent?,
+            sent => gathering.set_answers(sent?),
         }
         Ok(gathering)
     }

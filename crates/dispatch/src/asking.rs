@@ -15,8 +15,8 @@ use tracing::{Instrument as _, Span};
 use crate::{
     AgentError, AgentId, Condition, End, Ended, Presence, Reply, SoFar,
     context::AskInfo,
-    dispatcher::Shared,
     gather::{Gather, Outcome, Responder, Verdict},
+    load::Counted,
     local::{Entries, admit, run},
     stats::Meter,
 };
@@ -49,7 +49,6 @@ pub(crate) struct Watched {
 }
 
 pub(crate) struct Asking<T> {
-    shared: Arc<Shared>,
     runtime: Handle,
     info: Arc<AskInfo>,
     request: Bytes,
@@ -69,8 +68,8 @@ struct State<T> {
     reader: Option<Waker>,
     /// Whether its end was counted.
     told: bool,
-    /// Whether whoever asked is gone.
-    closed: bool,
+    /// Held until whoever asked is gone.
+    pending: Option<Counted>,
 }
 
 /// What a panic left.
@@ -78,7 +77,7 @@ type Panic = Box<dyn Any + Send>;
 
 /// What an ask is made of.
 pub(crate) struct Parts {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) pending: Counted,
     pub(crate) runtime: Handle,
     pub(crate) info: Arc<AskInfo>,
     pub(crate) request: Bytes,
@@ -91,7 +90,7 @@ pub(crate) struct Parts {
 
 impl<T> Asking<T> {
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { shared, runtime, info, request, agents, gather, condition, meter, span } =
+        let Parts { pending, runtime, info, request, agents, gather, condition, meter, span } =
             parts;
         let state = State {
             gather,
@@ -100,10 +99,10 @@ impl<T> Asking<T> {
             panic: None,
             reader: None,
             told: false,
-            closed: false,
+            pending: Some(pending),
         };
         let state = Mutex::new(state);
-        Arc::new(Self { shared, runtime, info, request, agents, meter, span, state })
+        Arc::new(Self { runtime, info, request, agents, meter, span, state })
     }
 
     pub(crate) fn topic(&self) -> &Subject {
@@ -120,6 +119,13 @@ impl<T> Asking<T> {
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         self.lock().gather.next_deadline()
+    }
+
+    /// Whether there is something for whoever asked. Where not, what comes from now on is not to wake them: they look.
+    pub(crate) fn is_ready(&self) -> bool {
+        let mut state = self.lock();
+        state.reader = None;
+        !state.replies.is_empty() || state.panic.is_some() || state.gather.ended().is_some()
     }
 
     /// The next reply, none once all is over, or what the caller's condition panicked with.
@@ -155,14 +161,12 @@ impl<T> Asking<T> {
     /// Whoever asked is gone: everything that is kept for them is let go.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
-        if std::mem::replace(&mut state.closed, true) {
-            return;
-        }
+        let Some(pending) = state.pending.take() else { return };
         state.stop();
         let kept =
             (std::mem::take(&mut state.replies), state.condition.take(), state.reader.take());
         self.settle(state);
-        self.shared.release();
+        drop(pending);
         // Theirs to drop, so outside of the lock.
         drop(kept);
     }
@@ -263,7 +267,9 @@ impl<T: FromPayload + Send + 'static> Asking<T> {
         }
         let outcome = match (&result, &answer) {
             (Ok(_), Ok(bytes)) => Outcome::Ok(bytes.len()),
-            _ => Outcome::Failed,
+            (Err(err), _) | (_, Err(err)) => {
+                Outcome::Failed(err.code().len() + err.message().len())
+            }
         };
         let verdict = state.gather.reply(from, outcome, now);
         let result = match verdict {
@@ -338,7 +344,11 @@ fn decode<T: FromPayload>(payload: &Bytes) -> Result<T, AgentError> {
 
 impl<T: FromPayload + Send + 'static> Sink for Asking<T> {
     fn answer(self: Arc<Self>, from: Responder<'_>, answer: Result<Bytes, AgentError>) {
-        let next = self.take(from, answer);
+        let span = match from {
+            Responder::Named(agent) => crate::trace::answer(&self.span, agent, self.info.sent),
+            _ => Span::none(),
+        };
+        let next = span.in_scope(|| self.take(from, answer));
         self.ask_on(next);
     }
 

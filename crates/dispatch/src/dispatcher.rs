@@ -3,10 +3,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{
-            AtomicUsize,
-            Ordering::{Relaxed, SeqCst},
-        },
+        atomic::{AtomicUsize, Ordering::Relaxed},
     },
 };
 
@@ -14,7 +11,10 @@ use sinew_core::{Error, ErrorKind, IntoPayload, Result, ToSubject};
 use tokio::runtime::Handle;
 
 use crate::{
-    AgentId, AnyAgent, Ask, DispatcherOptions, Registration, local::Registry, remote::Remote,
+    AgentId, AnyAgent, Ask, DispatcherOptions, Registration,
+    load::{Counted, Load},
+    local::Registry,
+    remote::Remote,
     stats::Meters,
 };
 
@@ -50,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) elsewhere: Option<Arc<Remote>>,
     /// Whose turn it is where one agent is picked.
     turn: AtomicUsize,
-    pending: AtomicUsize,
+    pending: Arc<Load>,
     runtime: Option<Handle>,
 }
 
@@ -82,7 +82,7 @@ impl DispatcherOptions {
             meters: Meters::default(),
             elsewhere,
             turn: AtomicUsize::new(0),
-            pending: AtomicUsize::new(0),
+            pending: Arc::default(),
             runtime: Handle::try_current().ok(),
         }))
     }
@@ -133,7 +133,7 @@ impl Dispatcher {
         let total = self.0.meters.total();
         DispatcherCounts {
             asks: total.asks.load(Relaxed),
-            pending: self.0.pending.load(SeqCst),
+            pending: self.0.pending.running(),
             late: total.late.load(Relaxed),
             duplicate: total.duplicate.load(Relaxed),
         }
@@ -141,23 +141,18 @@ impl Dispatcher {
 }
 
 impl Shared {
-    /// Counts one more ask as under way.
+    /// Counts one more ask as under way, until what is returned is dropped.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Overloaded`].
-    pub(crate) fn acquire(&self) -> Result<()> {
+    pub(crate) fn acquire(&self) -> Result<Counted> {
         let max = self.options.max_pending;
-        let taken = self.pending.fetch_update(SeqCst, SeqCst, |it| (it < max).then(|| it + 1));
-        taken.map(drop).map_err(|_| {
+        Load::try_count(&self.pending, max).ok_or_else(|| {
             Error::new(ErrorKind::Overloaded, "ask").with_detail(format!(
                 "{max} asks are under way; raise with_max_pending, or ask less"
             ))
         })
-    }
-
-    pub(crate) fn release(&self) {
-        self.pending.fetch_sub(1, SeqCst);
     }
 
     /// The runtime of its agents.

@@ -18,7 +18,7 @@ struct Inner {
 }
 
 impl AgentError {
-    /// The handler panicked.
+    /// The handler panicked. Over a broker with no word of why: that is in the log of the agent's process.
     pub const PANIC: &'static str = "panic";
     /// The agent runs as much as it may; ask again, or another one. Retryable.
     pub const BUSY: &'static str = "busy";

@@ -13,7 +13,7 @@ use futures_core::Stream;
 use sinew_core::{Error, ErrorKind, FromPayload, Result};
 use tokio::time::{Sleep, sleep_until};
 
-use crate::{End, Ended, Reply, asking::Asking};
+use crate::{End, Ended, Reply, asking::Asking, remote::Answers};
 
 /// The replies of one ask, as they arrive; after the last one, [`finish`](Self::finish) says how it ended.
 ///
@@ -21,6 +21,10 @@ use crate::{End, Ended, Reply, asking::Asking};
 #[must_use = "dropping it ends the ask"]
 pub struct Gathering<T> {
     asking: Arc<Asking<T>>,
+    /// Those that come from elsewhere.
+    answers: Option<Arc<Answers>>,
+    /// Whether it takes them in itself, as it is awaited.
+    is_awaited: bool,
     timer: Option<Pin<Box<Sleep>>>,
     /// Whether the agents were let run before there is a timer: they may all answer at once.
     has_yielded: bool,
@@ -28,7 +32,11 @@ pub struct Gathering<T> {
 
 impl<T: FromPayload + Send + 'static> Gathering<T> {
     pub(crate) fn new(asking: Arc<Asking<T>>) -> Self {
-        Self { asking, timer: None, has_yielded: false }
+        Self { asking, answers: None, is_awaited: false, timer: None, has_yielded: false }
+    }
+
+    pub(crate) fn set_answers(&mut self, answers: Option<Arc<Answers>>) {
+        self.answers = answers;
     }
 
     /// The next reply; `None` once the ask is over and everything was taken.
@@ -37,7 +45,8 @@ impl<T: FromPayload + Send + 'static> Gathering<T> {
     ///
     /// Safe: a dropped call has taken nothing.
     pub async fn next(&mut self) -> Option<Reply<T>> {
-        poll_fn(|cx| self.poll_reply(cx)).await
+        let awaiting = Awaiting(self);
+        poll_fn(|cx| awaiting.0.poll_awaited(cx)).await
     }
 
     /// How the ask ended; where it has not, it ends here, and those who have not answered are called off.
@@ -77,6 +86,25 @@ impl<T: FromPayload + Send + 'static> Gathering<T> {
         self.asking.ended()
     }
 
+    /// The same as [`poll_reply`](Self::poll_reply), by one who says when it does not look any more.
+    fn poll_awaited(&mut self, cx: &mut Context<'_>) -> Poll<Option<Reply<T>>> {
+        if let Some(answers) = &self.answers
+            && !self.asking.is_ready()
+        {
+            self.is_awaited = true;
+            answers.poll_awaited(cx, &self.asking);
+        }
+        self.poll_reply(cx)
+    }
+
+    fn leave(&mut self) {
+        if let Some(answers) = &self.answers
+            && mem::take(&mut self.is_awaited)
+        {
+            answers.leave(&self.asking);
+        }
+    }
+
     fn poll_reply(&mut self, cx: &mut Context<'_>) -> Poll<Option<Reply<T>>> {
         loop {
             let due = match self.asking.poll_next(cx) {
@@ -86,7 +114,8 @@ impl<T: FromPayload + Send + 'static> Gathering<T> {
             };
             // It ended in between.
             let Some(due) = due else { continue };
-            if self.timer.is_none() && !mem::replace(&mut self.has_yielded, true) {
+            let may_all_be_here = self.timer.is_none() && self.answers.is_none();
+            if may_all_be_here && !mem::replace(&mut self.has_yielded, true) {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -102,6 +131,15 @@ impl<T: FromPayload + Send + 'static> Gathering<T> {
                 Poll::Pending => return Poll::Pending,
             }
         }
+    }
+}
+
+/// Whoever awaits the next reply; dropped, it does not look any more.
+struct Awaiting<'a, T: FromPayload + Send + 'static>(&'a mut Gathering<T>);
+
+impl<T: FromPayload + Send + 'static> Drop for Awaiting<'_, T> {
+    fn drop(&mut self) {
+        self.0.leave();
     }
 }
 

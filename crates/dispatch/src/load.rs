@@ -30,6 +30,11 @@ impl Load {
         Counted(Arc::clone(this))
     }
 
+    /// The same, unless as many run as may.
+    pub(crate) fn try_count(this: &Arc<Self>, limit: usize) -> Option<Counted> {
+        this.enter(limit).then(|| Counted(Arc::clone(this)))
+    }
+
     fn leave(&self) {
         if self.running.fetch_sub(1, SeqCst) == 1 && self.waiting.load(SeqCst) > 0 {
             self.idle.notify_waiters();

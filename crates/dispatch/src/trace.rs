@@ -1,29 +1,62 @@
 //! What an ask says to `tracing`, under the target `sinew_dispatch`: a span per ask, and in it one per agent.
-use sinew_core::Subject;
+use std::{collections::hash_map::RandomState, hash::BuildHasher as _};
+
+use sinew_core::{Headers, Subject};
+use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
 use crate::{AgentId, End};
 
 const TARGET: &str = "sinew_dispatch";
 
-/// The span of an ask; how it ended is recorded in it.
-pub(crate) fn ask(topic: &Subject, fan_out: usize) -> Span {
-    tracing::debug_span!(
+/// The header by which a trace goes from one process to the next: <https://www.w3.org/TR/trace-context/>.
+pub(crate) const TRACEPARENT: &str = "traceparent";
+
+/// The span of an ask; how it ended is recorded in it. Where somebody looks at it, an ask that belongs to no trace begins
+/// one, so that what is served elsewhere for it is found by that; else it would be a header more for nobody.
+pub(crate) fn ask(topic: &Subject, fan_out: usize, headers: &mut Headers) -> Span {
+    let span = tracing::debug_span!(
         target: TARGET,
         "ask",
         topic = topic.as_str(),
         fan_out,
+        traceparent = Empty,
         ended = Empty,
         ok = Empty,
         failed = Empty,
         missing = Empty,
         cancelled = Empty,
-    )
+    );
+    if !span.is_disabled() {
+        // Headers that are full carry no trace.
+        if headers.value(TRACEPARENT).is_none() && headers.insert(TRACEPARENT, root()).is_err() {
+            return span;
+        }
+        span.record(TRACEPARENT, headers.text(TRACEPARENT));
+    }
+    span
+}
+
+/// The name of a trace, and of an ask as its first span. No part of it may be zero.
+fn root() -> String {
+    let [high, low, span] = [0, 1, 2].map(|part| RandomState::new().hash_one(part) | 1);
+    format!("00-{high:016x}{low:016x}-{span:016x}-01")
 }
 
 /// The span of one agent's work for an ask.
 pub(crate) fn agent(ask: &Span, agent: &AgentId) -> Span {
     tracing::debug_span!(target: TARGET, parent: ask, "agent", agent = agent.as_str())
+}
+
+/// The span of what an agent elsewhere answered: taking it in. Its work has one there, of the same trace.
+pub(crate) fn answer(ask: &Span, agent: &AgentId, sent: Instant) -> Span {
+    tracing::debug_span!(
+        target: TARGET,
+        parent: ask,
+        "agent",
+        agent = agent.as_str(),
+        elapsed_us = sent.elapsed().as_micros(),
+    )
 }
 
 /// The span of an agent's work for an ask that came over a broker; `trace` is what the asker said of its own.

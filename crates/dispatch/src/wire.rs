@@ -1,14 +1,13 @@
 //! What an ask and its answers say of themselves in their headers: text, on every carriage.
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use sinew_core::{Headers, Result, Subject};
 
 use crate::{AgentError, AgentId, AnyAgent, DispatcherOptions};
 
-/// The ask's own name, which a cancellation repeats.
+/// The ask's own name, which a cancellation repeats. In an ask, after a space, how long the asker still waits, in whole
+/// milliseconds: a length of time, so that clocks need not agree. One header for both, as each is parsed by every agent.
 const ASK: &str = "sinew-ask";
-/// How long the asker still waits, in whole milliseconds: a length of time, so that clocks need not agree.
-const REMAINING: &str = "sinew-remaining-ms";
 /// Which agent answers.
 const AGENT: &str = "sinew-agent";
 /// The code of an agent's error, whose text is the payload.
@@ -27,9 +26,9 @@ const CANCEL: &str = "sinew.cancel";
 /// What an agent is asked that shall only say that it is there.
 const PING: &str = "sinew.ping";
 
-/// The name of one ask: 1 to 64 bytes of visible ASCII, unlike any other's.
+/// The name of one ask: 1 to 64 bytes of visible ASCII, unlike any other's. Cloning it shares the text.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct AskId(Box<str>);
+pub struct AskId(Arc<str>);
 
 impl AskId {
     /// Takes `text` for one, if it can be one.
@@ -55,7 +54,7 @@ impl fmt::Display for AskId {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct AskHead {
-    /// Its name; without one it cannot be cancelled.
+    /// Its name; without one it cannot be cancelled, nor say how long it waits.
     pub id: Option<AskId>,
     /// How long its asker still waits, where that is known.
     pub remaining: Option<Duration>,
@@ -71,10 +70,13 @@ impl AskHead {
     /// Reads what is there. What makes no sense counts as not said; nobody waits for longer than [`DispatcherOptions::MAX_DEADLINE`].
     #[must_use]
     pub fn read(headers: &Headers) -> Self {
-        let remaining = headers.integer(REMAINING).map(|millis| {
+        let said = headers.text(ASK).unwrap_or_default();
+        let (name, millis) = said.split_once(' ').unwrap_or((said, ""));
+        let Some(id) = AskId::parse(name) else { return Self::default() };
+        let remaining = millis.parse::<i64>().ok().map(|millis| {
             Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(MAX_REMAINING)
         });
-        Self { id: headers.text(ASK).and_then(AskId::parse), remaining }
+        Self { id: Some(id), remaining }
     }
 
     /// Says it. A part of a millisecond is dropped: an agent may think that it has less time, never more.
@@ -83,13 +85,11 @@ impl AskHead {
     ///
     /// [`ErrorKind::InvalidHeader`](sinew_core::ErrorKind::InvalidHeader) where the headers are full.
     pub fn write(&self, headers: &mut Headers) -> Result<()> {
-        if let Some(id) = &self.id {
-            headers.insert(ASK, id.as_str())?;
-        }
-        if let Some(remaining) = self.remaining {
-            let millis = remaining.min(MAX_REMAINING).as_millis();
-            headers.insert(REMAINING, millis.to_string())?;
-        }
+        let Some(id) = &self.id else { return Ok(()) };
+        match self.remaining.map(|it| it.min(MAX_REMAINING).as_millis()) {
+            Some(millis) => headers.insert(ASK, format!("{id} {millis}"))?,
+            None => headers.insert(ASK, id.as_str())?,
+        };
         Ok(())
     }
 }
@@ -215,9 +215,18 @@ impl Subjects {
     pub(crate) fn of(topic: &Subject) -> Result<Self> {
         Ok(Self {
             ask: topic.clone(),
-            cancel: Subject::parse(&format!("{CANCEL}.{topic}"))?,
+            cancel: Self::cancel(topic)?,
             ping: Subject::parse(&format!("{PING}.{topic}"))?,
         })
+    }
+
+    /// The longest of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Subjects::of`].
+    pub(crate) fn cancel(topic: &Subject) -> Result<Subject> {
+        Subject::parse(&format!("{CANCEL}.{topic}"))
     }
 }
 
@@ -239,11 +248,11 @@ mod tests {
 
     /// Something near to what a peer would send, and far from it.
     fn sent() -> impl Strategy<Value = Headers> {
-        let name = prop::sample::select(vec![ASK, REMAINING, AGENT, ERROR, RETRYABLE, STATE]);
+        let name = prop::sample::select(vec![ASK, AGENT, ERROR, RETRYABLE, STATE]);
         let text = prop_oneof![
             "[!-~]{0,70}",
             "\\PC{0,20}",
-            "-?[0-9]{1,20}",
+            "[!-~]{1,64} -?[0-9]{1,20}",
             Just("true".to_owned()),
             Just("a.b".to_owned()),
         ];
@@ -307,13 +316,15 @@ mod tests {
     #[test]
     fn time_that_is_over_is_none_left() {
         for (said, left) in [("0", 0), ("-1", 0), ("-9223372036854775808", 0), ("250", 250)] {
-            let read = AskHead::read(&headers(vec![(REMAINING, said.to_owned())]));
+            let read = AskHead::read(&headers(vec![(ASK, format!("x {said}"))]));
             assert_eq!(read.remaining, Some(Duration::from_millis(left)), "{said}");
         }
-        for said in ["", "soon", "1.5", "99999999999999999999"] {
-            let read = AskHead::read(&headers(vec![(REMAINING, said.to_owned())]));
-            assert_eq!(read.remaining, None, "{said}");
+        for said in ["", "soon", "1.5", "99999999999999999999", " 1", "1 1"] {
+            let read = AskHead::read(&headers(vec![(ASK, format!("x {said}"))]));
+            assert_eq!((read.remaining, read.id), (None, AskId::parse("x")), "{said}");
         }
+        // Whoever gives no name says nothing.
+        assert_eq!(AskHead::read(&headers(vec![(ASK, " 250".to_owned())])), AskHead::default());
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::{
     time::Duration,
 };
 
+use sinew_adapter_memory::MemoryBroker;
 use sinew_core::Result;
-use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher};
+use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Until};
 use tokio::runtime::Builder;
 use tracing::{
     Event, Metadata, Subscriber,
@@ -99,13 +100,52 @@ async fn scene() -> Result<()> {
     Ok(())
 }
 
+/// What was said, and the trace that it was said to be of.
+fn without_trace(said: &str) -> (String, Option<String>) {
+    let Some((before, after)) = said.split_once(" traceparent=\"") else {
+        return (said.to_owned(), None);
+    };
+    let (trace, after) = after.split_once('"').unwrap_or((after, ""));
+    (format!("{before}{after}"), Some(trace.to_owned()))
+}
+
+async fn scene_elsewhere() -> Result<()> {
+    let broker = MemoryBroker::new();
+    let agents = Dispatcher::over(&broker.connect().into_any())?;
+    let quick = AnyAgent::new("quick", |_: Context, _: String| async { Ok("quick") })?;
+    let _served = agents.serve("t", &quick).await?;
+    let asker = Dispatcher::over(&broker.connect().into_any())?;
+    asker.ask("t", "secret").until(Until::First(1)).collect::<String>().await?;
+    Ok(())
+}
+
+#[test]
+fn an_ask_begins_a_trace_that_who_serves_it_elsewhere_is_told_and_has_a_span_for_each_answer() {
+    let spans = Spans::default();
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    tracing::subscriber::with_default(spans.clone(), || runtime.block_on(scene_elsewhere()))
+        .unwrap();
+    let spans = spans.0.lock().unwrap();
+    let said: Vec<_> = spans.iter().map(|it| without_trace(&it.replace('+', ""))).collect();
+    let [(ask, begun), (served, told), (answer, None)] = said.as_slice() else {
+        panic!("{said:?}")
+    };
+    assert!(ask.starts_with("ask topic=\"t\" fan_out=0 ended=\"first\" ok=1"), "{ask}");
+    assert_eq!(served, "served topic=\"t\" agent=\"quick\"");
+    assert!(answer.starts_with("agent in 1 agent=\"quick\" elapsed_us="), "{answer}");
+    assert_eq!(begun, told);
+    let parts: Vec<_> = begun.as_deref().unwrap_or_default().split('-').collect();
+    assert_eq!(parts.iter().map(|it| it.len()).collect::<Vec<_>>(), [2, 32, 16, 2]);
+    assert!(parts.concat().bytes().all(|it| it.is_ascii_hexdigit()));
+}
+
 #[test]
 fn an_ask_is_a_span_and_each_of_its_agents_one_in_it() {
     let spans = Spans::default();
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     tracing::subscriber::with_default(spans.clone(), || runtime.block_on(scene())).unwrap();
     let spans = spans.0.lock().unwrap();
-    let said: Vec<_> = spans.iter().map(|it| it.replace('+', "")).collect();
+    let said: Vec<_> = spans.iter().map(|it| without_trace(&it.replace('+', "")).0).collect();
     assert_eq!(
         said,
         [

@@ -27,8 +27,8 @@ pub(crate) enum Responder<'a> {
 pub(crate) enum Outcome {
     /// A value of so many bytes.
     Ok(usize),
-    /// An error.
-    Failed,
+    /// An error, whose text has so many.
+    Failed(usize),
 }
 
 /// What becomes of an answer.
@@ -192,23 +192,20 @@ impl Gather {
             self.late += 1;
             return Verdict::Late;
         }
-        let (outcome, verdict) = match outcome {
-            Outcome::Ok(bytes) if bytes > self.bounds.bytes - self.bytes => {
-                (Outcome::Failed, Verdict::TooLarge)
-            }
-            it => (it, Verdict::Deliver),
+        let (Outcome::Ok(bytes) | Outcome::Failed(bytes)) = outcome;
+        let (outcome, bytes, verdict) = match bytes > self.bounds.bytes - self.bytes {
+            true => (Outcome::Failed(0), 0, Verdict::TooLarge),
+            false => (outcome, bytes, Verdict::Deliver),
         };
         if !self.settle(from, outcome) {
             self.duplicate += 1;
             return Verdict::Duplicate;
         }
         self.last = Some(now);
+        self.bytes += bytes;
         match outcome {
-            Outcome::Ok(bytes) => {
-                self.bytes += bytes;
-                self.ok += 1;
-            }
-            Outcome::Failed => self.failed += 1,
+            Outcome::Ok(_) => self.ok += 1,
+            Outcome::Failed(_) => self.failed += 1,
         }
         self.judge(now);
         verdict
@@ -234,7 +231,7 @@ impl Gather {
         }
         *state = match outcome {
             Outcome::Ok(_) => State::Ok,
-            Outcome::Failed => State::Failed,
+            Outcome::Failed(_) => State::Failed,
         };
         true
     }

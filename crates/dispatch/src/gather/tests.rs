@@ -36,7 +36,10 @@ fn it_is_over_once_all_known_have_answered() {
     assert_eq!(it.reply(Responder::Local(0), Outcome::Ok(1), t), Verdict::Deliver);
     assert_eq!(it.reply(Responder::Named(&id("other")), Outcome::Ok(1), t), Verdict::Deliver);
     assert_eq!(it.ended(), None);
-    assert_eq!(it.reply(Responder::Named(&id("a")), Outcome::Failed, t + ms(7)), Verdict::Deliver);
+    assert_eq!(
+        it.reply(Responder::Named(&id("a")), Outcome::Failed(0), t + ms(7)),
+        Verdict::Deliver
+    );
     let end = end(&mut it);
     assert_eq!((end.ended, end.elapsed), (Ended::AllKnown, ms(7)));
     assert_eq!((end.ok, end.failed, end.missing.len(), end.cancelled.len()), (2, 1, 0, 0));
@@ -69,7 +72,7 @@ fn a_reply_on_the_deadline_counts_and_one_after_it_is_late() {
 fn a_second_answer_is_a_duplicate_be_the_agent_expected_or_not() {
     let (mut it, t) = gather(&Until::Deadline, 1, &["a"], Reach::Listed);
     for from in [Responder::Local(0), Responder::Named(&id("a")), Responder::Named(&id("x"))] {
-        assert_eq!(it.reply(from, Outcome::Failed, t), Verdict::Deliver);
+        assert_eq!(it.reply(from, Outcome::Failed(0), t), Verdict::Deliver);
         assert_eq!(it.reply(from, Outcome::Ok(1), t), Verdict::Duplicate);
     }
     // Who gives no name cannot be told apart.
@@ -82,7 +85,7 @@ fn a_second_answer_is_a_duplicate_be_the_agent_expected_or_not() {
 #[test]
 fn the_first_so_many_are_those_that_answered_well() {
     let (mut it, t) = gather(&Until::First(2), 4, &[], Reach::Closed);
-    it.reply(Responder::Local(0), Outcome::Failed, t);
+    it.reply(Responder::Local(0), Outcome::Failed(0), t);
     it.reply(Responder::Local(1), Outcome::Ok(1), t);
     assert_eq!(it.ended(), None);
     it.reply(Responder::Local(2), Outcome::Ok(1), t);
@@ -96,10 +99,10 @@ fn the_first_so_many_are_those_that_answered_well() {
 fn where_nobody_else_can_answer_it_is_over_when_all_have() {
     for until in [Until::First(5), Until::Deadline, Until::Quiet(ms(300)), Until::when(|_| false)] {
         let (mut it, t) = gather(&until, 1, &[], Reach::Closed);
-        it.reply(Responder::Local(0), Outcome::Failed, t);
+        it.reply(Responder::Local(0), Outcome::Failed(0), t);
         assert_eq!(it.ended(), Some(Ended::AllKnown), "{until:?}");
         let (mut it, t) = gather(&until, 1, &[], Reach::Open);
-        it.reply(Responder::Local(0), Outcome::Failed, t);
+        it.reply(Responder::Local(0), Outcome::Failed(0), t);
         assert_eq!(it.ended(), None, "{until:?}");
     }
 }
@@ -111,7 +114,7 @@ fn where_all_that_are_expected_have_answered_nobody_else_is_waited_for() {
         let (mut it, t) = gather(&until, 0, &["a", "b"], Reach::Listed);
         it.reply(Responder::Named(&id("a")), Outcome::Ok(1), t);
         assert_eq!(it.ended(), None, "{until:?}");
-        it.reply(Responder::Named(&id("b")), Outcome::Failed, t);
+        it.reply(Responder::Named(&id("b")), Outcome::Failed(0), t);
         assert_eq!(it.ended(), Some(Ended::AllKnown), "{until:?}");
     }
     let (mut it, t) = gather(&Until::Deadline, 0, &["a"], Reach::Listed);
@@ -123,14 +126,14 @@ fn where_all_that_are_expected_have_answered_nobody_else_is_waited_for() {
 fn a_quorum_ends_it_as_soon_as_it_is_reached_or_lost() {
     let until = Until::Quorum { n: 2, of: 3 };
     let (mut it, t) = gather(&until, 3, &[], Reach::Open);
-    it.reply(Responder::Local(0), Outcome::Failed, t);
+    it.reply(Responder::Local(0), Outcome::Failed(0), t);
     it.reply(Responder::Local(1), Outcome::Ok(1), t);
     assert_eq!(it.ended(), None);
     it.reply(Responder::Local(2), Outcome::Ok(1), t);
     assert_eq!(it.ended(), Some(Ended::Quorum));
 
     let (mut it, t) = gather(&until, 0, &["a", "b", "c"], Reach::Listed);
-    it.reply(Responder::Named(&id("a")), Outcome::Failed, t);
+    it.reply(Responder::Named(&id("a")), Outcome::Failed(0), t);
     assert_eq!(it.ended(), None);
     it.gone(&id("b"), t);
     let end = end(&mut it);
@@ -143,7 +146,7 @@ fn who_was_taken_for_gone_and_votes_is_not_held_against_the_quorum() {
     let (mut it, t) = gather(&Until::Quorum { n: 2, of: 3 }, 0, &["a", "b", "c"], Reach::Listed);
     it.gone(&id("a"), t);
     it.reply(Responder::Named(&id("a")), Outcome::Ok(1), t);
-    it.reply(Responder::Named(&id("b")), Outcome::Failed, t);
+    it.reply(Responder::Named(&id("b")), Outcome::Failed(0), t);
     assert_eq!(it.ended(), None);
     it.reply(Responder::Named(&id("c")), Outcome::Ok(1), t);
     assert_eq!(it.ended(), Some(Ended::Quorum));
@@ -212,10 +215,20 @@ fn a_reply_that_does_not_fit_counts_as_failed_and_a_smaller_one_still_fits() {
 }
 
 #[test]
+fn the_texts_of_errors_are_bytes_of_replies_too() {
+    let (mut it, t) = gather(&Until::AllKnown, 4, &[], Reach::Closed);
+    assert_eq!(it.reply(Responder::Local(0), Outcome::Failed(600), t), Verdict::Deliver);
+    assert_eq!(it.reply(Responder::Local(1), Outcome::Failed(600), t), Verdict::TooLarge);
+    assert_eq!(it.reply(Responder::Local(2), Outcome::Ok(500), t), Verdict::TooLarge);
+    assert_eq!(it.reply(Responder::Local(3), Outcome::Ok(400), t), Verdict::Deliver);
+    assert_eq!((end(&mut it).ok, end(&mut it).failed), (1, 3));
+}
+
+#[test]
 fn it_takes_so_many_replies_and_no_more() {
     let (mut it, t) = gather(&Until::Deadline, 0, &[], Reach::Open);
     (0..100).for_each(|_| {
-        assert_eq!(it.reply(Responder::Unnamed, Outcome::Failed, t), Verdict::Deliver)
+        assert_eq!(it.reply(Responder::Unnamed, Outcome::Failed(0), t), Verdict::Deliver)
     });
     assert_eq!(it.reply(Responder::Unnamed, Outcome::Ok(1), t), Verdict::Late);
     assert_eq!((it.ended(), end(&mut it).failed), (Some(Ended::Limit), 100));
@@ -241,9 +254,9 @@ fn a_hedge_asks_the_next_after_a_while_at_most_its_budget() {
 fn a_hedge_asks_the_next_at_once_when_one_fails() {
     let (it, t) = gather(&Until::First(1), 3, &[], Reach::Closed);
     let mut it = it.hedged(Hedge::after(ms(50)));
-    it.reply(Responder::Local(0), Outcome::Failed, t);
+    it.reply(Responder::Local(0), Outcome::Failed(0), t);
     assert_eq!(it.hedge(t), Some(1));
-    it.reply(Responder::Local(1), Outcome::Failed, t);
+    it.reply(Responder::Local(1), Outcome::Failed(0), t);
     assert_eq!((it.hedge(t), it.ended()), (None, Some(Ended::AllKnown)));
     assert_eq!(end(&mut it).failed, 2);
 }
@@ -327,7 +340,7 @@ proptest! {
         for (wait, event) in events {
             now += ms(wait);
             let was_over = it.ended().is_some();
-            let outcome = |ok| if ok { Outcome::Ok(7) } else { Outcome::Failed };
+            let outcome = |ok| if ok { Outcome::Ok(7) } else { Outcome::Failed(0) };
             let verdict = match event {
                 Happens::Local(at, ok) => Some(it.reply(Responder::Local(at), outcome(ok), now)),
                 Happens::Named(at, ok) => {

@@ -1,55 +1,169 @@
 //! Hears the answers to one ask, and calls the agents off.
-use std::{convert::Infallible, future::pending, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::{pending, poll_fn},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
+use futures_core::Stream as _;
 use sinew_core::{
     AnyPublisher, ErrorKind, Event, Incoming, Message, PublishExt as _, Result, Subject,
 };
-use tokio::{
-    sync::Semaphore,
-    time::{sleep, sleep_until, timeout},
-};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::{
     AskHead, AskId, Ended, ReplyHead,
     asking::{Sink, Watched},
     context::AskInfo,
     gather::Responder,
-    load::Counted,
+    load::{Counted, Load},
 };
 
 /// How long late answers are listened for, to count them.
 const LINGER: Duration = Duration::from_secs(10);
+/// How many asks that ended without all of their answers are listened to for late ones at once.
+const LINGERING: usize = 1024;
 /// How often is looked for agents that are gone.
 const LOOK: Duration = Duration::from_millis(250);
 /// How long the backend may take to carry a cancellation away.
 const CALL_OFF: Duration = Duration::from_secs(5);
 
-/// Who hears the answers to one ask.
+/// The answers to one ask that are on their way in. They are taken in as they come: by whoever asked while that awaits
+/// them, which spares a task's turn for each, and else by the [`Listener`].
+pub(crate) struct Answers {
+    ask: Arc<AskInfo>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// None once no more are taken in.
+    incoming: Option<Incoming<Message>>,
+    is_awaited: bool,
+    listener: Option<Waker>,
+}
+
+impl Answers {
+    pub(super) fn new(ask: &Arc<AskInfo>, incoming: Incoming<Message>) -> Arc<Self> {
+        let state = State { incoming: Some(incoming), is_awaited: false, listener: None };
+        Arc::new(Self { ask: Arc::clone(ask), state: Mutex::new(state) })
+    }
+
+    /// Tells `sink` what has come; what comes next wakes whoever asked, until it [leaves](Self::leave).
+    pub(crate) fn poll_awaited<S: Sink + ?Sized>(&self, cx: &mut Context<'_>, sink: &Arc<S>) {
+        let mut state = self.lock();
+        state.is_awaited = true;
+        self.take_in(state, cx, sink);
+    }
+
+    /// Whoever asked does not await them any more: what comes next wakes the listener.
+    pub(crate) fn leave<S: Sink + ?Sized>(&self, sink: &Arc<S>) {
+        let mut state = self.lock();
+        state.is_awaited = false;
+        // Where it has had no turn yet it looks for itself.
+        if let Some(listener) = state.listener.clone() {
+            self.take_in(state, &mut Context::from_waker(&listener), sink);
+        }
+    }
+
+    /// The listener's part: ready once nothing can come any more.
+    fn poll_listener<S: Sink + ?Sized>(&self, cx: &mut Context<'_>, sink: &Arc<S>) -> Poll<()> {
+        let mut state = self.lock();
+        if !state.listener.as_ref().is_some_and(|it| it.will_wake(cx.waker())) {
+            state.listener = Some(cx.waker().clone());
+        }
+        let is_open = match state.is_awaited {
+            true => state.incoming.is_some(),
+            false => self.take_in(state, cx, sink),
+        };
+        if is_open { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    /// Tells `sink` what has come while the ask goes on. Says whether more can come.
+    fn take_in<S: Sink + ?Sized>(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        cx: &mut Context<'_>,
+        sink: &Arc<S>,
+    ) -> bool {
+        let Some(incoming) = &mut state.incoming else { return false };
+        while !self.ask.over.is_told() {
+            let Poll::Ready(event) = Pin::new(&mut *incoming).poll_next(cx) else { break };
+            let Some(why) = tell(&self.ask, sink, event) else { continue };
+            let (listener, ended) = (state.listener.take(), state.incoming.take());
+            drop(state);
+            drop(ended);
+            sink.nobody_elsewhere(why);
+            listener.into_iter().for_each(Waker::wake);
+            return false;
+        }
+        true
+    }
+
+    /// What comes from now on is whoever takes this.
+    fn close(&self) -> Option<Incoming<Message>> {
+        self.lock().incoming.take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells `sink` of one event; why nothing can come after it, if so.
+fn tell<S: Sink + ?Sized>(
+    ask: &AskInfo,
+    sink: &Arc<S>,
+    event: Option<Result<Event<Message>>>,
+) -> Option<Ended> {
+    match event {
+        Some(Ok(Event::Item(reply))) => {
+            let ReplyHead { agent, error } = ReplyHead::read(&reply.headers, &reply.payload);
+            let from = agent.as_ref().map_or(Responder::Unnamed, Responder::Named);
+            Arc::clone(sink).answer(from, error.map_or(Ok(reply.payload), Err));
+        }
+        Some(Ok(Event::Lost(_) | Event::Up { gap: true })) => sink.gap(),
+        Some(Ok(_)) => {}
+        Some(Err(err)) if err.kind() == ErrorKind::NoResponders => return Some(Ended::NoAgents),
+        Some(Err(err)) => {
+            tracing::debug!(error = %err, topic = %ask.topic, "answers cannot come any more");
+            return Some(Ended::Disconnected);
+        }
+        None => return Some(Ended::Disconnected),
+    }
+    None
+}
+
+/// Who hears the answers to one ask while nobody awaits them, and sees to it that the agents are told.
 pub(super) struct Listener {
     pub(super) ask: Arc<AskInfo>,
+    pub(super) answers: Arc<Answers>,
     pub(super) sink: Arc<dyn Sink>,
     /// Whom nobody waits for once they are gone.
     pub(super) watched: Option<Watched>,
     /// Where to say that nobody waits any more, and of what.
     pub(super) cancel: Option<(Subject, AskId)>,
     pub(super) publisher: AnyPublisher,
-    pub(super) lingering: Arc<Semaphore>,
+    pub(super) lingering: Arc<Load>,
     /// Held until the ask is over, and those whom nobody waits for are told.
     pub(super) under_way: Option<Counted>,
 }
 
 impl Listener {
-    pub(super) async fn hear(mut self, mut incoming: Incoming<Message>) {
+    pub(super) async fn hear(mut self) {
         let ask = Arc::clone(&self.ask);
         let is_over = tokio::select! {
             biased;
             // First, so that a flood of answers does not hold it up.
             () = ask.over.told() => true,
-            () = self.listen(&mut incoming) => false,
+            () = poll_fn(|cx| self.answers.poll_listener(cx, &self.sink)) => false,
             never = self.watch() => match never {},
             // Whoever asked may not look; the agents know by themselves.
             () = sleep_until(self.ask.deadline) => true,
         };
+        let incoming = self.answers.close();
         match self.sink.ended() {
             _ if !is_over => {}
             Some(ended) if ended.is_told() => {
@@ -59,8 +173,9 @@ impl Listener {
             // Some may not have answered: what they say yet is late, and is counted.
             None | Some(Ended::Deadline) => {
                 self.under_way = None;
-                if let Ok(_place) = self.lingering.try_acquire() {
-                    drop(timeout(LINGER, self.listen(&mut incoming)).await);
+                let place = Load::try_count(&self.lingering, LINGERING);
+                if let (Some(mut incoming), Some(_place)) = (incoming, place) {
+                    drop(timeout(LINGER, self.linger(&mut incoming)).await);
                 }
             }
             Some(_) => {}
@@ -68,21 +183,8 @@ impl Listener {
     }
 
     /// Ends when nothing can come any more.
-    async fn listen(&self, incoming: &mut Incoming<Message>) {
-        let why = loop {
-            match incoming.next().await {
-                Some(Ok(Event::Item(reply))) => self.answer(reply),
-                Some(Ok(Event::Lost(_) | Event::Up { gap: true })) => self.sink.gap(),
-                Some(Ok(_)) => {}
-                Some(Err(err)) if err.kind() == ErrorKind::NoResponders => break Ended::NoAgents,
-                Some(Err(err)) => {
-                    tracing::debug!(error = %err, topic = %self.ask.topic, "answers cannot come any more");
-                    break Ended::Disconnected;
-                }
-                None => break Ended::Disconnected,
-            }
-        };
-        self.sink.nobody_elsewhere(why);
+    async fn linger(&self, incoming: &mut Incoming<Message>) {
+        while tell(&self.ask, &self.sink, incoming.next().await).is_none() {}
     }
 
     /// Tells of those who were there, and are not any more.
@@ -94,13 +196,6 @@ impl Listener {
             let gone = names.iter().filter(|name| !presence.is_present(topic, name));
             gone.for_each(|name| self.sink.gone(name));
         }
-    }
-
-    fn answer(&self, reply: Message) {
-        let ReplyHead { agent, error } = ReplyHead::read(&reply.headers, &reply.payload);
-        let from = agent.as_ref().map_or(Responder::Unnamed, Responder::Named);
-        let answer = error.map_or(Ok(reply.payload), Err);
-        Arc::clone(&self.sink).answer(from, answer);
     }
 
     /// Tells the agents that nobody waits any more. Those who do not hear of it work until their time is over.

@@ -20,10 +20,10 @@ use sinew_core::{
 };
 use tokio::{
     runtime::Handle,
-    sync::Semaphore,
     time::{Instant, timeout, timeout_at},
 };
 
+pub(crate) use self::listen::Answers;
 use self::listen::Listener;
 use crate::{
     AgentState, AgentStatus, AskHead, AskId, Dispatcher, DispatcherOptions,
@@ -32,9 +32,6 @@ use crate::{
     load::Load,
     wire::Subjects,
 };
-
-/// How many asks that ended without all of their answers are listened to for late ones at once.
-const LINGERING: usize = 1024;
 
 /// What to do where the backend lacks something.
 const SUBSTITUTE: &str = "ask over NATS or AMQP, or within this process by `Dispatcher::local`";
@@ -51,7 +48,7 @@ pub(crate) struct Remote {
     /// What makes a name of a number that nobody can guess from the last one.
     names: RandomState,
     next: AtomicU64,
-    lingering: Arc<Semaphore>,
+    lingering: Arc<Load>,
     under_way: Arc<Load>,
 }
 
@@ -84,7 +81,7 @@ impl Remote {
             mark: format!("{:016x}", RandomState::new().hash_one(std::process::id())).into(),
             names: RandomState::new(),
             next: AtomicU64::new(1),
-            lingering: Arc::new(Semaphore::new(LINGERING)),
+            lingering: Arc::default(),
             under_way: Arc::default(),
         })
     }
@@ -92,6 +89,10 @@ impl Remote {
     /// What the names of this process's own asks begin with.
     pub(crate) fn mark(&self) -> &str {
         &self.mark
+    }
+
+    pub(crate) fn carries(&self, property: Property) -> bool {
+        self.capabilities.properties.has(property)
     }
 
     fn name(&self) -> Option<AskId> {
@@ -104,23 +105,22 @@ impl Remote {
         let mut message = Message::new(ask.topic.clone(), request.payload);
         message.headers = ask.headers.clone();
         head.write(&mut message.headers)?;
-        let carries = |property| self.capabilities.properties.has(property);
         if let Some(content_type) = request.content_type
-            && carries(Property::ContentType)
+            && self.carries(Property::ContentType)
         {
             message = message.with_content_type(content_type);
         }
         // A broker that keeps time itself need not deliver what nobody waits for.
         if let Some(remaining) = head.remaining.filter(|it| it.as_millis() > 0)
-            && carries(Property::Ttl)
+            && self.carries(Property::Ttl)
         {
             message = message.with_ttl(remaining);
         }
         Ok(message)
     }
 
-    /// Sends an ask there, and tells `sink` what comes of it until it is over. An ask that is over before the backend has
-    /// taken it, as those who are here have answered, does not wait for that.
+    /// Sends an ask there, and tells `sink` what comes of it until it is over; whoever asked may do that, too. An ask that
+    /// is over before the backend has taken it, as those who are here have answered, does not wait for that.
     ///
     /// # Errors
     ///
@@ -135,19 +135,18 @@ impl Remote {
         request: Request,
         watched: Option<Watched>,
         sink: Arc<dyn Sink>,
-    ) -> Result<()> {
-        let ask = Arc::clone(ask);
-        let cancel = Subjects::of(&ask.topic)?.cancel;
+    ) -> Result<Option<Arc<Answers>>> {
+        let cancel = Subjects::cancel(&ask.topic)?;
         let remaining = ask.deadline.saturating_duration_since(Instant::now());
         let head = AskHead { id: self.name(), remaining: Some(remaining) };
-        let message = self.message(&ask, &head, request)?;
+        let message = self.message(ask, &head, request)?;
         let asking = {
             let _inside = self.runtime.enter();
             timeout_at(ask.deadline, self.requester.request(message))
         };
         let asked = tokio::select! {
             biased;
-            () = ask.over.told() => return Ok(()),
+            () = ask.over.told() => return Ok(None),
             asked = asking => asked,
         };
         let incoming = asked.map_err(|_| {
@@ -155,8 +154,10 @@ impl Remote {
                 .with_subject(ask.topic.as_str())
                 .with_detail("the backend did not take it before its deadline")
         })??;
+        let answers = Answers::new(ask, incoming);
         let listener = Listener {
-            ask,
+            ask: Arc::clone(ask),
+            answers: Arc::clone(&answers),
             sink,
             watched,
             cancel: head.id.map(|id| (cancel, id)),
@@ -165,8 +166,8 @@ impl Remote {
             under_way: Some(Load::count(&self.under_way)),
         };
         // It ends with the ask, or a while after it.
-        self.runtime.spawn(listener.hear(incoming));
-        Ok(())
+        self.runtime.spawn(listener.hear());
+        Ok(Some(answers))
     }
 }
 

@@ -1,5 +1,5 @@
 //! Which asks an agent takes, and which of those that it works on is called off: without clock, socket or task.
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
 use sinew_core::ReplyTo;
 
@@ -66,21 +66,19 @@ impl<Handle> Desk<Handle> {
 
     /// Notes that an ask is worked on, under a number of its own. Of two askers who call theirs the same, the second one
     /// cannot take it back.
-    pub(crate) fn open(&mut self, id: Option<AskId>, asker: ReplyTo, handle: Handle) -> u64 {
+    pub(crate) fn open(&mut self, id: AskId, asker: ReplyTo, handle: Handle) -> u64 {
         self.next += 1;
-        if let Some(id) = id {
-            let number = self.next;
-            self.open.entry(id).or_insert(Open { number, asker, handle });
-        }
-        self.next
+        let number = self.next;
+        self.open.entry(id).or_insert(Open { number, asker, handle });
+        number
     }
 
     /// The work of this number is done.
-    pub(crate) fn done(&mut self, id: Option<&AskId>, number: u64) {
-        if let Some(id) = id
-            && self.open.get(id).is_some_and(|open| open.number == number)
+    pub(crate) fn done(&mut self, id: &AskId, number: u64) {
+        if let Entry::Occupied(open) = self.open.entry(id.clone())
+            && open.get().number == number
         {
-            self.open.remove(id);
+            open.remove();
         }
     }
 
@@ -124,21 +122,21 @@ mod tests {
     fn a_second_copy_of_what_is_worked_on_is_not_worked_on_again() {
         let mut desk = Desk::new("us");
         assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Run);
-        let number = desk.open(Some(id("a")), asker("x"), 'a');
+        let number = desk.open(id("a"), asker("x"), 'a');
         assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Duplicate);
-        desk.done(Some(&id("a")), number);
+        desk.done(&id("a"), number);
         assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Run);
     }
 
     #[test]
     fn two_askers_of_one_name_are_both_answered() {
         let mut desk = Desk::new("us");
-        let first = desk.open(Some(id("a")), asker("x"), 'a');
+        let first = desk.open(id("a"), asker("x"), 'a');
         assert_eq!(desk.look(&head("a", 5), &asker("y")), Taken::Run);
-        let second = desk.open(Some(id("a")), asker("y"), 'b');
-        desk.done(Some(&id("a")), second);
+        let second = desk.open(id("a"), asker("y"), 'b');
+        desk.done(&id("a"), second);
         assert_eq!(desk.cancel(id("a")), Some('a'), "the first one is still open");
-        desk.done(Some(&id("a")), first);
+        desk.done(&id("a"), first);
         assert!(desk.open.is_empty());
     }
 
@@ -153,10 +151,10 @@ mod tests {
     #[test]
     fn a_second_copy_of_what_was_taken_back_is_not_worked_on() {
         let mut desk = Desk::new("us");
-        let number = desk.open(Some(id("a")), asker("x"), 'a');
+        let number = desk.open(id("a"), asker("x"), 'a');
         assert_eq!(desk.cancel(id("a")), Some('a'));
         assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Cancelled, "while it winds up");
-        desk.done(Some(&id("a")), number);
+        desk.done(&id("a"), number);
         assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Cancelled, "and after");
     }
 

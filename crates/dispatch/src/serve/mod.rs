@@ -90,13 +90,14 @@ impl Dispatcher {
         let entry = shared.registry.add(&topic, agent.clone(), &shared.meters)?;
         let registration = Registration::new(&shared.registry, topic.clone(), Arc::clone(&entry));
         let subjects = Subjects::of(&topic)?;
-        let wanted = Subscription::new(subjects.ask.clone())
-            .and(subjects.cancel.clone())
-            .and(subjects.ping.clone());
+        // Apart from the asks, so that who leaves still hears what is called off of what it works on.
+        let cancels = remote.subscriber.subscribe(Subscription::new(subjects.cancel.clone()));
+        let cancels = cancels.await?;
+        let wanted = Subscription::new(subjects.ask.clone()).and(subjects.ping.clone());
         let incoming = remote.subscriber.subscribe(wanted).await?;
         let counts = Arc::new(Counts::default());
         let stop = CancellationToken::new();
-        let run = Run::new(remote, subjects, entry, Arc::clone(&counts), stop.clone());
+        let run = Run::new(remote, subjects, entry, Arc::clone(&counts), stop.clone(), cancels)?;
         let task = spawn(run, remote, &topic, incoming)?;
         Ok(Service { registration, counts, stop: stop.drop_guard(), task: Some(task) })
     }

@@ -1,10 +1,18 @@
 //! The loop of a served agent: it always reads, and works on tasks of its own.
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use sinew_core::{AnyPublisher, ErrorKind, Event, Headers, Incoming, Message, PublishExt, Result};
+use sinew_core::{
+    Address, AnyPublisher, Error, ErrorKind, Event, Headers, Incoming, Message, Property,
+    PublishExt, ReplyTo, Result,
+};
 use tokio::{
-    task::JoinSet,
+    task::{JoinSet, coop::cooperative},
     time::{Instant, MissedTickBehavior, interval, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -17,6 +25,7 @@ use super::{
 use crate::{
     AgentError, AgentId, AgentState, AskHead, AskId, ReplyHead,
     context::AskInfo,
+    load::Load,
     local::{self, Entry},
     over::Over,
     remote::Remote,
@@ -35,40 +44,60 @@ const PLAIN: Duration = Duration::from_secs(5);
 
 /// One served agent.
 pub(super) struct Run {
-    publisher: AnyPublisher,
     subjects: Subjects,
     entry: Arc<Entry>,
-    counts: Arc<Counts>,
     stop: CancellationToken,
-    desk: Desk<Arc<AskInfo>>,
-    tasks: JoinSet<Done>,
-    refusals: usize,
+    /// What is called off: heard until all that has come is done.
+    cancels: Incoming<Message>,
+    desk: Arc<SharedDesk>,
+    answering: Arc<Answering>,
+    tasks: JoinSet<()>,
+    refusals: Arc<Load>,
 }
 
-/// What a task has done.
-enum Done {
-    Asked(Option<AskId>, u64),
-    Refused,
+/// The desk, which the loop fills and each task clears its own place on.
+type SharedDesk = Mutex<Desk<Arc<AskInfo>>>;
+
+fn lock(desk: &SharedDesk) -> MutexGuard<'_, Desk<Arc<AskInfo>>> {
+    desk.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is worked on, by its name on the desk. Dropped, its place is clear, however the work ended.
+struct Place {
+    desk: Arc<SharedDesk>,
+    id: AskId,
+    number: u64,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.desk).done(&self.id, self.number);
+    }
 }
 
 impl Run {
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidHeader`], which no name of an agent comes to.
     pub(super) fn new(
         remote: &Remote,
         subjects: Subjects,
         entry: Arc<Entry>,
         counts: Arc<Counts>,
         stop: CancellationToken,
-    ) -> Self {
-        Self {
-            publisher: remote.publisher.clone(),
+        cancels: Incoming<Message>,
+    ) -> Result<Self> {
+        let answering = Arc::new(Answering::new(remote, &entry, counts)?);
+        Ok(Self {
             subjects,
             entry,
-            counts,
             stop,
-            desk: Desk::new(remote.mark()),
+            cancels,
+            desk: Arc::new(Mutex::new(Desk::new(remote.mark()))),
+            answering,
             tasks: JoinSet::new(),
-            refusals: 0,
-        }
+            refusals: Arc::default(),
+        })
     }
 
     /// The same, and beats for as long as the loop turns: degraded while it would refuse an ask.
@@ -110,42 +139,32 @@ impl Run {
         let mut is_stopped = false;
         let ended = loop {
             tokio::select! {
-                () = &mut stopped, if !is_stopped => {
-                    incoming.stop();
-                    is_stopped = true;
-                }
-                event = incoming.next() => match event {
+                biased;
+                // In this order, so that what was called off is not begun; each has its turn however much comes.
+                cancel = called_off(&mut self.cancels) => self.cancel(&cancel),
+                event = cooperative(incoming.next()) => match event {
                     None => break Ok(()),
                     Some(Err(err)) => break Err(err),
                     Some(Ok(event)) => self.hear(event),
                 },
+                () = &mut stopped, if !is_stopped => {
+                    incoming.stop();
+                    is_stopped = true;
+                }
                 _ = turn.tick() => {}
             }
             // Here, and not as they end: that would wake the loop once more for each ask.
-            while let Some(done) = self.tasks.try_join_next() {
-                self.note(done.ok());
-            }
+            while self.tasks.try_join_next().is_some() {}
             turned();
         };
         drop(incoming);
         loop {
             tokio::select! {
-                done = self.tasks.join_next() => match done {
-                    None => break ended,
-                    Some(done) => self.note(done.ok()),
-                },
+                done = self.tasks.join_next() => if done.is_none() { break ended },
+                cancel = called_off(&mut self.cancels) => self.cancel(&cancel),
                 _ = turn.tick() => {}
             }
             turned();
-        }
-    }
-
-    /// A task that panicked was ended by this one, which is gone, too, or is the fault of a handler's drop.
-    fn note(&mut self, done: Option<Done>) {
-        match done {
-            Some(Done::Asked(id, number)) => self.desk.done(id.as_ref(), number),
-            Some(Done::Refused) => self.refusals -= 1,
-            None => {}
         }
     }
 
@@ -153,80 +172,79 @@ impl Run {
         match event {
             Event::Item(message) => match message.subject() {
                 Some(subject) if *subject == self.subjects.ask => self.ask(message),
-                Some(subject) if *subject == self.subjects.cancel => self.cancel(&message.headers),
                 Some(subject) if *subject == self.subjects.ping => self.ping(&message),
                 _ => {}
             },
-            Event::Lost(count) => self.counts.lost(count),
+            Event::Lost(count) => self.answering.counts.lost(count),
             _ => {}
         }
     }
 
     fn ask(&mut self, message: Message) {
         let now = Instant::now();
+        let counts = &self.answering.counts;
         // What nobody waits for is not asked.
-        let Some(asker) = message.reply_to.clone() else { return };
-        let head = AskHead::read(&message.headers);
-        match self.desk.look(&head, &asker) {
+        let Message { reply_to: Some(asker), headers, payload, .. } = message else { return };
+        let head = AskHead::read(&headers);
+        match lock(&self.desk).look(&head, &asker) {
             Taken::Run => {}
             Taken::Own => return,
-            Taken::Expired => return self.counts.expired(1),
-            Taken::Cancelled => return self.counts.cancelled(1),
-            Taken::Duplicate => return self.counts.duplicate(1),
+            Taken::Expired => return counts.expired(1),
+            Taken::Cancelled => return counts.cancelled(1),
+            Taken::Duplicate => return counts.duplicate(1),
         }
         let info = Arc::new(AskInfo {
             topic: self.subjects.ask.clone(),
-            headers: message.headers.clone(),
+            headers,
             sent: now,
             deadline: now + head.remaining.unwrap_or(PLAIN),
             over: Over::default(),
         });
-        let entry = Arc::clone(&self.entry);
-        let agent = &entry.agent;
-        let desk = Answering {
-            publisher: self.publisher.clone(),
-            agent: agent.id().clone(),
-            counts: Arc::clone(&self.counts),
-            until: info.deadline + LATE,
-        };
-        let context = match local::admit(agent, &info, &self.entry.load) {
+        let (entry, answering) = (Arc::clone(&self.entry), Arc::clone(&self.answering));
+        let until = info.deadline + LATE;
+        let context = match local::admit(&entry.agent, &info, &entry.load) {
             Ok(context) => context,
             Err(busy) => {
-                self.counts.busy(1);
-                return self.refuse(async move { desk.answer(&message, Err(busy)).await });
+                counts.busy(1);
+                return self
+                    .refuse(async move { answering.answer(&asker, Err(busy), until).await });
             }
         };
-        let number = self.desk.open(head.id.clone(), asker, Arc::clone(&info));
-        let span = trace::served(&info.topic, agent.id(), info.headers.text("traceparent"));
+        let place = head.id.map(|id| {
+            let number = lock(&self.desk).open(id.clone(), asker.clone(), Arc::clone(&info));
+            Place { desk: Arc::clone(&self.desk), id, number }
+        });
+        let span =
+            trace::served(&info.topic, entry.agent.id(), info.headers.text(trace::TRACEPARENT));
         let work = async move {
-            let request = message.payload.clone();
+            let _place = place;
             // Until its answer is out it counts as running, so that a slow broker slows it.
             let _running = context.clone();
             let pause = entry.agent.pause();
-            match local::run(entry, Arc::clone(&info), context, request).await {
-                Some(answer) => {
-                    if !pause.is_zero() {
-                        // It is to come in time, too.
-                        let left = info.deadline.saturating_duration_since(Instant::now());
-                        drop(timeout(pause.min(left / 2), info.over.told()).await);
-                    }
-                    match &answer {
-                        Ok(_) => desk.counts.ok(1),
-                        Err(_) => desk.counts.failed(1),
-                    }
-                    desk.answer(&message, answer).await;
-                }
-                None => desk.counts.cancelled(1),
+            let counts = &answering.counts;
+            let answer = local::run(entry, Arc::clone(&info), context, payload).await;
+            let Some(answer) = answer else { return counts.cancelled(1) };
+            if !pause.is_zero() {
+                // It is to come in time, too.
+                let left = info.deadline.saturating_duration_since(Instant::now());
+                drop(timeout(pause.min(left / 2), info.over.told()).await);
             }
-            Done::Asked(head.id, number)
+            match &answer {
+                Ok(_) => counts.ok(1),
+                Err(_) => counts.failed(1),
+            }
+            answering.answer(&asker, answer, until).await;
         };
-        self.tasks.spawn(work.instrument(span));
+        match span.is_disabled() {
+            true => self.tasks.spawn(work),
+            false => self.tasks.spawn(work.instrument(span)),
+        };
     }
 
-    fn cancel(&mut self, headers: &Headers) {
-        if let Some(id) = AskHead::read(headers).id
-            && let Some(ask) = self.desk.cancel(id)
-        {
+    fn cancel(&self, cancel: &Message) {
+        let Some(id) = AskHead::read(&cancel.headers).id else { return };
+        let ask = lock(&self.desk).cancel(id);
+        if let Some(ask) = ask {
             ask.over.tell();
         }
     }
@@ -240,59 +258,137 @@ impl Run {
         if said.is_err() {
             return;
         }
-        let (publisher, until) = (self.publisher.clone(), Instant::now() + LATE);
-        self.refuse(async move { drop(timeout_at(until, publisher.send(reply)).await) });
+        let (answering, until) = (Arc::clone(&self.answering), Instant::now() + LATE);
+        self.refuse(async move { drop(answering.publish(reply, until).await) });
     }
 
     /// Says something that takes no work. A flood of it is answered as far as it can be.
     fn refuse(&mut self, saying: impl Future<Output = ()> + Send + 'static) {
-        if self.refusals >= REFUSALS {
-            return self.counts.unsent(1);
-        }
-        self.refusals += 1;
+        let Some(place) = Load::try_count(&self.refusals, REFUSALS) else {
+            return self.answering.counts.unsent(1);
+        };
         self.tasks.spawn(async move {
             saying.await;
-            Done::Refused
+            drop(place);
         });
     }
 }
 
-/// What it takes to answer one ask.
+/// The next cancellation. Waits for ever once none can come: the loop ends by other means.
+async fn called_off(cancels: &mut Incoming<Message>) -> Message {
+    loop {
+        match cooperative(cancels.next()).await {
+            Some(Ok(Event::Item(cancel))) => return cancel,
+            Some(_) => {}
+            None => pending().await,
+        }
+    }
+}
+
+/// What it takes to answer asks.
 struct Answering {
     publisher: AnyPublisher,
     agent: AgentId,
+    /// What each good reply says of itself.
+    good: Headers,
+    content_type: Option<&'static str>,
     counts: Arc<Counts>,
-    until: Instant,
 }
 
 impl Answering {
-    async fn answer(&self, asked: &Message, answer: Result<Bytes, AgentError>) {
-        let Err(err) = self.publish(asked, answer).await else { return };
+    fn new(remote: &Remote, entry: &Entry, counts: Arc<Counts>) -> Result<Self> {
+        let agent = entry.agent.id().clone();
+        let mut good = Headers::default();
+        ReplyHead::new(agent.clone()).write(&mut good)?;
+        let content_type =
+            entry.agent.content_type().filter(|_| remote.carries(Property::ContentType));
+        Ok(Self { publisher: remote.publisher.clone(), agent, good, content_type, counts })
+    }
+
+    async fn answer(&self, asker: &ReplyTo, answer: Result<Bytes, AgentError>, until: Instant) {
+        let failed = match self.reply(asker, answer) {
+            Ok(reply) => self.publish(reply, until).await.err(),
+            Err(err) => Some(err),
+        };
+        let Some(err) = failed else { return };
         tracing::debug!(error = %err, agent = %self.agent, "an answer could not be published");
         // What the broker does not carry is said in fewer words.
         if err.kind() == ErrorKind::TooLarge {
             let why = err.detail().unwrap_or("the backend does not carry it").to_owned();
-            let told = self.publish(asked, Err(AgentError::new(AgentError::TOO_LARGE, why))).await;
-            if told.is_ok() {
+            let told = self.reply(asker, Err(AgentError::new(AgentError::TOO_LARGE, why)));
+            if let Ok(told) = told
+                && self.publish(told, until).await.is_ok()
+            {
                 return;
             }
         }
         self.counts.unsent(1);
     }
 
-    async fn publish(&self, asked: &Message, answer: Result<Bytes, AgentError>) -> Result<()> {
-        let head = ReplyHead::new(self.agent.clone());
-        let (head, payload) = match answer {
-            Ok(payload) => (head, payload),
-            Err(error) => (head.with_error(error), Bytes::new()),
-        };
-        let Some(mut reply) = asked.reply(payload) else { return Ok(()) };
-        if let Some(text) = head.write(&mut reply.headers)? {
-            reply.payload = text.into();
+    fn reply(&self, asker: &ReplyTo, answer: Result<Bytes, AgentError>) -> Result<Message> {
+        let mut reply = Message::to(Address::Reply(asker.clone()), Bytes::new());
+        reply.headers = self.good.clone();
+        match answer {
+            Ok(payload) => {
+                reply.payload = payload;
+                if let Some(content_type) = self.content_type {
+                    reply = reply.with_content_type(content_type);
+                }
+            }
+            Err(error) => {
+                let head = ReplyHead::default().with_error(self.telling(error));
+                reply.payload = head.write(&mut reply.headers)?.unwrap_or_default().into();
+            }
         }
-        match timeout_at(self.until, self.publisher.send(reply)).await {
+        Ok(reply)
+    }
+
+    /// What others may read of an error: a panic's text may hold anything that this process knows.
+    fn telling(&self, error: AgentError) -> AgentError {
+        if error.code() != AgentError::PANIC {
+            return error;
+        }
+        tracing::error!(agent = %self.agent, panic = error.message(), "an agent panicked");
+        AgentError::new(AgentError::PANIC, "it panicked; its own log says why")
+    }
+
+    async fn publish(&self, reply: Message, until: Instant) -> Result<()> {
+        match timeout_at(until, self.publisher.send(reply)).await {
             Ok(sent) => sent.map(drop),
-            Err(_) => Err(sinew_core::Error::new(ErrorKind::Timeout, "answer")),
+            Err(_) => Err(Error::new(ErrorKind::Timeout, "answer")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use sinew_core::Subject;
+
+    use super::*;
+
+    #[test]
+    fn work_that_panics_leaves_nothing_on_the_desk() {
+        let desk = Arc::new(SharedDesk::new(Desk::new("us")));
+        let id = AskId::parse("a").unwrap();
+        let (head, asker) = (AskHead::new(id.clone(), PLAIN), ReplyTo::new("x"));
+        let now = Instant::now();
+        let info = AskInfo {
+            topic: Subject::parse("t").unwrap(),
+            headers: Headers::default(),
+            sent: now,
+            deadline: now + PLAIN,
+            over: Over::default(),
+        };
+        let number = lock(&desk).open(id.clone(), asker.clone(), Arc::new(info));
+        let place = Place { desk: Arc::clone(&desk), id, number };
+        assert_eq!(lock(&desk).look(&head, &asker), Taken::Duplicate);
+        let work = AssertUnwindSafe(move || {
+            let _place = place;
+            panic!("as a recorder of metrics may");
+        });
+        assert!(catch_unwind(work).is_err());
+        assert_eq!(lock(&desk).look(&head, &asker), Taken::Run);
     }
 }

@@ -1,20 +1,23 @@
 //! Who answers what, and how it ends.
 use std::{
+    future::poll_fn,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    task::Poll,
     time::Duration,
 };
 
 use bytes::Bytes;
-use sinew_core::{ErrorKind, Link as _, PublishExt as _, Request as _, Result};
+use sinew_core::{ErrorKind, IntoPayload, Link as _, PublishExt as _, Request as _, Result};
 use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Ended, Until};
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     behaviours, failed,
-    scene::{Scene, by_hand, echo, expect, gated, names, said, soon, tally, until},
+    scene::{SOON, Scene, Served, by_hand, echo, expect, gated, names, said, soon, tally, until},
 };
 
 behaviours![
@@ -32,6 +35,9 @@ behaviours![
     a_plain_responder_answers_without_a_name,
     a_plain_request_is_answered_by_an_agent,
     quiet_ends_where_nobody_is_known,
+    an_answer_is_taken_in_while_nobody_awaits_it,
+    a_reply_says_what_its_payload_is,
+    who_is_leaving_hears_what_is_called_off,
 ];
 
 /// For asks that end before it.
@@ -70,7 +76,8 @@ async fn an_error_and_a_panic_are_answers_of_their_agents(scene: Scene) -> Resul
         .map(|it| (it.code(), it.message(), it.is_retryable()))
         .collect();
     let errs = ("out-of-order", "the lamp\nis é broken", true);
-    assert_eq!(told, [errs, (AgentError::PANIC, "not today", false)]);
+    // What it panicked with may be anything that its process knows: that stays there.
+    assert_eq!(told, [errs, (AgentError::PANIC, "it panicked; its own log says why", false)]);
     Ok(())
 }
 
@@ -245,9 +252,9 @@ async fn a_plain_responder_answers_without_a_name(scene: Scene) -> Result<()> {
     assert_eq!((said(&replies), replies[0].agent.as_ref()), (vec!["plain"], None));
     assert_eq!(end.ended, Ended::First);
     let (_heard, asked) = answering.await.map_err(failed)??;
-    let remaining = asked.headers.integer("sinew-remaining-ms");
-    assert!(remaining.is_some_and(|it| (10_000..=15_000).contains(&it)), "{remaining:?}");
-    assert!(asked.headers.text("sinew-ask").is_some());
+    let head = sinew_dispatch::AskHead::read(&asked.headers);
+    let remaining = head.remaining.map(|it| it.as_millis());
+    assert!(remaining.is_some_and(|it| (10_000..=15_000).contains(&it)), "{head:?}");
     assert!(asked.headers.text("traceparent").is_some_and(|it| it.starts_with("00-0af7651916")));
     Ok(())
 }
@@ -272,4 +279,61 @@ async fn quiet_ends_where_nobody_is_known(scene: Scene) -> Result<()> {
     assert_eq!((said(&replies), end.ended), (vec!["x from a", "x from b"], Ended::Quiet));
     assert!(asked.elapsed() >= Duration::from_millis(500));
     Ok(())
+}
+
+async fn an_answer_is_taken_in_while_nobody_awaits_it(scene: Scene) -> Result<()> {
+    let gate = Arc::new(Semaphore::new(0));
+    let served = scene.serve(gated("a", &gate, Duration::ZERO)?).await?;
+    let dispatcher = scene.dispatcher().await?;
+    let ask = dispatcher.ask(scene.topic(), "x").expect(expect(&["a"])?).deadline(AMPLE);
+    let mut replies = ask.send::<String>().await?;
+    {
+        // Awaited for a while, and then not any more.
+        let mut next = pin!(replies.next());
+        let first = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx).is_pending()));
+        assert!(first.await);
+        until("it is worked on", async || Ok(served.running() == 1)).await?;
+    }
+    gate.close();
+    until("it has ended", async || Ok(replies.ended() == Some(Ended::AllKnown))).await?;
+    let (replies, end) = replies.collect().await?;
+    assert_eq!((said(&replies), end.late), (vec!["x"], 0));
+    Ok(())
+}
+
+struct Measures(String);
+
+impl IntoPayload for Measures {
+    const CONTENT_TYPE: Option<&'static str> = Some("application/json");
+
+    fn into_payload(self) -> Result<Bytes> {
+        Ok(self.0.into())
+    }
+}
+
+async fn a_reply_says_what_its_payload_is(scene: Scene) -> Result<()> {
+    let agent = AnyAgent::new("a", |_: Context, asked: String| async { Ok(Measures(asked)) })?;
+    let _served = scene.serve(agent).await?;
+    let requester = scene.connect().await?.requester()?;
+    let mut replies = requester.request(by_hand(&scene, &[])?).await?;
+    let reply = soon("a reply", replies.next_item()).await?.ok_or_else(|| failed("no reply"))??;
+    let content_type = reply.properties().and_then(|it| it.content_type.as_deref());
+    assert_eq!(content_type, Some("application/json"));
+    Ok(())
+}
+
+async fn who_is_leaving_hears_what_is_called_off(scene: Scene) -> Result<()> {
+    let gate = Arc::new(Semaphore::new(0));
+    let served = scene.serve(gated("a", &gate, Duration::ZERO)?).await?;
+    let dispatcher = scene.dispatcher().await?;
+    let ask = dispatcher.ask(scene.topic(), "x").deadline(Duration::from_secs(60));
+    let asked = ask.send::<String>().await?;
+    until("it is worked on", async || Ok(served.running() == 1)).await?;
+    let Served { service, .. } = served;
+    let leaving = tokio::spawn(service.drained(SOON));
+    let within = Duration::from_millis(50);
+    until("it is gone", async || Ok(dispatcher.agents(scene.topic(), within).await?.is_empty()))
+        .await?;
+    drop(asked);
+    leaving.await.map_err(failed)?
 }

@@ -69,10 +69,9 @@ async fn what_is_expired_is_not_begun(scene: Scene) -> Result<()> {
         })?)
         .await?;
     let requester = scene.connect().await?.requester()?;
-    let expired = by_hand(&scene, &[("sinew-remaining-ms", "0"), ("sinew-ask", "x-1")])?;
+    let expired = by_hand(&scene, &[("sinew-ask", "x-1 0")])?;
     let _unanswered = requester.request(expired).await?;
-    let mut replies =
-        requester.request(by_hand(&scene, &[("sinew-remaining-ms", "9000")])?).await?;
+    let mut replies = requester.request(by_hand(&scene, &[("sinew-ask", "x-2 9000")])?).await?;
     soon("the other's reply", replies.next_item()).await?.ok_or_else(|| failed("none"))??;
     until("counted", async || Ok(served.service.counts().expired == 1)).await?;
     assert_eq!(begun.load(SeqCst), 1);
@@ -125,7 +124,7 @@ async fn a_second_copy_of_an_ask_is_not_worked_on(scene: Scene) -> Result<()> {
     let backend = scene.connect().await?;
     let wanted = sinew_core::Subscription::new(sinew_core::Subject::parse(&relay)?);
     let mut heard = sinew_core::Subscribe::subscribe(&backend.subscriber()?, wanted).await?;
-    let mut asked = by_hand(&scene, &[("sinew-ask", "x-1"), ("sinew-remaining-ms", "20000")])?;
+    let mut asked = by_hand(&scene, &[("sinew-ask", "x-1 20000")])?;
     let topic = std::mem::replace(
         &mut asked.address,
         sinew_core::Address::Subject(None, sinew_core::Subject::parse(&relay)?),
