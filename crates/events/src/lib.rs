@@ -24,6 +24,8 @@ mod redact;
 mod serializer;
 mod service;
 mod stats;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod trace;
 
 pub use any_handler::{AnyHandler, BoxError, Invocation, Returned};

@@ -9,8 +9,13 @@ use crate::HandlerName;
 
 pub(crate) const TARGET: &str = "sinew_events";
 
-/// The span of one delivery; what became of it is recorded in it.
-pub(crate) fn delivered(handler: &HandlerName, message: &Message, attempt: Attempt) -> Span {
+/// The span of one delivery; what became of it is recorded in it. `parent` is the trace that the event came with.
+pub(crate) fn delivered(
+    handler: &HandlerName,
+    message: &Message,
+    attempt: Attempt,
+    parent: Option<&str>,
+) -> Span {
     let attempt = match attempt {
         Attempt::Number(number) => Some(number),
         _ => None,
@@ -23,13 +28,14 @@ pub(crate) fn delivered(handler: &HandlerName, message: &Message, attempt: Attem
         event = %message.address,
         id,
         attempt,
+        traceparent = parent,
         outcome = Empty,
     )
 }
 
-/// The span of one run of the handler; `parent` is the trace that the event came with.
-pub(crate) fn run(call: &str, number: u32, parent: Option<&str>) -> Span {
-    tracing::debug_span!(target: TARGET, "run", call, run = number, traceparent = parent)
+/// The span of one run of the handler; `own` is the trace that goes on with what it emits.
+pub(crate) fn run(call: &str, number: u32, own: Option<&str>) -> Span {
+    tracing::debug_span!(target: TARGET, "run", call, run = number, traceparent = own)
 }
 
 /// The child of a W3C trace context: the same trace, sampled or not as it was, under a span of its own. None for what is none.

@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Level, Span};
+use tracing::{Instrument as _, Level};
 
 use super::{
     intake::{ANSWER, Work},
@@ -16,8 +16,8 @@ use super::{
     told::{ServiceEvent, Settled, SettledAs, Teller},
 };
 use crate::{
-    Begun, Context, EventDispatcher, EventHandler, HandlerError, HandlerName, HeaderPrefix,
-    Invocation, PayloadOptions, Source,
+    Begun, Context, ContextData, EventDispatcher, EventHandler, HandlerError, HandlerName,
+    HeaderPrefix, Invocation, PayloadOptions, Source,
     dedup::AnyDedupStore,
     kept::{self, Cause, Failure, Keeper},
     policy::{Disposition, Outcome, Policy, number},
@@ -66,11 +66,14 @@ impl Desk {
     ) {
         let _in_hand = self.meter.in_hand();
         self.meter.received(1);
-        let span = trace::delivered(&self.name, work.message(), work.attempt());
-        self.deal(work, slot, give_up).instrument(span).await;
+        let parent = ContextData::received(&work.message().headers, &self.prefix);
+        let span =
+            trace::delivered(&self.name, work.message(), work.attempt(), parent.traceparent());
+        let outcome = self.deal(work, slot, give_up).instrument(span.clone()).await;
+        span.record("outcome", tracing::field::debug(outcome));
     }
 
-    async fn deal(&self, work: Work, slot: Arc<Slot>, give_up: CancellationToken) {
+    async fn deal(&self, work: Work, slot: Arc<Slot>, give_up: CancellationToken) -> SettledAs {
         let (mut message, attempt) = (work.message().clone(), work.attempt());
         if !kept::is_for(&mut message, &self.queue, &self.source) {
             return self.settle(work, message, SettledAs::PassedOver, 0, None).await;
@@ -105,7 +108,7 @@ impl Desk {
         }
         let outcome = self.becomes(&message, attempt, &end).await;
         let text = end.failure.map(|it| it.text);
-        self.settle(work, message, outcome, end.runs, text).await;
+        self.settle(work, message, outcome, end.runs, text).await
     }
 
     /// Decodes, looks up, runs as often as it is to be run at once.
@@ -262,7 +265,7 @@ impl Desk {
         outcome: SettledAs,
         runs: u32,
         error: Option<Arc<str>>,
-    ) {
+    ) -> SettledAs {
         let (verdict, count): (_, fn(&Meter, u64)) = match outcome {
             SettledAs::Handled => (Verdict::Ack, Meter::succeeded),
             SettledAs::Duplicate => (Verdict::Ack, Meter::duplicate),
@@ -274,7 +277,6 @@ impl Desk {
             SettledAs::Delayed(delay) => (Verdict::RequeueAfter(delay), Meter::delayed),
         };
         count(&self.meter, 1);
-        Span::current().record("outcome", tracing::field::debug(outcome));
         let answer = pin!(work.settle(verdict));
         match timeout(ANSWER, answer).await {
             Ok(Ok(())) => {}
@@ -293,6 +295,7 @@ impl Desk {
         self.teller.tell(|| {
             ServiceEvent::Settled(Settled { handler: handler(), message, outcome, runs, error })
         });
+        outcome
     }
 
     fn log(&self, failure: &Failure, is_expected: bool) {

@@ -42,6 +42,7 @@ pub struct Service {
     prefix: HeaderPrefix,
     calls_tracked: usize,
     dedup: Option<AnyDedupStore>,
+    shares_broadcasts: bool,
     teller: Teller,
 }
 
@@ -63,6 +64,7 @@ impl Service {
             prefix: HeaderPrefix::default(),
             calls_tracked: EventDispatcher::CALLS_TRACKED,
             dedup: None,
+            shares_broadcasts: false,
             teller: Teller::new(),
         })
     }
@@ -145,6 +147,19 @@ impl Service {
         self
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn payload(&self) -> &PayloadOptions {
+        &self.payload
+    }
+
+    /// Whether a reliable broadcast under the identifier of another instance is started all the same, with a warning, as
+    /// nameko does: the two split the events between them. Default: it is refused.
+    #[must_use]
+    pub fn with_shared_broadcasts(mut self, shared: bool) -> Self {
+        self.shares_broadcasts = shared;
+        self
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -180,9 +195,8 @@ impl Service {
             .with_calls_tracked(self.calls_tracked);
         let plans =
             self.members.iter().map(|it| it.plan(self, backend)).collect::<Result<Vec<_>>>()?;
-        for (member, plan) in self.members.iter().zip(&plans).filter(|(_, plan)| plan.must_be_alone)
-        {
-            plan.check_alone(&member.name).await?;
+        for (member, plan) in self.members.iter().zip(&plans).filter(|it| it.1.must_be_alone) {
+            plan.check_alone(&member.name, self.shares_broadcasts).await?;
         }
         let workers = Arc::new(Semaphore::new(self.max_workers));
         let mut ready = Vec::with_capacity(plans.len());

@@ -1,15 +1,20 @@
 //! What a handler takes of a backend: worked out, and refused where the backend has it not, before anything is consumed.
+use std::time::Duration;
+
 use sinew_core::{
     AnyBackend, AnyConsumer, AnySubscriber, Backend as _, Capabilities, Consume as _, Consumption,
     Error, ErrorKind, Lifetime, Need, Pattern, Queue, QueueKind, Requeue, Result, Settlement,
     Subscription, Verdict,
 };
 
+use tokio::time::{Instant, sleep};
+
 use super::Service;
 use crate::{
     EventHandler, HandlerKind, HandlerName, Profile, Source,
     policy::{LATER, Policy},
     python::Uuid,
+    trace::TARGET,
 };
 
 /// A handler of a service, whose names have parsed.
@@ -135,22 +140,37 @@ impl Member {
 }
 
 impl Plan {
-    /// Refuses a queue that somebody else consumes, where each instance is to have its own.
-    pub(super) async fn check_alone(&self, name: &HandlerName) -> Result<()> {
+    /// Refuses a queue that somebody else consumes, where each instance is to have its own. A member that has just gone may
+    /// still be counted, so it looks for a while.
+    pub(super) async fn check_alone(&self, name: &HandlerName, is_shared: bool) -> Result<()> {
         let Wanted::Consume(consumer, wanted) = &self.wanted else { return Ok(()) };
-        let consumers = consumer.declare(wanted.clone()).await?.consumers.unwrap_or(0);
-        if consumers == 0 {
+        let end = Instant::now() + GONE;
+        let consumers = loop {
+            let consumers = consumer.declare(wanted.clone()).await?.consumers.unwrap_or(0);
+            if consumers == 0 {
+                return Ok(());
+            }
+            if is_shared || Instant::now() >= end {
+                break consumers;
+            }
+            sleep(LOOK).await;
+        };
+        let (queue, handler) = (self.queue.as_str(), name.as_str());
+        if is_shared {
+            tracing::warn!(target: TARGET, handler, queue, consumers, "another instance has this identifier: they split its events");
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Conflict, "start service").with_subject(name.as_str()).with_detail(
-            format!(
-                "another instance broadcasts under the same identifier: queue `{}` has {consumers} consumers, \
-                 which would split its events; choose an identifier for each instance",
-                self.queue
-            ),
-        ))
+        let why = format!(
+            "another instance broadcasts under the same identifier: queue `{queue}` has {consumers} consumers, which \
+             would split its events; choose an identifier for each instance"
+        );
+        Err(Error::new(ErrorKind::Conflict, "start service").with_subject(handler).with_detail(why))
     }
 }
+
+/// How long a consumer that has gone may still be counted, and how often to look.
+const GONE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What the policy may ask for is asked for now.
 fn check_verdicts(policy: &Policy, capabilities: &Capabilities) -> Result<()> {

@@ -3,6 +3,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use sinew_core::{Error, ErrorKind, Queue, Result};
 use tokio::{
+    select,
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
@@ -21,13 +22,12 @@ use crate::{EventDispatcher, HandlerCounts, HandlerName};
 /// A service that is running. Dropping it ends it at once: what is being handled is given up and comes again.
 ///
 /// ```no_run
-/// # async fn run(mut running: sinew_events::Running, terminated: impl Future<Output = ()>) -> sinew_core::Result<()> {
+/// # async fn run(running: sinew_events::Running, mut terminated: impl AsyncFnMut()) -> sinew_core::Result<()> {
 /// use std::time::Duration;
 ///
-/// tokio::select! {
-///     () = terminated => running.drain(Duration::from_secs(30)).await,
-///     Some(ended) = running.ended() => ended.result, // its queue was taken away, or its link is lost for good
-/// }
+/// // With tokio's `SignalKind::terminate()`: `let mut terminated = async || drop(signals.recv().await);`
+/// # let next = || std::future::pending::<()>();
+/// running.run_until(next, Duration::from_secs(30)).await
 /// # }
 /// ```
 #[must_use = "dropping it ends the service"]
@@ -120,6 +120,37 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// Runs until a signal comes or a handler's intake has ended by itself, then drains for `within` at most; a second signal
+    /// ends it at once. `signal` waits for the next one: SIGTERM, Ctrl-C.
+    ///
+    /// # Errors
+    ///
+    /// Why an intake has ended: a service that is short of a handler is better started anew. As [`Running::drain`] has
+    /// them; [`ErrorKind::Timeout`] after a second signal.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped, it ends at once.
+    pub async fn run_until<Signal: Future<Output = ()>>(
+        mut self,
+        mut signal: impl FnMut() -> Signal,
+        within: Duration,
+    ) -> Result<()> {
+        let name = self.dispatcher.source().clone();
+        let ended = select! {
+            () = signal() => Ok(()),
+            ended = self.ended() => ended.map_or(Ok(()), |it| it.result),
+        };
+        let drained = select! {
+            biased;
+            drained = self.drain(within) => drained,
+            () = signal() => Err(Error::new(ErrorKind::Timeout, "drain service")
+                .with_subject(name.as_str())
+                .with_detail("a second signal; what ran comes again")),
+        };
+        ended.and(drained)
     }
 
     /// Ends it in order, and takes `within` at most: no new work; what runs goes on to its end, may emit, and is acknowledged;

@@ -122,6 +122,33 @@ async fn a_broken_link_cancels_what_runs_and_the_service_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_signal_drains_and_a_second_one_ends_at_once() {
+    for (signals, is_drained) in [(1, true), (2, false)] {
+        let scene = Scene::new();
+        let (handler, gate, mut begun) = gated();
+        let running = scene.start(&billing(handler)).await;
+        scene.emit("created", 7).await;
+        begun.recv().await.unwrap();
+        let signalled = Arc::new(Semaphore::new(signals));
+        let next = move || {
+            let signalled = Arc::clone(&signalled);
+            async move { signalled.acquire().await.unwrap().forget() }
+        };
+        let ran = tokio::spawn(running.run_until(next, LONG));
+        tokio::task::yield_now().await;
+        if is_drained {
+            gate.add_permits(1);
+            ran.await.unwrap().unwrap();
+            assert_eq!(scene.waiting(QUEUE).await, 0);
+        } else {
+            let began = Instant::now();
+            assert_eq!(ran.await.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+            assert_eq!(began.elapsed(), Duration::ZERO);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_intake_that_ends_by_itself_is_told_to_its_owner() {
     let scene = Scene::new();
     let (handler, _) = counting(|_| Ok(()));

@@ -10,6 +10,7 @@ mod drain;
 mod errors;
 mod kinds;
 mod layers;
+mod metrics;
 mod nameko;
 mod refusals;
 mod retries;

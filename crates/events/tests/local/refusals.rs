@@ -46,10 +46,11 @@ async fn a_second_broadcast_of_the_same_identifier_is_refused_as_it_starts() {
     assert_eq!(err.kind(), ErrorKind::Conflict);
     assert!(err.to_string().contains("another instance"), "{err}");
     let _other = scene.start(&broadcast("h8")).await;
+    let shared = broadcast("h7").with_shared_broadcasts(true);
+    drop(scene.start(&shared).await);
     drop(first);
-    while broadcast("h7").start(&scene.connect()).await.is_err() {
-        tokio::task::yield_now().await;
-    }
+    // Who has just gone is waited for.
+    let _again = scene.start(&broadcast("h7")).await;
 }
 
 #[tokio::test(start_paused = true)]
