@@ -377,7 +377,7 @@ mod tests {
         let watch = Watch::start(&backend.subscriber().unwrap(), options).await.unwrap();
         // The first run, which is the old one's, takes until it is let go.
         let script = format!(
-            "cd '{place}'; if mkdir first 2>if mkdir first; then until-; then until [ -e go ]; do sleep 0.02; done; fi; cat >> told"
+            "cd '{place}'; if mkdir first 2>/dev/null; then until [ -e go ]; do sleep 0.02; done; fi; cat >> told"
         );
         let config = |seconds: u32| {
             let text = format!(

@@ -144,10 +144,10 @@ impl Outputs {
                 (config.clone(), output)
             }));
         }
-        for (gone, output) in old {
+        for (gone, old) in old {
             let next: Vec<_> = turns.extract_if(.., |(it, _)| it.is_of_one(&gone)).collect();
             self.leaving.spawn(async move {
-                let left = Left::by_command(output, LEAVE).await;
+                let left = Left::by_command(old, LEAVE).await.said(output);
                 drop(next);
                 left
             });
@@ -159,10 +159,10 @@ impl Outputs {
             old.push((config, output));
         }
         self.webhooks = config.webhooks.iter().filter_map(|it| take(&mut old, it)).collect();
-        for (gone, output) in old {
+        for (gone, old) in old {
             let next: Vec<_> = turns.extract_if(.., |(it, _)| it.is_of_one(&gone)).collect();
             self.leaving.spawn(async move {
-                let left = Left::by_webhook(output, LEAVE).await;
+                let left = Left::by_webhook(old, LEAVE).await.said(output);
                 drop(next);
                 left
             });
@@ -258,6 +258,14 @@ impl Left {
             notifications: self.notifications + other.notifications,
             alerts: self.alerts + other.alerts,
         }
+    }
+
+    /// Says so of an output that the file has no more.
+    fn said(self, output: Output) -> Self {
+        if !self.is_none() {
+            output.remark(format_args!("{self} by an output that the file has no more"));
+        }
+        self
     }
 
     async fn by_command(output: CommandOutput, limit: Duration) -> Self {
