@@ -6,7 +6,7 @@ use std::{future::pending, thread, time::Duration};
 use serde::{Deserialize, Serialize};
 use sinew_codec::Json;
 use sinew_core::Result;
-use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Hedge, Until, blocking};
+use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Gathered, Hedge, Until, blocking};
 use tokio::time::sleep;
 
 const TOPIC: &str = "inspect.wafer";
@@ -86,7 +86,7 @@ async fn main() -> Result<()> {
 
     // A vote: three good words of five are enough, and the rest are called off.
     let ask = dispatcher.ask(TOPIC, Json(&wafer)).until(Until::Quorum { n: 3, of: 5 });
-    let (_, end) = ask.collect::<Json<Verdict>>().await?;
+    let Gathered { end, .. } = ask.collect::<Json<Verdict>>().await?;
     println!(
         "{} after {:.2} s, called off {:?}",
         end.ended,
@@ -97,7 +97,7 @@ async fn main() -> Result<()> {
     // Anybody's word: one is asked, and if it takes its time or fails, the next.
     let hedge = Hedge::after(Duration::from_millis(100)).max(4);
     let ask = dispatcher.ask(TOPIC, Json(&wafer)).until(Until::First(1)).hedge(hedge);
-    let (_, end) = ask.collect::<Json<Verdict>>().await?;
+    let Gathered { end, .. } = ask.collect::<Json<Verdict>>().await?;
     println!("{}: {} ok, {} failed", end.ended, end.ok, end.failed);
     Ok(())
 }

@@ -2,7 +2,10 @@
 use std::time::Duration;
 
 use sinew_core::Headers;
-use sinew_dispatch::{AgentError, AgentState, AskHead, DispatcherOptions, ReplyHead};
+use sinew_dispatch::{
+    AgentError, AgentState, DispatcherOptions,
+    heads::{AskHead, ReplyHead},
+};
 
 use crate::typed;
 

@@ -1,17 +1,22 @@
 //! What an ask may say about itself, and how it is sent.
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use sinew_core::{Error, ErrorKind, FromPayload, Headers, IntoPayload, Result, Subject, Value};
 use tokio::time::Instant;
 
 use crate::{
-    AgentId, Context, DispatcherOptions, End, Ended, Expect, Gathering, Hedge, Reply, Until,
-    asking::{Asking, Parts, Request, Sink, Watched},
+    AgentId, Context, DispatcherOptions, Ended, Expect, Gathered, Gathering, Hedge, Until,
+    asking::{Asking, Request, Sink, State, Watched},
     context::AskInfo,
     dispatcher::Shared,
     gather::{Bounds, Gather, Reach},
     local::Entries,
     over::Over,
+    remote::{Answers, Remote},
     trace,
 };
 
@@ -106,7 +111,7 @@ impl Ask {
     /// Asks on behalf of the ask that `context` is of: it has no more time than is left of that, and belongs to the same
     /// trace.
     pub fn within(mut self, context: &Context) -> Self {
-        let latest = context.deadline();
+        let latest = context.latest();
         self.latest = Some(self.latest.map_or(latest, |it| it.min(latest)));
         for name in TRACE {
             if let Some(value) = context.headers().value(name) {
@@ -130,6 +135,22 @@ impl Ask {
     ///
     /// A dropped call leaves nothing behind; agents may have been asked, and are told that it is over.
     pub async fn send<T: FromPayload + Send + 'static>(self) -> Result<Gathering<T>> {
+        let (mut gathering, elsewhere) = self.begin()?;
+        if let Some(elsewhere) = elsewhere {
+            gathering.set_answers(elsewhere.ask().await?);
+        }
+        Ok(gathering)
+    }
+
+    /// Asks the agents of this process, and says what is yet to be done to ask those elsewhere, where there may be any.
+    /// They are asked first: they need not wait for a broker, nor go unheard because it is away.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ask::send`], but for what a backend says.
+    pub(crate) fn begin<T: FromPayload + Send + 'static>(
+        self,
+    ) -> Result<(Gathering<T>, Option<Elsewhere>)> {
         self.check()?;
         let Self { shared, topic, request, headers, until, expect, hedge, bounds, .. } = self;
         let (topic, request, mut headers) = (topic?, request?, headers?);
@@ -172,34 +193,33 @@ impl Ask {
             Until::When(condition) => Some(condition),
             _ => None,
         };
-        let asking = Asking::new(Parts {
-            pending,
+        let asking = Arc::new(Asking {
             runtime,
             info: Arc::clone(&info),
             request: request.payload.clone(),
             agents,
-            gather,
-            condition,
             meter,
             span,
+            state: Mutex::new(State::new(gather, condition, pending)),
         });
         // From here on it is dropped as any other.
-        let mut gathering = Gathering::new(Arc::clone(&asking));
-        let Some(elsewhere) = &shared.elsewhere else {
-            asking.nobody_elsewhere(Ended::NoAgents);
-            asking.begin(first);
-            return Ok(gathering);
-        };
-        // Those who are here need not wait for the broker, nor go unheard because it is away.
-        asking.begin(first);
-        let sink: Arc<dyn Sink> = Arc::<Asking<T>>::clone(&asking);
-        match elsewhere.ask(&info, request, watched, sink).await {
-            Err(err) if first > 0 && err.is_transient() => {
-                asking.nobody_elsewhere(Ended::Disconnected);
+        let gathering = Gathering::new(Arc::clone(&asking));
+        let elsewhere = match &shared.elsewhere {
+            None => {
+                asking.nobody_elsewhere(Ended::NoAgents);
+                None
             }
-            sent => gathering.set_answers(sent?),
-        }
-        Ok(gathering)
+            Some(remote) => Some(Elsewhere {
+                remote: Arc::clone(remote),
+                info,
+                request,
+                watched,
+                sink: Arc::<Asking<T>>::clone(&asking),
+                has_here: first > 0,
+            }),
+        };
+        asking.begin(first);
+        Ok((gathering, elsewhere))
     }
 
     /// Sends it, and waits for its end: [`Gathering::collect`].
@@ -211,7 +231,7 @@ impl Ask {
     /// # Cancel safety
     ///
     /// A dropped call ends the ask.
-    pub async fn collect<T: FromPayload + Send + 'static>(self) -> Result<(Vec<Reply<T>>, End)> {
+    pub async fn collect<T: FromPayload + Send + 'static>(self) -> Result<Gathered<T>> {
         self.send().await?.collect().await
     }
 
@@ -242,6 +262,30 @@ impl Ask {
             return Ok(());
         };
         Err(invalid(flaw))
+    }
+}
+
+/// What it takes to ask those elsewhere, once those who are here have been asked.
+pub(crate) struct Elsewhere {
+    remote: Arc<Remote>,
+    info: Arc<AskInfo>,
+    request: Request,
+    watched: Option<Watched>,
+    sink: Arc<dyn Sink>,
+    /// Whether somebody here may answer, whatever becomes of it.
+    has_here: bool,
+}
+
+impl Elsewhere {
+    async fn ask(self) -> Result<Option<Arc<Answers>>> {
+        let Self { remote, info, request, watched, sink, has_here } = self;
+        match remote.ask(&info, request, watched, Arc::clone(&sink)).await {
+            Err(err) if has_here && err.is_transient() => {
+                sink.nobody_elsewhere(Ended::Disconnected);
+                Ok(None)
+            }
+            sent => sent,
+        }
     }
 }
 

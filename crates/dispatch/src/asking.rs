@@ -13,7 +13,7 @@ use tokio::{runtime::Handle, time::Instant};
 use tracing::{Instrument as _, Span};
 
 use crate::{
-    AgentError, AgentId, Condition, End, Ended, Presence, Reply, SoFar,
+    AgentError, AgentId, End, Ended, Predicate, Presence, Reply, SoFar,
     context::AskInfo,
     gather::{Gather, Outcome, Responder, Verdict},
     load::Counted,
@@ -49,20 +49,21 @@ pub(crate) struct Watched {
 }
 
 pub(crate) struct Asking<T> {
-    runtime: Handle,
-    info: Arc<AskInfo>,
-    request: Bytes,
-    agents: Entries,
-    meter: Arc<Meter>,
-    span: Span,
-    state: Mutex<State<T>>,
+    pub(crate) runtime: Handle,
+    pub(crate) info: Arc<AskInfo>,
+    pub(crate) request: Bytes,
+    pub(crate) agents: Entries,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) span: Span,
+    pub(crate) state: Mutex<State<T>>,
 }
 
-struct State<T> {
+/// What of an ask changes.
+pub(crate) struct State<T> {
     gather: Gather,
     /// Bounded by the machine: it delivers no more than an ask may take.
     replies: VecDeque<Reply<T>>,
-    condition: Option<Condition>,
+    condition: Option<Predicate>,
     /// What the condition panicked with.
     panic: Option<Panic>,
     reader: Option<Waker>,
@@ -75,36 +76,7 @@ struct State<T> {
 /// What a panic left.
 type Panic = Box<dyn Any + Send>;
 
-/// What an ask is made of.
-pub(crate) struct Parts {
-    pub(crate) pending: Counted,
-    pub(crate) runtime: Handle,
-    pub(crate) info: Arc<AskInfo>,
-    pub(crate) request: Bytes,
-    pub(crate) agents: Entries,
-    pub(crate) gather: Gather,
-    pub(crate) condition: Option<Condition>,
-    pub(crate) meter: Arc<Meter>,
-    pub(crate) span: Span,
-}
-
 impl<T> Asking<T> {
-    pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { pending, runtime, info, request, agents, gather, condition, meter, span } =
-            parts;
-        let state = State {
-            gather,
-            replies: VecDeque::new(),
-            condition,
-            panic: None,
-            reader: None,
-            told: false,
-            pending: Some(pending),
-        };
-        let state = Mutex::new(state);
-        Arc::new(Self { runtime, info, request, agents, meter, span, state })
-    }
-
     pub(crate) fn topic(&self) -> &Subject {
         &self.info.topic
     }
@@ -302,6 +274,18 @@ impl<T: FromPayload + Send + 'static> Asking<T> {
 }
 
 impl<T> State<T> {
+    pub(crate) fn new(gather: Gather, condition: Option<Predicate>, pending: Counted) -> Self {
+        Self {
+            gather,
+            replies: VecDeque::new(),
+            condition,
+            panic: None,
+            reader: None,
+            told: false,
+            pending: Some(pending),
+        }
+    }
+
     /// Whoever asked has enough.
     fn stop(&mut self) {
         if self.gather.ended().is_none() {

@@ -3,7 +3,7 @@ use std::{io, thread};
 
 use sinew_core::{Error, ErrorKind, Result};
 use tokio::{
-    runtime::{Builder, Handle},
+    runtime::{Builder, Handle, Runtime},
     sync::oneshot,
 };
 
@@ -15,17 +15,21 @@ pub(crate) struct Background {
 }
 
 impl Background {
+    /// A runtime for one thread, with all drivers: agents may call a client that needs sockets.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Internal`] when there can be none.
+    pub(crate) fn runtime() -> Result<Runtime> {
+        Builder::new_current_thread().enable_all().build().map_err(fault)
+    }
+
+    /// Drives `runtime` on a thread called `name`.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Internal`] when no thread can be started.
-    pub(crate) fn start(name: &str) -> Result<Self> {
-        let fault = |err: io::Error| {
-            Error::new(ErrorKind::Internal, "start dispatcher")
-                .with_detail("cannot start its thread")
-                .with_source(err)
-        };
-        // All drivers: agents may call a client that needs sockets.
-        let runtime = Builder::new_current_thread().enable_all().build().map_err(fault)?;
+    pub(crate) fn start(name: &str, runtime: Runtime) -> Result<Self> {
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         let turn = move || {
@@ -50,6 +54,12 @@ impl Background {
         outside()?;
         Ok(self.handle.block_on(future))
     }
+}
+
+fn fault(err: io::Error) -> Error {
+    Error::new(ErrorKind::Internal, "start dispatcher")
+        .with_detail("cannot start its thread")
+        .with_source(err)
 }
 
 /// # Errors

@@ -1,11 +1,11 @@
 //! The dispatcher for code without a runtime: one thread that runs the async one.
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use sinew_core::{FromPayload, IntoPayload, Result, ToSubject};
 
 use crate::{
-    AnyAgent, Ask, Dispatcher, DispatcherOptions, End, Ended, Gathering, Registration, Reply,
-    background::Background,
+    AgentStatus, AnyAgent, Ask, BlockingService, Dispatcher, DispatcherCounts, DispatcherOptions,
+    End, Ended, Gathered, Gathering, Registered, Reply, background::Background,
 };
 
 /// A [`Dispatcher`] for code without an async runtime: the same asks, rules and errors, in blocking calls.
@@ -49,7 +49,7 @@ impl BlockingDispatcher {
     ///
     /// What `build` says, and [`ErrorKind::Internal`](sinew_core::ErrorKind::Internal) when no thread can be started.
     pub fn build(build: impl FnOnce() -> Result<Dispatcher>) -> Result<Self> {
-        let background = Background::start("dispatch")?;
+        let background = Background::start("dispatch", Background::runtime()?)?;
         let dispatcher = {
             let _inside = background.handle().enter();
             build()?
@@ -62,7 +62,7 @@ impl BlockingDispatcher {
     /// # Errors
     ///
     /// As [`Dispatcher::register`].
-    pub fn register(&self, topic: impl ToSubject, agent: &AnyAgent) -> Result<Registration> {
+    pub fn register(&self, topic: impl ToSubject, agent: &AnyAgent) -> Result<Registered> {
         self.dispatcher.register(topic, agent)
     }
 
@@ -87,11 +87,72 @@ impl BlockingDispatcher {
     /// # Errors
     ///
     /// As [`BlockingDispatcher::send`] and [`Gathering::collect`].
-    pub fn collect<T: FromPayload + Send + 'static>(
-        &self,
-        ask: Ask,
-    ) -> Result<(Vec<Reply<T>>, End)> {
+    pub fn collect<T: FromPayload + Send + 'static>(&self, ask: Ask) -> Result<Gathered<T>> {
         self.background.wait(ask.collect())?
+    }
+
+    /// As [`Dispatcher::serve`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Dispatcher::serve`]; [`ErrorKind::InsideRuntime`](sinew_core::ErrorKind::InsideRuntime) on a thread of a
+    /// runtime.
+    pub fn serve(&self, topic: impl ToSubject, agent: &AnyAgent) -> Result<BlockingService> {
+        let service = self.background.wait(self.dispatcher.serve(topic, agent))??;
+        Ok(BlockingService::new(service, &self.background))
+    }
+
+    /// As [`Dispatcher::serve_beating`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Dispatcher::serve_beating`]; [`ErrorKind::InsideRuntime`](sinew_core::ErrorKind::InsideRuntime) on a thread
+    /// of a runtime.
+    #[cfg(feature = "beat")]
+    pub fn serve_beating(
+        &self,
+        topic: impl ToSubject,
+        agent: &AnyAgent,
+        heart: sinew_beat::HeartOptions,
+    ) -> Result<BlockingService> {
+        let serving = self.dispatcher.serve_beating(topic, agent, heart);
+        Ok(BlockingService::new(self.background.wait(serving)??, &self.background))
+    }
+
+    /// As [`Dispatcher::agents`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Dispatcher::agents`]; [`ErrorKind::InsideRuntime`](sinew_core::ErrorKind::InsideRuntime) on a thread of a
+    /// runtime.
+    pub fn agents(&self, topic: impl ToSubject, within: Duration) -> Result<Vec<AgentStatus>> {
+        self.background.wait(self.dispatcher.agents(topic, within))?
+    }
+
+    /// As [`Dispatcher::drained`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Dispatcher::drained`]; [`ErrorKind::InsideRuntime`](sinew_core::ErrorKind::InsideRuntime) on a thread of a
+    /// runtime.
+    pub fn drained(&self, within: Duration) -> Result<()> {
+        self.background.wait(self.dispatcher.drained(within))?
+    }
+
+    /// As [`Registered::drained`], for a registration of this dispatcher.
+    ///
+    /// # Errors
+    ///
+    /// As [`Registered::drained`]; [`ErrorKind::InsideRuntime`](sinew_core::ErrorKind::InsideRuntime) on a thread of a
+    /// runtime.
+    pub fn deregistered(&self, registered: Registered, within: Duration) -> Result<()> {
+        self.background.wait(registered.drained(within))?
+    }
+
+    /// As [`Dispatcher::counts`].
+    #[must_use]
+    pub fn counts(&self) -> DispatcherCounts {
+        self.dispatcher.counts()
     }
 
     /// The async dispatcher behind it, for what takes no waiting.

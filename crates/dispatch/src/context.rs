@@ -55,14 +55,19 @@ impl Context {
 
     /// When the ask is over at the latest, on this machine's clock.
     #[must_use]
-    pub fn deadline(&self) -> Instant {
+    pub fn deadline(&self) -> std::time::Instant {
+        self.latest().into_std()
+    }
+
+    /// The same, on the clock that the crate goes by.
+    pub(crate) fn latest(&self) -> Instant {
         self.0.ask.deadline
     }
 
     /// How much time is left; zero once there is none.
     #[must_use]
     pub fn remaining(&self) -> Duration {
-        self.deadline().saturating_duration_since(Instant::now())
+        self.latest().saturating_duration_since(Instant::now())
     }
 
     /// Whether nobody waits for the answer any more: the asker has enough or is gone, or time ran out.

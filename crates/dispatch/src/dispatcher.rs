@@ -11,7 +11,7 @@ use sinew_core::{Error, ErrorKind, IntoPayload, Result, ToSubject};
 use tokio::runtime::Handle;
 
 use crate::{
-    AgentId, AnyAgent, Ask, DispatcherOptions, Registration,
+    AgentId, AnyAgent, Ask, DispatcherOptions, Registered,
     load::{Counted, Load},
     local::Registry,
     remote::Remote,
@@ -55,7 +55,7 @@ pub(crate) struct Shared {
 }
 
 /// What became of a dispatcher's asks, since it was built.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct DispatcherCounts {
     /// Asks that were sent.
@@ -107,10 +107,10 @@ impl Dispatcher {
     ///
     /// [`ErrorKind::InvalidSubject`], or [`ErrorKind::Conflict`] when an agent of that name is registered under the
     /// topic.
-    pub fn register(&self, topic: impl ToSubject, agent: &AnyAgent) -> Result<Registration> {
+    pub fn register(&self, topic: impl ToSubject, agent: &AnyAgent) -> Result<Registered> {
         let topic = topic.to_subject()?;
         let entry = self.0.registry.add(&topic, agent.clone(), &self.0.meters)?;
-        Ok(Registration::new(&self.0.registry, topic, entry))
+        Ok(Registered::new(&self.0.registry, topic, entry))
     }
 
     /// The names of the agents that are registered under `topic` in this process.

@@ -13,7 +13,7 @@ use futures_core::Stream;
 use sinew_core::{Error, ErrorKind, FromPayload, Result};
 use tokio::time::{Sleep, sleep_until};
 
-use crate::{End, Ended, Reply, asking::Asking, remote::Answers};
+use crate::{End, Ended, Gathered, Reply, asking::Asking, remote::Answers};
 
 /// The replies of one ask, as they arrive; after the last one, [`finish`](Self::finish) says how it ended.
 ///
@@ -65,7 +65,7 @@ impl<T: FromPayload + Send + 'static> Gathering<T> {
     /// # Cancel safety
     ///
     /// A dropped call ends the ask.
-    pub async fn collect(mut self) -> Result<(Vec<Reply<T>>, End)> {
+    pub async fn collect(mut self) -> Result<Gathered<T>> {
         let mut replies = Vec::new();
         while let Some(reply) = self.next().await {
             replies.push(reply);
@@ -75,7 +75,7 @@ impl<T: FromPayload + Send + 'static> Gathering<T> {
         let kind = match end.ended {
             Ended::NoAgents => ErrorKind::NoResponders,
             Ended::Disconnected if replies.is_empty() => ErrorKind::Disconnected,
-            _ => return Ok((replies, end)),
+            _ => return Ok(Gathered { replies, end }),
         };
         Err(Error::new(kind, "ask").with_subject(topic.as_str()))
     }

@@ -8,6 +8,8 @@ mod asking;
 mod background;
 mod blocking_dispatcher;
 mod blocking_handler;
+mod blocking_service;
+#[cfg(feature = "compat")]
 pub mod compat;
 mod context;
 mod dispatcher;
@@ -35,16 +37,23 @@ pub use agent_status::AgentStatus;
 pub use ask::Ask;
 pub use blocking_dispatcher::{BlockingDispatcher, BlockingGathering};
 pub use blocking_handler::blocking;
+pub use blocking_service::BlockingService;
 pub use context::Context;
 pub use dispatcher::{Dispatcher, DispatcherCounts};
 pub use error::AgentError;
 pub use expect::{Expect, Presence};
 pub use gathering::Gathering;
-pub use local::Registration;
+pub use local::Registered;
 pub use options::DispatcherOptions;
 #[cfg(feature = "beat")]
-pub use presence::{BeatPresence, process_of};
-pub use reply::{End, Ended, Reply};
+pub use presence::BeatPresence;
+pub use reply::{End, Ended, Gathered, Reply};
 pub use serve::{Service, ServiceCounts};
-pub use until::{Condition, Hedge, SoFar, Until};
-pub use wire::{AgentState, AskHead, AskId, ReplyHead};
+pub use until::{Hedge, Predicate, SoFar, Until};
+pub use wire::AgentState;
+
+/// What stands in headers, for those who test how they are read.
+#[doc(hidden)]
+pub mod heads {
+    pub use crate::wire::{AskHead, AskId, ReplyHead};
+}

@@ -7,15 +7,6 @@ use crate::{AgentId, Presence};
 /// The first word of the processes that are agents.
 const WORD: &str = "dispatch";
 
-/// The process that an agent under `topic` beats as: `dispatch.inspect.wafer.visual-7`.
-///
-/// # Errors
-///
-/// [`ErrorKind::InvalidName`](sinew_core::ErrorKind::InvalidName) where topic and name together are too long.
-pub fn process_of(topic: &Subject, agent: &AgentId) -> Result<Process> {
-    Process::parse(&format!("{WORD}.{topic}.{agent}"))
-}
-
 /// Knows the agents that beat, by a watch's table. It knows as much as that watch listens to:
 /// [`with_processes`](sinew_beat::WatchOptions::with_processes)`("dispatch.>")` is all agents there are.
 ///
@@ -30,6 +21,15 @@ impl BeatPresence {
     pub fn new(table: WatchTable) -> Self {
         Self(table)
     }
+
+    /// The process that an agent under `topic` beats as: `dispatch.inspect.wafer.visual-7`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidName`](sinew_core::ErrorKind::InvalidName) where topic and name together are too long.
+    pub fn process(topic: &Subject, agent: &AgentId) -> Result<Process> {
+        Process::parse(&format!("{WORD}.{topic}.{agent}"))
+    }
 }
 
 impl Presence for BeatPresence {
@@ -39,7 +39,7 @@ impl Presence for BeatPresence {
     }
 
     fn is_present(&self, topic: &Subject, agent: &AgentId) -> bool {
-        let process = process_of(topic, agent).ok();
+        let process = Self::process(topic, agent).ok();
         let status = process.and_then(|it| self.0.process(it.as_str()));
         status.is_some_and(|it| it.state.is_alive())
     }
@@ -59,7 +59,7 @@ mod tests {
     fn an_agent_is_found_under_its_own_topic_alone() {
         let topic = |text| Subject::parse(text).unwrap();
         let agent = AgentId::parse("x").unwrap();
-        let process = process_of(&topic("a.b"), &agent).unwrap();
+        let process = BeatPresence::process(&topic("a.b"), &agent).unwrap();
         assert_eq!(process.as_str(), "dispatch.a.b.x");
         assert_eq!(agent_of(&topic("a.b"), process.as_str()), Some(agent));
         for other in ["a", "a.b.x", "b", "a.bb"] {

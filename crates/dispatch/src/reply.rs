@@ -15,6 +15,16 @@ pub struct Reply<T> {
     pub result: Result<T, AgentError>,
 }
 
+/// All of an ask that is over: what [`Gathering::collect`](crate::Gathering::collect) yields.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Gathered<T> {
+    /// The replies, in the order in which they arrived; failures are among them.
+    pub replies: Vec<Reply<T>>,
+    /// How it ended.
+    pub end: End,
+}
+
 /// Why an ask ended.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]

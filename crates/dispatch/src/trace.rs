@@ -1,7 +1,7 @@
 //! What an ask says to `tracing`, under the target `sinew_dispatch`: a span per ask, and in it one per agent.
 use std::{collections::hash_map::RandomState, hash::BuildHasher as _};
 
-use sinew_core::{Headers, Subject};
+use sinew_core::{Error, Headers, Subject};
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
@@ -99,4 +99,32 @@ pub(crate) fn ended(ask: &Span, end: &End) {
         let missing = &end.missing;
         tracing::debug!(target: TARGET, parent: ask, ?missing, "agents did not answer");
     }
+}
+
+/// The way of the answers to an ask broke.
+pub(crate) fn cut_off(topic: &Subject, error: &Error) {
+    tracing::debug!(target: TARGET, %error, topic = topic.as_str(), "answers cannot come any more");
+}
+
+pub(crate) fn not_called_off(topic: &Subject, error: &Error) {
+    tracing::debug!(target: TARGET, %error, topic = topic.as_str(), "an ask could not be called off");
+}
+
+pub(crate) fn unsent(agent: &AgentId, error: &Error) {
+    tracing::debug!(target: TARGET, %error, agent = agent.as_str(), "an answer could not be published");
+}
+
+#[cfg(feature = "beat")]
+pub(crate) fn stop_not_sent(agent: &AgentId, error: &Error) {
+    tracing::debug!(target: TARGET, %error, agent = agent.as_str(), "the stop of an agent was not sent");
+}
+
+#[cfg(feature = "compat")]
+pub(crate) fn listener_panicked() {
+    tracing::warn!(target: TARGET, "a result listener panicked; it goes on");
+}
+
+/// What an agent panicked with, which is told to nobody else.
+pub(crate) fn panicked(agent: &AgentId, panic: &str) {
+    tracing::error!(target: TARGET, agent = agent.as_str(), panic, "an agent panicked");
 }

@@ -25,15 +25,15 @@ pub enum Until {
     /// Nobody has answered for so long, counted from the last answer: before the first one only the deadline counts.
     Quiet(Duration),
     /// A condition of the caller's own, asked with each answer that counts.
-    When(Condition),
+    When(Predicate),
     /// Nothing else: everything that comes before the deadline.
     Deadline,
 }
 
 /// The caller's own condition.
-pub type Condition = Box<dyn FnMut(&SoFar<'_>) -> bool + Send>;
+pub type Predicate = Box<dyn FnMut(&SoFar<'_>) -> bool + Send>;
 
-/// What a [`Condition`] is told.
+/// What a [`Predicate`] is told.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct SoFar<'a> {

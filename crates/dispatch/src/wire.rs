@@ -1,7 +1,7 @@
 //! What an ask and its answers say of themselves in their headers: text, on every carriage.
 use std::{fmt, sync::Arc, time::Duration};
 
-use sinew_core::{Headers, Result, Subject};
+use sinew_core::{Error, ErrorKind, Headers, Result, Subject};
 
 use crate::{AgentError, AgentId, AnyAgent, DispatcherOptions};
 
@@ -31,10 +31,16 @@ const PING: &str = "sinew.ping";
 pub struct AskId(Arc<str>);
 
 impl AskId {
-    /// Takes `text` for one, if it can be one.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        is_word(text, MAX_ASK_LEN).then(|| Self(text.into()))
+    /// Takes `text` for one.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidName`] when it is empty, too long, or not visible ASCII.
+    pub fn parse(text: &str) -> Result<Self> {
+        match is_word(text, MAX_ASK_LEN) {
+            true => Ok(Self(text.into())),
+            false => Err(Error::new(ErrorKind::InvalidName, "parse ask id").with_subject(text)),
+        }
     }
 
     /// The text.
@@ -72,7 +78,8 @@ impl AskHead {
     pub fn read(headers: &Headers) -> Self {
         let said = headers.text(ASK).unwrap_or_default();
         let (name, millis) = said.split_once(' ').unwrap_or((said, ""));
-        let Some(id) = AskId::parse(name) else { return Self::default() };
+        // Without a name that makes sense it cannot be taken back; it is asked all the same.
+        let Ok(id) = AskId::parse(name) else { return Self::default() };
         let remaining = millis.parse::<i64>().ok().map(|millis| {
             Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(MAX_REMAINING)
         });
@@ -150,11 +157,10 @@ impl ReplyHead {
 }
 
 /// What an agent says when it is pinged.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum AgentState {
     /// It would take an ask.
-    #[default]
     Ready,
     /// It has as much to do as it may, and would reject one.
     Busy,
@@ -176,6 +182,7 @@ impl AgentState {
     }
 
     /// Reads what is there; a word that is not known, or none, is an agent that is there all the same.
+    #[doc(hidden)]
     #[must_use]
     pub fn read(headers: &Headers) -> Self {
         match headers.text(STATE) {
@@ -189,6 +196,7 @@ impl AgentState {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidHeader`](sinew_core::ErrorKind::InvalidHeader) where the headers are full.
+    #[doc(hidden)]
     pub fn write(self, headers: &mut Headers) -> Result<()> {
         headers.insert(STATE, self.as_str()).map(drop)
     }
@@ -321,7 +329,7 @@ mod tests {
         }
         for said in ["", "soon", "1.5", "99999999999999999999", " 1", "1 1"] {
             let read = AskHead::read(&headers(vec![(ASK, format!("x {said}"))]));
-            assert_eq!((read.remaining, read.id), (None, AskId::parse("x")), "{said}");
+            assert_eq!((read.remaining, read.id), (None, AskId::parse("x").ok()), "{said}");
         }
         // Whoever gives no name says nothing.
         assert_eq!(AskHead::read(&headers(vec![(ASK, " 250".to_owned())])), AskHead::default());

@@ -1,10 +1,16 @@
 //! The blocking twin: the same asks from code without a runtime.
 use std::{future::pending, sync::Arc, thread, time::Duration};
 
+use sinew_adapter_memory::MemoryBroker;
+use sinew_beat::HeartOptions;
 use sinew_core::{ErrorKind, Result};
 use sinew_dispatch::{
-    AgentError, AnyAgent, BlockingDispatcher, Context, DispatcherOptions, Ended, Until, blocking,
+    AgentError, AnyAgent, BlockingDispatcher, Context, Dispatcher, DispatcherOptions, Ended,
+    Expect, Gathered, Until, blocking,
 };
+
+/// Within which everything happens that a test waits for.
+const LIMIT: Duration = Duration::from_secs(30);
 
 fn dispatcher() -> Result<BlockingDispatcher> {
     BlockingDispatcher::local()
@@ -40,7 +46,7 @@ fn a_deadline_ends_the_wait() -> Result<()> {
     })?;
     let _a = dispatcher.register("t", &silent)?;
     let ask = dispatcher.ask("t", "x").deadline(Duration::from_millis(20));
-    let (replies, end) = dispatcher.collect::<String>(ask)?;
+    let Gathered { replies, end, .. } = dispatcher.collect::<String>(ask)?;
     assert_eq!((replies.len(), end.ended, end.missing.len()), (0, Ended::Deadline, 1));
     let err = dispatcher.collect::<String>(dispatcher.ask("u", "x")).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::NoResponders);
@@ -57,7 +63,7 @@ fn it_is_shared_by_threads() -> Result<()> {
             thread::spawn(move || {
                 (0..50).try_for_each(|_| {
                     let ask = dispatcher.ask("t", "x").until(Until::First(1));
-                    dispatcher.collect::<String>(ask).map(|it| assert_eq!(it.1.ok, 1))
+                    dispatcher.collect::<String>(ask).map(|it| assert_eq!(it.end.ok, 1))
                 })
             })
         })
@@ -91,4 +97,51 @@ fn what_keeps_it_from_being_built_is_told() {
     });
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Unreachable);
     assert!(BlockingDispatcher::build(|| Ok(DispatcherOptions::default().local())).is_ok());
+}
+
+#[test]
+fn an_agent_is_served_and_found_and_drained_without_a_runtime() -> Result<()> {
+    let broker = MemoryBroker::new();
+    let over = || BlockingDispatcher::build(|| Dispatcher::over(&broker.connect().into_any()));
+    let (there, here) = (over()?, over()?);
+    let mut service = there.serve("t", &echo("far")?)?;
+    assert_eq!((service.topic().as_str(), service.agent().as_str()), ("t", "far"));
+    let found = here.agents("t", LIMIT / 100)?;
+    assert_eq!(found.iter().map(|it| it.agent.as_str()).collect::<Vec<_>>(), ["far"]);
+
+    let near = here.register("t", &echo("near")?)?;
+    let known = Expect::Agents(found.into_iter().map(|it| it.agent).collect());
+    let gathered = here.collect::<String>(here.ask("t", "x").expect(known).deadline(LIMIT))?;
+    assert_eq!((gathered.end.ended, gathered.end.ok), (Ended::AllKnown, 2));
+    here.drained(LIMIT)?;
+    here.deregistered(near, LIMIT)?;
+    assert_eq!((here.counts().asks, service.counts().ok), (1, 1));
+
+    // On a thread of a runtime each of them would stall it.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let inside = [
+            here.agents("t", LIMIT).map(drop),
+            here.serve("t", &echo("other")?).map(drop),
+            here.drained(LIMIT),
+            service.ended(),
+        ];
+        for refused in inside {
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::InsideRuntime);
+        }
+        Result::Ok(())
+    })?;
+    service.drained(LIMIT)?;
+    let err = here.collect::<String>(here.ask("t", "x").deadline(LIMIT)).unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NoResponders);
+    Ok(())
+}
+
+#[test]
+fn an_agent_that_beats_is_served_without_a_runtime() -> Result<()> {
+    let broker = MemoryBroker::new();
+    let there = BlockingDispatcher::build(|| Dispatcher::over(&broker.connect().into_any()))?;
+    let service = there.serve_beating("t", &echo("far")?, HeartOptions::default())?;
+    assert_eq!(service.counts().ok, 0);
+    service.drained(LIMIT)
 }

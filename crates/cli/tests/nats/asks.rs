@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::Value;
 use sinew_adapter_nats::NatsOptions;
-use sinew_dispatch::{AgentId, Dispatcher, Ended, Expect};
+use sinew_dispatch::{AgentId, Dispatcher, Ended, Expect, Gathered};
 use sinew_testkit::harness::nats::{NatsServer, NatsServerOptions};
 use tokio::{runtime::Runtime, time::interval};
 
@@ -114,12 +114,12 @@ fn frozen_mid_ask(runtime: &Runtime) -> Result<()> {
         let first = tokio::spawn(ask("first", 2)?);
         tokio::task::block_in_place(|| frozen.until_remark(BEGUN))?;
         frozen.signal(Signal::STOP)?;
-        let (replies, end) = first.await??;
+        let Gathered { replies, end, .. } = first.await??;
         assert_eq!((replies.len(), end.ended), (0, Ended::Deadline), "{end:?}");
         assert_eq!(end.missing.iter().map(AgentId::as_str).collect::<Vec<_>>(), ["frozen"]);
         assert_eq!(dispatcher.counts().late, 0);
         frozen.signal(Signal::CONT)?;
-        let (replies, end) = ask("second", 20)?.await?;
+        let Gathered { replies, end, .. } = ask("second", 20)?.await?;
         let said: Vec<_> = replies.iter().map(|it| it.result.as_deref()).collect();
         assert_eq!((said, end.ended), (vec![Ok("second")], Ended::AllKnown), "{end:?}");
         until("the first answer is late", || dispatcher.counts().late == 1).await

@@ -2,7 +2,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Registration};
+use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Registered};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{Outcome, median, original::Original, ratio};
@@ -51,7 +51,7 @@ pub(crate) async fn run(rounds: usize) -> Outcome {
     Ok(())
 }
 
-fn dispatcher(agents: usize) -> Outcome<(Dispatcher, Vec<Registration>)> {
+fn dispatcher(agents: usize) -> Outcome<(Dispatcher, Vec<Registered>)> {
     let dispatcher = Dispatcher::local();
     let registered: Result<_, _> = (0..agents)
         .map(|number| {

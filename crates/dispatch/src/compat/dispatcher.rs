@@ -3,21 +3,19 @@ use std::{
     borrow::Cow,
     collections::HashMap,
     fmt,
-    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use sinew_core::{Error, ErrorKind, Result, Subject, Value, decode_name, encode_name};
-use tokio::{sync::watch, time::timeout};
+use tokio::{runtime::Runtime, sync::watch, time::timeout};
 
 use super::{About, Call, ListenerHandle, ProducerHandle, RequestId, call::Whole, listener::Told};
 use crate::{
-    AgentId, Dispatcher, DispatcherCounts, DispatcherOptions, Gathering, Registration, Until,
+    AgentId, Dispatcher, DispatcherCounts, DispatcherOptions, Gathering, Registered, Until,
     background::{Background, outside},
 };
 
@@ -29,7 +27,7 @@ pub const DEFAULT_TTL_MS: u64 = 5_000;
 /// It owns a thread from the start; dropping it ends that, and waits for nobody.
 pub struct AteDispatcher {
     dispatcher: Dispatcher,
-    producers: Mutex<HashMap<(Subject, AgentId), (ProducerHandle, Registration)>>,
+    producers: Mutex<HashMap<(Subject, AgentId), (ProducerHandle, Registered)>>,
     listeners: Arc<Listeners>,
     next: AtomicU64,
     /// How many requests are under way.
@@ -47,7 +45,17 @@ impl AteDispatcher {
     ///
     /// [`ErrorKind::Internal`] when no thread can be started.
     pub fn start() -> Result<Self> {
-        let background = Background::start("ate-dispatcher")?;
+        Self::on(Background::runtime()?)
+    }
+
+    /// Starts it on a runtime of your own making, which it drives from its thread: one with threads of its own, or with
+    /// a clock that a test moves. It needs timers.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Internal`] when no thread can be started.
+    pub fn on(runtime: Runtime) -> Result<Self> {
+        let background = Background::start("ate-dispatcher", runtime)?;
         let dispatcher = {
             let _inside = background.handle().enter();
             let ttl = Duration::from_millis(DEFAULT_TTL_MS);
@@ -148,12 +156,12 @@ impl AteDispatcher {
         let subject = subject_of(topic)?;
         let ttl = Duration::from_millis(ttl_ms.unwrap_or(DEFAULT_TTL_MS));
         let ask = self.dispatcher.ask(&subject, call).deadline(ttl).until(Until::AllKnown);
-        // Agents of this process are asked without a wait.
-        let sent = pin!(ask.send::<Whole>()).poll(&mut Context::from_waker(Waker::noop()));
-        let Poll::Ready(sent) = sent else {
-            return Err(Error::new(ErrorKind::Internal, "send request").with_subject(topic));
+        // All of its agents are of this process, and are asked without a wait; its time is that of its runtime.
+        let begun = {
+            let _inside = self.background.handle().enter();
+            ask.begin::<Whole>()
         };
-        let replies = sent.map_err(|err| {
+        let (replies, _) = begun.map_err(|err| {
             Error::new(err.kind(), "send request").with_subject(topic).with_source(err)
         })?;
         let request = RequestId(self.next.fetch_add(1, Relaxed));

@@ -4,8 +4,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        atomic::{
+            AtomicU64, AtomicUsize,
+            Ordering::{Relaxed, SeqCst},
+        },
+        mpsc::{Receiver, Sender, channel},
     },
     thread,
     time::Duration,
@@ -74,7 +77,9 @@ const LINE: usize = 65_536;
 /// its last registration are gone, after it was told what waits.
 #[derive(Clone)]
 pub struct ListenerHandle {
-    line: SyncSender<Told>,
+    line: Sender<Told>,
+    /// How much is in the line: a channel that bounds itself takes room for all of it from the start.
+    waiting: Arc<AtomicUsize>,
     lost: Arc<AtomicU64>,
     panics: Arc<AtomicU64>,
 }
@@ -86,18 +91,18 @@ impl ListenerHandle {
     ///
     /// [`ErrorKind::Internal`] when no thread can be started.
     pub fn new(listener: impl ResultListener) -> Result<Self> {
-        let (line, told) = sync_channel(LINE);
-        let panics = Arc::default();
-        let counter = Arc::clone(&panics);
+        let (line, told) = channel();
+        let (waiting, panics) = (Arc::default(), Arc::default());
+        let counters = (Arc::clone(&waiting), Arc::clone(&panics));
         thread::Builder::new()
             .name("dispatch-listener".to_owned())
-            .spawn(move || listen(listener, &told, &counter))
+            .spawn(move || listen(listener, &told, &counters.0, &counters.1))
             .map_err(|err| {
                 Error::new(ErrorKind::Internal, "start listener")
                     .with_detail("cannot start its thread")
                     .with_source(err)
             })?;
-        Ok(Self { line, lost: Arc::default(), panics })
+        Ok(Self { line, waiting, lost: Arc::default(), panics })
     }
 
     /// How much it was not told, because 65,536 things waited for it already.
@@ -113,7 +118,9 @@ impl ListenerHandle {
     }
 
     pub(super) fn tell(&self, told: Told) {
-        if self.line.try_send(told).is_err() {
+        let has_room = |it| (it < LINE).then_some(it + 1);
+        let room = self.waiting.fetch_update(SeqCst, SeqCst, has_room);
+        if room.is_err() || self.line.send(told).is_err() {
             self.lost.fetch_add(1, Relaxed);
         }
     }
@@ -123,8 +130,14 @@ impl ListenerHandle {
     }
 }
 
-fn listen(mut listener: impl ResultListener, line: &Receiver<Told>, panics: &AtomicU64) {
+fn listen(
+    mut listener: impl ResultListener,
+    line: &Receiver<Told>,
+    waiting: &AtomicUsize,
+    panics: &AtomicU64,
+) {
     while let Ok(told) = line.recv() {
+        waiting.fetch_sub(1, SeqCst);
         let heard = catch_unwind(AssertUnwindSafe(|| match &told {
             Told::Result(about, response) => listener.process_dispatcher_result(about, response),
             Told::Failure(about, failure) => listener.process_dispatcher_failure(about, failure),
@@ -132,7 +145,7 @@ fn listen(mut listener: impl ResultListener, line: &Receiver<Told>, panics: &Ato
         }));
         if heard.is_err() {
             panics.fetch_add(1, Relaxed);
-            tracing::warn!(target: "sinew_dispatch", "a result listener panicked; it goes on");
+            crate::trace::listener_panicked();
         }
     }
 }

@@ -3,6 +3,6 @@ mod registration;
 mod registry;
 mod run;
 
-pub use registration::Registration;
+pub use registration::Registered;
 pub(crate) use registry::{Entries, Entry, Registry};
 pub(crate) use run::{admit, run};

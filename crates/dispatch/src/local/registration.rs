@@ -14,13 +14,13 @@ use crate::AgentId;
 /// An agent under a topic. Dropping it deregisters the agent from asks that are sent later; those that were sent are
 /// answered.
 #[must_use = "dropping it deregisters the agent"]
-pub struct Registration {
+pub struct Registered {
     registry: Weak<Registry>,
     topic: Subject,
     entry: Arc<Entry>,
 }
 
-impl Registration {
+impl Registered {
     pub(crate) fn new(registry: &Arc<Registry>, topic: Subject, entry: Arc<Entry>) -> Self {
         Self { registry: Arc::downgrade(registry), topic, entry }
     }
@@ -65,15 +65,15 @@ impl Registration {
     }
 }
 
-impl Drop for Registration {
+impl Drop for Registered {
     fn drop(&mut self) {
         self.deregister();
     }
 }
 
-impl fmt::Debug for Registration {
+impl fmt::Debug for Registered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registration")
+        f.debug_struct("Registered")
             .field("topic", &self.topic)
             .field("agent", self.agent())
             .field("running", &self.entry.load.running())

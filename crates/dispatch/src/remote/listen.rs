@@ -15,11 +15,13 @@ use sinew_core::{
 use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::{
-    AskHead, AskId, Ended, ReplyHead,
+    Ended,
     asking::{Sink, Watched},
     context::AskInfo,
     gather::Responder,
     load::{Counted, Load},
+    trace,
+    wire::{AskHead, AskId, ReplyHead},
 };
 
 /// How long late answers are listened for, to count them.
@@ -128,7 +130,7 @@ fn tell<S: Sink + ?Sized>(
         Some(Ok(_)) => {}
         Some(Err(err)) if err.kind() == ErrorKind::NoResponders => return Some(Ended::NoAgents),
         Some(Err(err)) => {
-            tracing::debug!(error = %err, topic = %ask.topic, "answers cannot come any more");
+            trace::cut_off(&ask.topic, &err);
             return Some(Ended::Disconnected);
         }
         None => return Some(Ended::Disconnected),
@@ -144,7 +146,7 @@ pub(super) struct Listener {
     /// Whom nobody waits for once they are gone.
     pub(super) watched: Option<Watched>,
     /// Where to say that nobody waits any more, and of what.
-    pub(super) cancel: Option<(Subject, AskId)>,
+    pub(super) cancel: (Subject, AskId),
     pub(super) publisher: AnyPublisher,
     pub(super) lingering: Arc<Load>,
     /// Held until the ask is over, and those whom nobody waits for are told.
@@ -200,9 +202,9 @@ impl Listener {
 
     /// Tells the agents that nobody waits any more. Those who do not hear of it work until their time is over.
     async fn call_off(self) {
-        let Some((subject, id)) = self.cancel else { return };
+        let (subject, id) = self.cancel;
         if let Err(err) = cancel(&self.publisher, subject, id).await {
-            tracing::debug!(error = %err, topic = %self.ask.topic, "an ask could not be called off");
+            trace::not_called_off(&self.ask.topic, &err);
         }
     }
 }

@@ -26,11 +26,11 @@ use tokio::{
 pub(crate) use self::listen::Answers;
 use self::listen::Listener;
 use crate::{
-    AgentState, AgentStatus, AskHead, AskId, Dispatcher, DispatcherOptions,
+    AgentState, AgentStatus, Dispatcher, DispatcherOptions,
     asking::{Request, Sink, Watched},
     context::AskInfo,
     load::Load,
-    wire::Subjects,
+    wire::{AskHead, AskId, Subjects},
 };
 
 /// What to do where the backend lacks something.
@@ -95,7 +95,7 @@ impl Remote {
         self.capabilities.properties.has(property)
     }
 
-    fn name(&self) -> Option<AskId> {
+    fn name(&self) -> Result<AskId> {
         let number = self.names.hash_one(self.next.fetch_add(1, Relaxed));
         AskId::parse(&format!("{}.{number:016x}", self.mark))
     }
@@ -138,7 +138,8 @@ impl Remote {
     ) -> Result<Option<Arc<Answers>>> {
         let cancel = Subjects::cancel(&ask.topic)?;
         let remaining = ask.deadline.saturating_duration_since(Instant::now());
-        let head = AskHead { id: self.name(), remaining: Some(remaining) };
+        let name = self.name()?;
+        let head = AskHead::new(name.clone(), remaining);
         let message = self.message(ask, &head, request)?;
         let asking = {
             let _inside = self.runtime.enter();
@@ -160,7 +161,7 @@ impl Remote {
             answers: Arc::clone(&answers),
             sink,
             watched,
-            cancel: head.id.map(|id| (cancel, id)),
+            cancel: (cancel, name),
             publisher: self.publisher.clone(),
             lingering: Arc::clone(&self.lingering),
             under_way: Some(Load::count(&self.under_way)),
@@ -345,7 +346,7 @@ mod tests {
             let _service = dispatcher.serve("t", &agent).await?;
             assert_eq!(dispatcher.agents("t", Duration::from_millis(50)).await?.len(), 1);
             let ask = dispatcher.ask("t", "?").until(crate::Until::First(1));
-            assert_eq!(ask.collect::<String>().await?.0.len(), 1);
+            assert_eq!(ask.collect::<String>().await?.replies.len(), 1);
             dispatcher.drained(Duration::from_secs(5)).await
         })
     }
@@ -363,7 +364,7 @@ mod tests {
     async fn asks_are_named_apart() {
         let remote = Remote::new(&Memory::new().into_any()).unwrap();
         let other = Remote::new(&Memory::new().into_any()).unwrap();
-        let names = [remote.name(), remote.name(), other.name()].map(Option::unwrap);
+        let names = [remote.name(), remote.name(), other.name()].map(Result::unwrap);
         assert!(names[0] != names[1] && names[1] != names[2]);
         // Who was asked cannot tell what the next ask is called.
         assert_eq!(names[0].as_str().len(), names[1].as_str().len());

@@ -5,7 +5,10 @@ use sinew_core::{ErrorKind, Event, Message, Request as _, Result, Subject};
 use tokio::time::{Instant, timeout_at};
 
 use super::Remote;
-use crate::{AgentId, AgentState, AgentStatus, ReplyHead, trace, wire::Subjects};
+use crate::{
+    AgentId, AgentState, AgentStatus, trace,
+    wire::{ReplyHead, Subjects},
+};
 
 impl Remote {
     /// The agents that say before `until` that they are there, by name; the first `max` of them.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 macro_rules! counts {
     ($($(#[$doc:meta])* $field:ident = $label:literal),+ $(,)?) => {
         /// What became of the asks that came to a served agent over the broker, since it is served.
-        #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+        #[derive(Clone, Copy, Debug, Eq, PartialEq)]
         #[non_exhaustive]
         pub struct ServiceCounts {
             $($(#[$doc])* pub $field: u64,)+

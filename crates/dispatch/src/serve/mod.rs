@@ -16,13 +16,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::counts::ServiceCounts;
 use self::{counts::Counts, run::Run};
-use crate::{AgentId, AnyAgent, Dispatcher, Registration, remote::Remote, wire::Subjects};
+use crate::{AgentId, AnyAgent, Dispatcher, Registered, remote::Remote, wire::Subjects};
 
 /// An agent that is asked over a broker, and in this process. Dropping it ends both for asks that are sent later; those
 /// that have come are answered.
 #[must_use = "dropping it ends the service"]
 pub struct Service {
-    registration: Registration,
+    registration: Registered,
     counts: Arc<Counts>,
     stop: DropGuard,
     /// Gone once its end was told.
@@ -49,7 +49,7 @@ impl Dispatcher {
         .await
     }
 
-    /// The same for an agent that others know by its beats, as [`process_of`](crate::process_of) names it: `beat` while
+    /// The same for an agent that others know by its beats, as [`BeatPresence::process`](crate::BeatPresence::process) names it: `beat` while
     /// its loop turns, `degraded` while it has as much to do as it may, `stop` at its end.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ impl Dispatcher {
         heart: sinew_beat::HeartOptions,
     ) -> Result<Service> {
         self.start(topic, agent, |run, remote, topic, incoming| {
-            let process = crate::process_of(topic, agent.id())?;
+            let process = crate::BeatPresence::process(topic, agent.id())?;
             let heart = heart.build(remote.publisher.clone(), process.as_str())?;
             Ok(remote.runtime.spawn(run.beating(incoming, heart)))
         })
@@ -88,7 +88,7 @@ impl Dispatcher {
         };
         let topic = topic.to_subject()?;
         let entry = shared.registry.add(&topic, agent.clone(), &shared.meters)?;
-        let registration = Registration::new(&shared.registry, topic.clone(), Arc::clone(&entry));
+        let registration = Registered::new(&shared.registry, topic.clone(), Arc::clone(&entry));
         let subjects = Subjects::of(&topic)?;
         // Apart from the asks, so that who leaves still hears what is called off of what it works on.
         let cancels = remote.subscriber.subscribe(Subscription::new(subjects.cancel.clone()));

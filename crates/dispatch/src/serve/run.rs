@@ -23,14 +23,14 @@ use super::{
     desk::{Desk, Taken},
 };
 use crate::{
-    AgentError, AgentId, AgentState, AskHead, AskId, ReplyHead,
+    AgentError, AgentId, AgentState,
     context::AskInfo,
     load::Load,
     local::{self, Entry},
     over::Over,
     remote::Remote,
     trace,
-    wire::Subjects,
+    wire::{AskHead, AskId, ReplyHead, Subjects},
 };
 
 /// How long an answer is worth publishing once its ask is over: whoever waited counts it as late.
@@ -118,7 +118,7 @@ impl Run {
         let turned = || progress.tick();
         let (ended, stopped) = heart.run(&progress, health, self.turning(incoming, turned)).await;
         if let Err(err) = stopped {
-            tracing::debug!(error = %err, "the stop of an agent was not sent");
+            trace::stop_not_sent(agent.id(), &err);
         }
         ended
     }
@@ -311,7 +311,7 @@ impl Answering {
             Err(err) => Some(err),
         };
         let Some(err) = failed else { return };
-        tracing::debug!(error = %err, agent = %self.agent, "an answer could not be published");
+        trace::unsent(&self.agent, &err);
         // What the broker does not carry is said in fewer words.
         if err.kind() == ErrorKind::TooLarge {
             let why = err.detail().unwrap_or("the backend does not carry it").to_owned();
@@ -348,7 +348,7 @@ impl Answering {
         if error.code() != AgentError::PANIC {
             return error;
         }
-        tracing::error!(agent = %self.agent, panic = error.message(), "an agent panicked");
+        trace::panicked(&self.agent, error.message());
         AgentError::new(AgentError::PANIC, "it panicked; its own log says why")
     }
 

@@ -16,24 +16,19 @@ use sinew_dispatch::{
     compat::{About, AteDispatcher, Call, ListenerHandle, ProducerHandle},
 };
 
-use crate::support::{Heard, LIMIT, Listener, call, example, send, works};
-
-/// Works until nobody waits any more; counts how often it was begun.
-fn stuck(name: &str, begun: &Arc<AtomicUsize>) -> Result<ProducerHandle> {
-    let begun = Arc::clone(begun);
-    ProducerHandle::new(name, move |_: &str, _: &Call, context: &Context| {
-        begun.fetch_add(1, SeqCst);
-        while !context.is_cancelled() {
-            works(Duration::from_millis(1));
-        }
-        Ok(Value::Null)
-    })
-}
+use crate::support::{Heard, LIMIT, Listener, call, example, send, start};
 
 /// Works until the sender is dropped.
 fn held(name: &str) -> Result<(ProducerHandle, Sender<()>)> {
+    counted(name, &Arc::default())
+}
+
+/// The same; counts how often it was begun.
+fn counted(name: &str, begun: &Arc<AtomicUsize>) -> Result<(ProducerHandle, Sender<()>)> {
     let (release, held) = channel();
+    let begun = Arc::clone(begun);
     let producer = ProducerHandle::new(name, move |_: &str, _: &Call, _: &Context| {
+        begun.fetch_add(1, SeqCst);
         let _ = held.recv();
         Ok(Value::Null)
     })?;
@@ -43,7 +38,7 @@ fn held(name: &str) -> Result<(ProducerHandle, Sender<()>)> {
 #[test]
 fn two_requests_at_once_are_told_apart_and_each_says_when_it_is_over() -> Result<()> {
     let dispatcher = AteDispatcher::start()?;
-    let producers = [example(0, 5)?, example(1, 0)?];
+    let producers = [example(0)?, example(1)?];
     for producer in &producers {
         dispatcher.register_result_producer(producer, "a")?;
     }
@@ -77,16 +72,19 @@ fn a_request_with_nobody_to_answer_is_refused_and_leaves_nothing() -> Result<()>
 
 #[test]
 fn a_producer_that_never_answers_leaves_nothing_and_is_named() -> Result<()> {
-    let dispatcher = AteDispatcher::start()?;
-    let (first, _release) = held("first")?;
-    let (second, _release_too) = held("second")?;
+    let (dispatcher, clock) = start()?;
+    let (first, release) = held("first")?;
+    let (second, release_too) = held("second")?;
     dispatcher.register_result_producer(&first, "a")?;
     dispatcher.register_result_producer(&second, "a")?;
     let listener = Listener::on(&dispatcher, &["a"])?;
     send(&dispatcher, "a", 20)?;
+    clock.pass(20)?;
     let (results, end) = listener.until_end()?;
+    assert_eq!((end.elapsed, dispatcher.counts().pending), (Duration::from_millis(20), 0));
     let missing: Vec<_> = end.missing.iter().map(|it| it.as_str()).collect();
     assert_eq!((results.len(), end.ended, missing), (0, Ended::Deadline, vec!["first", "second"]));
+    drop((release, release_too));
     dispatcher.stop(LIMIT)
 }
 
@@ -121,7 +119,7 @@ fn a_producer_that_raises_is_told_of_and_answers_the_next_request() -> Result<()
 #[test]
 fn registering_while_requests_are_relayed_kills_nothing() -> Result<()> {
     let dispatcher = Arc::new(AteDispatcher::start()?);
-    let stays = example(0, 0)?;
+    let stays = example(0)?;
     dispatcher.register_result_producer(&stays, "a")?;
     let listener = Listener::on(&dispatcher, &["a"])?;
     let over = Arc::new(AtomicBool::new(false));
@@ -130,7 +128,7 @@ fn registering_while_requests_are_relayed_kills_nothing() -> Result<()> {
             let (dispatcher, over) = (Arc::clone(&dispatcher), Arc::clone(&over));
             thread::spawn(move || -> Result<()> {
                 let (producer, ear) =
-                    (example(id, 0)?, ListenerHandle::new(|_: &About, _: &Value| {})?);
+                    (example(id)?, ListenerHandle::new(|_: &About, _: &Value| {})?);
                 while !over.load(SeqCst) {
                     dispatcher.register_result_producer(&producer, "a")?;
                     dispatcher.register_result_listener(&ear, "a")?;
@@ -157,16 +155,16 @@ fn registering_while_requests_are_relayed_kills_nothing() -> Result<()> {
 #[test]
 fn registering_twice_counts_once_and_another_of_that_name_is_refused() -> Result<()> {
     let dispatcher = AteDispatcher::start()?;
-    let producer = example(0, 0)?;
+    let producer = example(0)?;
     let listener = Listener::on(&dispatcher, &["a", "a"])?;
     dispatcher.register_result_producer(&producer, "a")?;
     dispatcher.register_result_producer(&producer.clone(), "a")?;
     send(&dispatcher, "a", None)?;
     assert_eq!(listener.until_end()?.0.len(), 1);
-    let err = dispatcher.register_result_producer(&example(0, 0)?, "a").unwrap_err();
+    let err = dispatcher.register_result_producer(&example(0)?, "a").unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Conflict);
     // It is not the one that is registered, either.
-    dispatcher.deregister_result_producer(&example(0, 0)?, "a")?;
+    dispatcher.deregister_result_producer(&example(0)?, "a")?;
     send(&dispatcher, "a", None)?;
     assert_eq!(listener.until_end()?.0.len(), 1);
     dispatcher.stop(LIMIT)
@@ -175,7 +173,7 @@ fn registering_twice_counts_once_and_another_of_that_name_is_refused() -> Result
 #[test]
 fn no_name_of_an_argument_is_reserved() -> Result<()> {
     let dispatcher = AteDispatcher::start()?;
-    dispatcher.register_result_producer(&example(0, 0)?, "a")?;
+    dispatcher.register_result_producer(&example(0)?, "a")?;
     let listener = Listener::on(&dispatcher, &["a"])?;
     let names = ["reply_to", "uuid", "topic", "ttl", "self", ""];
     let kwargs = names.map(|it| (it.to_owned(), Value::from(it)));
@@ -189,7 +187,7 @@ fn no_name_of_an_argument_is_reserved() -> Result<()> {
 #[test]
 fn a_listener_that_raises_is_told_what_comes_next() -> Result<()> {
     let dispatcher = AteDispatcher::start()?;
-    dispatcher.register_result_producer(&example(0, 0)?, "a")?;
+    dispatcher.register_result_producer(&example(0)?, "a")?;
     let (say, said) = channel();
     let mut calls = 0;
     let listener = ListenerHandle::new(move |about: &About, _: &Value| {
@@ -209,20 +207,23 @@ fn a_listener_that_raises_is_told_what_comes_next() -> Result<()> {
 
 #[test]
 fn a_request_that_expires_in_line_is_not_worked_on() -> Result<()> {
-    let dispatcher = AteDispatcher::start()?;
+    let (dispatcher, clock) = start()?;
     let begun = Arc::new(AtomicUsize::new(0));
-    dispatcher.register_result_producer(&stuck("p", &begun)?, "a")?;
+    let (producer, release) = counted("p", &begun)?;
+    dispatcher.register_result_producer(&producer, "a")?;
     let listener = Listener::on(&dispatcher, &["a"])?;
     send(&dispatcher, "a", 200)?;
     for _ in 0..4 {
         send(&dispatcher, "a", 50)?;
     }
-    for ttl in [50, 50, 50, 50, 200] {
+    for (pass, ttl) in [(50, 50), (0, 50), (0, 50), (0, 50), (150, 200)] {
+        clock.pass(pass)?;
         let (results, end) = listener.until_end()?;
         // Its time counts from the call, not from when somebody gets to it.
         assert_eq!((results.len(), end.ended), (0, Ended::Deadline));
         assert_eq!(end.elapsed, Duration::from_millis(ttl));
     }
+    drop(release);
     dispatcher.stop(LIMIT)?;
     assert_eq!(begun.load(SeqCst), 1);
     Ok(())
@@ -234,7 +235,7 @@ fn one_producer_answers_one_request_at_a_time_in_their_order() -> Result<()> {
     let busy = Arc::new(AtomicBool::new(false));
     let producer = ProducerHandle::new("p", move |_: &str, call: &Call, _: &Context| {
         assert!(!busy.swap(true, SeqCst), "two at once");
-        works(Duration::from_millis(1));
+        (0..100).for_each(|_| thread::yield_now());
         busy.store(false, SeqCst);
         Ok(call.args[0].clone())
     })?;
@@ -255,7 +256,7 @@ fn a_listener_that_comes_after_the_request_is_told_and_a_producer_is_not_asked()
     let (producer, release) = held("p")?;
     dispatcher.register_result_producer(&producer, "a")?;
     send(&dispatcher, "a", 60_000)?;
-    dispatcher.register_result_producer(&example(1, 0)?, "a")?;
+    dispatcher.register_result_producer(&example(1)?, "a")?;
     let listener = Listener::on(&dispatcher, &["a"])?;
     drop(release);
     assert_eq!(listener.until_end()?.0, [("a".to_owned(), Value::Null)]);
@@ -284,9 +285,11 @@ fn more_requests_than_may_wait_for_a_producer_are_refused_as_busy() -> Result<()
 #[test]
 fn a_stop_waits_for_what_was_sent_within_its_time() -> Result<()> {
     let dispatcher = AteDispatcher::start()?;
-    dispatcher.register_result_producer(&example(0, 20)?, "a")?;
+    let (producer, release) = held("p")?;
+    dispatcher.register_result_producer(&producer, "a")?;
     let listener = Listener::on(&dispatcher, &["a"])?;
     send(&dispatcher, "a", None)?;
+    drop(release);
     dispatcher.stop(LIMIT)?;
     assert_eq!(listener.until_end()?.0.len(), 1);
 

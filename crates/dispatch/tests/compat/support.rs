@@ -1,5 +1,6 @@
 //! Producers that take their time, and listeners that tell what they heard.
 use std::{
+    io,
     sync::mpsc::{Receiver, Sender, channel},
     time::Duration,
 };
@@ -10,6 +11,10 @@ use sinew_dispatch::{
     compat::{
         About, AteDispatcher, Call, ListenerHandle, ProducerHandle, RequestId, ResultListener,
     },
+};
+use tokio::{
+    runtime::{Builder, Handle},
+    time::advance,
 };
 
 /// Within which everything happens that a test waits for.
@@ -79,23 +84,69 @@ impl Listener {
         }
     }
 
+    /// A response, under which topic, and how long after the request it came.
+    pub(crate) fn response(&self) -> Result<(String, Value, Duration)> {
+        match self.next()? {
+            Heard::Result(about, it) => Ok((about.topic.to_string(), it, about.elapsed)),
+            other => {
+                Err(Error::new(ErrorKind::Protocol, "listen").with_detail(format!("{other:?}")))
+            }
+        }
+    }
+
     pub(crate) fn hears_nothing(&self) -> bool {
         self.heard.try_recv().is_err()
     }
 }
 
-/// Works for so long, as the original's producers sleep.
-pub(crate) fn works(time: Duration) {
-    let (_keep, never) = channel::<()>();
-    let _ = never.recv_timeout(time);
+/// What time it is for a dispatcher. It moves by itself only while no producer works.
+pub(crate) struct Clock(Handle);
+
+impl Clock {
+    pub(crate) fn pass(&self, millis: u64) -> Result<()> {
+        let passing = self.0.spawn(advance(Duration::from_millis(millis)));
+        let failed = |err| Error::new(ErrorKind::Internal, "pass time").with_source(err);
+        self.0.block_on(passing).map_err(failed)
+    }
 }
 
-/// The original's example: works for so many milliseconds, and says what it was called with.
-pub(crate) fn example(id: i64, millis: u64) -> Result<ProducerHandle> {
+/// A dispatcher whose time passes when the test says so.
+pub(crate) fn start() -> Result<(AteDispatcher, Clock)> {
+    let failed = |err: io::Error| Error::new(ErrorKind::Internal, "start").with_source(err);
+    let runtime =
+        Builder::new_current_thread().enable_time().start_paused(true).build().map_err(failed)?;
+    let clock = Clock(runtime.handle().clone());
+    Ok((AteDispatcher::on(runtime)?, clock))
+}
+
+/// The original's example: says what it was called with, at once.
+pub(crate) fn example(id: i64) -> Result<ProducerHandle> {
     ProducerHandle::new(&id.to_string(), move |topic: &str, call: &Call, _: &Context| {
-        works(Duration::from_millis(millis));
         Ok(expected(id, topic, call))
     })
+}
+
+/// The same, each time once it is let, where the original's sleeps.
+pub(crate) struct Slow {
+    pub(crate) handle: ProducerHandle,
+    gate: Sender<()>,
+}
+
+impl Slow {
+    pub(crate) fn new(id: i64) -> Result<Self> {
+        let (gate, waits) = channel();
+        let name = id.to_string();
+        let handle = ProducerHandle::new(&name, move |topic: &str, call: &Call, _: &Context| {
+            let _ = waits.recv();
+            Ok(expected(id, topic, call))
+        })?;
+        Ok(Self { handle, gate })
+    }
+
+    /// Lets it answer one request.
+    pub(crate) fn answers(&self) {
+        let _ = self.gate.send(());
+    }
 }
 
 pub(crate) fn expected(id: i64, topic: &str, call: &Call) -> Value {

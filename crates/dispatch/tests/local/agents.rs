@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use sinew_core::{ErrorKind, Result};
-use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Ended, blocking};
+use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Ended, Gathered, blocking};
 
 use crate::common::{ms, names, pass, quick, slow, who};
 
@@ -18,12 +18,12 @@ async fn one_agent_answers_under_several_topics_by_their_names() -> Result<()> {
     })?;
     let _t = dispatcher.register("t", &agent)?;
     let other = dispatcher.register("u.v", &agent)?;
-    let (replies, _) = dispatcher.ask("u.v", "x").collect::<String>().await?;
+    let Gathered { replies, .. } = dispatcher.ask("u.v", "x").collect::<String>().await?;
     assert_eq!(replies[0].result.as_deref(), Ok("u.v a x"));
     drop(other);
     let err = dispatcher.ask("u.v", "x").send::<String>().await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::NoResponders);
-    let (replies, _) = dispatcher.ask("t", "x").collect::<String>().await?;
+    let Gathered { replies, .. } = dispatcher.ask("t", "x").collect::<String>().await?;
     assert_eq!(replies[0].result.as_deref(), Ok("t a x"));
     Ok(())
 }
@@ -48,7 +48,7 @@ async fn a_dropped_registration_still_answers_what_it_was_asked() -> Result<()> 
     let registered = dispatcher.register("t", &slow("a", ms(100))?)?;
     let asked = dispatcher.ask("t", "?").send::<String>().await?;
     drop(registered);
-    let (replies, end) = asked.collect().await?;
+    let Gathered { replies, end, .. } = asked.collect().await?;
     assert_eq!((replies.iter().map(who).collect::<Vec<_>>(), end.ok), (vec!["a"], 1));
     Ok(())
 }
@@ -68,7 +68,7 @@ async fn a_drain_waits_for_what_runs_and_says_when_it_does_not_end() -> Result<(
         );
         // What runs under another topic is another matter.
         other.drained(ms(0)).await?;
-        assert_eq!(asked.collect().await?.1.ended, Ended::AllKnown);
+        assert_eq!(asked.collect().await?.end.ended, Ended::AllKnown);
     }
     Ok(())
 }
@@ -79,7 +79,7 @@ async fn what_does_not_decode_is_that_agents_failure() -> Result<()> {
     let bytes = AnyAgent::new("bytes", |_: Context, _: Vec<u8>| async { Ok(vec![0xff]) })?;
     let _text = dispatcher.register("t", &quick("text")?)?;
     let _bytes = dispatcher.register("t", &bytes)?;
-    let (replies, end) = dispatcher.ask("t", vec![0xff]).collect::<String>().await?;
+    let Gathered { replies, end, .. } = dispatcher.ask("t", vec![0xff]).collect::<String>().await?;
     let codes: Vec<_> = replies
         .iter()
         .map(|it| (who(it), it.result.as_ref().map_err(AgentError::code).err().unwrap_or("ok")))
@@ -141,7 +141,7 @@ fn blocking_work_whose_ask_is_over_before_a_thread_is_free_is_not_begun() -> Res
         let _a = dispatcher.register("t", &agent)?;
         let ask = || dispatcher.ask("t", "").deadline(ms(50)).collect::<String>();
         let (first, second, third) = tokio::join!(ask(), ask(), ask());
-        assert_eq!([first?.1.ok, second?.1.ok, third?.1.ok], [0; 3]);
+        assert_eq!([first?.end.ok, second?.end.ok, third?.end.ok], [0; 3]);
         Ok(())
     })?;
     drop(done);

@@ -7,8 +7,8 @@ use std::sync::{
 use futures_util::StreamExt as _;
 use sinew_core::{ErrorKind, Result};
 use sinew_dispatch::{
-    AgentError, AgentId, AnyAgent, Context, Dispatcher, DispatcherOptions, Ended, Expect, Hedge,
-    Until,
+    AgentError, AgentId, AnyAgent, Context, Dispatcher, DispatcherOptions, Ended, Expect, Gathered,
+    Hedge, Until,
 };
 use tokio::time::Instant;
 
@@ -57,7 +57,8 @@ async fn an_agent_that_is_expected_and_not_there_is_missing_by_name() -> Result<
     let dispatcher = Dispatcher::local();
     let _here = dispatcher.register("t", &quick("here")?)?;
     let expect = Expect::Agents(vec![AgentId::parse("gone")?, AgentId::parse("here")?]);
-    let (replies, end) = dispatcher.ask("t", "?").expect(expect).collect::<String>().await?;
+    let Gathered { replies, end, .. } =
+        dispatcher.ask("t", "?").expect(expect).collect::<String>().await?;
     assert_eq!((replies.len(), end.ended, names(&end.missing)), (1, Ended::AllKnown, vec!["gone"]));
     assert_eq!(end.elapsed, ms(0));
     Ok(())
@@ -67,12 +68,12 @@ async fn an_agent_that_is_expected_and_not_there_is_missing_by_name() -> Result<
 async fn the_deadline_is_five_seconds_unless_said_otherwise() -> Result<()> {
     let dispatcher = Dispatcher::local();
     let _dead = dispatcher.register("t", &silent("dead")?)?;
-    let (_, end) = dispatcher.ask("t", "?").collect::<String>().await?;
+    let Gathered { end, .. } = dispatcher.ask("t", "?").collect::<String>().await?;
     assert_eq!((end.ended, end.elapsed), (Ended::Deadline, ms(5000)));
 
     let dispatcher = DispatcherOptions::default().with_deadline(ms(70)).local();
     let _dead = dispatcher.register("t", &silent("dead")?)?;
-    let (_, end) = dispatcher.ask("t", "?").collect::<String>().await?;
+    let Gathered { end, .. } = dispatcher.ask("t", "?").collect::<String>().await?;
     assert_eq!(end.elapsed, ms(70));
     Ok(())
 }
@@ -83,7 +84,7 @@ async fn quiet_ends_it_after_the_last_answer() -> Result<()> {
     let agents = [slow("a", ms(1000))?, slow("b", ms(1200))?, slow("c", ms(2000))?];
     let _registered: Vec<_> =
         agents.iter().map(|it| dispatcher.register("t", it)).collect::<Result<_>>()?;
-    let (replies, end) =
+    let Gathered { replies, end, .. } =
         dispatcher.ask("t", "?").until(Until::Quiet(ms(300))).collect::<String>().await?;
     assert_eq!((replies.len(), end.ended, end.elapsed), (2, Ended::Quiet, ms(1500)));
     assert_eq!(names(&end.missing), ["c"]);
@@ -97,7 +98,8 @@ async fn a_quorum_that_cannot_be_reached_ends_it_early() -> Result<()> {
     let _registered: Vec<_> =
         agents.iter().map(|it| dispatcher.register("t", it)).collect::<Result<_>>()?;
     let until = Until::Quorum { n: 2, of: 3 };
-    let (replies, end) = dispatcher.ask("t", "?").until(until).collect::<String>().await?;
+    let Gathered { replies, end, .. } =
+        dispatcher.ask("t", "?").until(until).collect::<String>().await?;
     assert_eq!((replies.len(), end.ended, end.elapsed), (2, Ended::OutOfReach, ms(0)));
     assert_eq!(names(&end.cancelled), ["c"]);
     Ok(())
@@ -110,7 +112,8 @@ async fn a_condition_sees_what_came_and_ends_it() -> Result<()> {
     let _registered: Vec<_> =
         agents.iter().map(|it| dispatcher.register("t", it)).collect::<Result<_>>()?;
     let until = Until::when(|it| it.result.is_ok_and(|payload| payload == "b") && it.ok == 2);
-    let (replies, end) = dispatcher.ask("t", "?").until(until).collect::<String>().await?;
+    let Gathered { replies, end, .. } =
+        dispatcher.ask("t", "?").until(until).collect::<String>().await?;
     assert_eq!((replies.len(), end.ended), (2, Ended::Condition));
     assert_eq!(names(&end.cancelled), ["c"]);
     Ok(())
@@ -173,7 +176,8 @@ async fn a_late_answer_counts_and_never_enters_the_next_ask() -> Result<()> {
     // It takes no notice of the end, within its grace.
     let late = slow("late", ms(150))?.with_grace(ms(1000));
     let _registered = dispatcher.register("t", &late)?;
-    let (replies, end) = dispatcher.ask("t", "?").deadline(ms(100)).collect::<String>().await?;
+    let Gathered { replies, end, .. } =
+        dispatcher.ask("t", "?").deadline(ms(100)).collect::<String>().await?;
     assert_eq!((replies.len(), names(&end.missing)), (0, vec!["late"]));
     let mut next = dispatcher.ask("t", "?").deadline(ms(100)).send::<String>().await?;
     pass(ms(60)).await;
@@ -191,10 +195,10 @@ async fn an_ask_sees_those_who_were_registered_when_it_was_sent() -> Result<()> 
     let asked = dispatcher.ask("t", "?").send::<String>().await?;
     let _after = dispatcher.register("t", &quick("after")?)?;
     drop(before);
-    let (replies, end) = asked.collect().await?;
+    let Gathered { replies, end, .. } = asked.collect().await?;
     assert_eq!(replies.iter().map(who).collect::<Vec<_>>(), ["before"]);
     assert_eq!(end.ended, Ended::AllKnown);
-    let (replies, _) = dispatcher.ask("t", "?").collect::<String>().await?;
+    let Gathered { replies, .. } = dispatcher.ask("t", "?").collect::<String>().await?;
     assert_eq!(replies.iter().map(who).collect::<Vec<_>>(), ["after"]);
     Ok(())
 }
@@ -213,7 +217,7 @@ async fn a_nested_ask_has_no_more_time_than_is_left_and_the_same_trace() -> Resu
         async move {
             pass(ms(100)).await;
             let ask = nested.ask("inner", "?").deadline(ms(5000)).within(&context);
-            let (replies, _) = ask.collect::<String>().await?;
+            let Gathered { replies, .. } = ask.collect::<String>().await?;
             replies.into_iter().next().map_or(Ok(String::new()), |it| it.result)
         }
     })?;
@@ -221,7 +225,7 @@ async fn a_nested_ask_has_no_more_time_than_is_left_and_the_same_trace() -> Resu
     let _outer = dispatcher.register("outer", &outer)?;
     let ask = dispatcher.ask("outer", "?").deadline(ms(400));
     let ask = ask.header("traceparent", "00-ab-cd-01").header("secret", "s");
-    let (replies, _) = ask.collect::<String>().await?;
+    let Gathered { replies, .. } = ask.collect::<String>().await?;
     assert_eq!(replies[0].result.as_deref(), Ok("00-ab-cd-01 300ms 1"));
     Ok(())
 }
@@ -271,7 +275,7 @@ fn it_is_asked_from_outside_of_any_runtime() -> Result<()> {
     let _a = dispatcher.register("t", &slow("a", ms(5))?)?;
     let _b = dispatcher.register("t", &silent("b")?)?;
     let ask = dispatcher.ask("t", "?").deadline(ms(50)).collect::<String>();
-    let (replies, end) = futures_executor::block_on(ask)?;
+    let Gathered { replies, end, .. } = futures_executor::block_on(ask)?;
     assert_eq!((replies.len(), end.ended), (1, Ended::Deadline));
     // Built outside as well, it says what is missing.
     let ask = Dispatcher::local();

@@ -7,7 +7,7 @@ use sinew_core::{
     Error, ErrorKind, HeaderCarriage, Incoming, Link, Message, Pending, Publish, Receipt,
     Registration, Request, Requests, Result, Subscribe, Subscription,
 };
-use sinew_dispatch::{Dispatcher, Ended, Expect, Until};
+use sinew_dispatch::{Dispatcher, Ended, Expect, Gathered, Until};
 
 use crate::common::{ms, quick};
 
@@ -79,7 +79,7 @@ async fn a_broker_that_is_away_keeps_nobody_here_from_answering() -> Result<()> 
     let err = dispatcher.ask("t", "?").send::<String>().await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Disconnected);
     let _here = dispatcher.register("t", &quick("here")?)?;
-    let (replies, end) = dispatcher.ask("t", "?").collect::<String>().await?;
+    let Gathered { replies, end, .. } = dispatcher.ask("t", "?").collect::<String>().await?;
     assert_eq!((replies.len(), end.ended, end.gap), (1, Ended::AllKnown, true));
     assert_eq!(end.elapsed, ms(0));
     Ok(())
@@ -99,7 +99,7 @@ async fn a_broker_that_says_nothing_holds_up_no_ask_that_has_enough() -> Result<
     let dispatcher = Dispatcher::over(&Broken(None).backend())?;
     let _here = dispatcher.register("t", &quick("here")?)?;
     let ask = dispatcher.ask("t", "?").until(Until::First(1));
-    let (replies, end) = ask.collect::<String>().await?;
+    let Gathered { replies, end, .. } = ask.collect::<String>().await?;
     assert_eq!((replies.len(), end.ended, end.elapsed), (1, Ended::First, ms(0)));
     let err = dispatcher.ask("elsewhere", "?").deadline(ms(100)).send::<String>().await;
     assert_eq!(err.unwrap_err().kind(), ErrorKind::Timeout);
@@ -117,7 +117,7 @@ async fn who_expects_those_of_an_empty_list_asks_nobody() -> Result<()> {
     assert_eq!(service.counts().ok, 0);
     // Beside one who is here there is nobody to wait for.
     let _here = asker.register("t", &quick("here")?)?;
-    let (_, end) = ask().collect::<String>().await?;
+    let Gathered { end, .. } = ask().collect::<String>().await?;
     assert_eq!((end.ended, end.elapsed), (Ended::AllKnown, ms(0)));
     Ok(())
 }

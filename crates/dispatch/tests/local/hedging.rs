@@ -9,7 +9,7 @@ use std::{
 
 use sinew_core::Result;
 use sinew_dispatch::{
-    AgentError, AnyAgent, Context, Dispatcher, Ended, Hedge, Registration, Until,
+    AgentError, AnyAgent, Context, Dispatcher, Ended, Gathered, Hedge, Registered, Until,
 };
 
 use crate::common::{ms, names, pass, who};
@@ -29,7 +29,7 @@ fn agent(name: &str, asked: &Arc<AtomicUsize>, after: Option<u64>) -> Result<Any
     })
 }
 
-type Fleet = (Dispatcher, Arc<AtomicUsize>, Vec<Registration>);
+type Fleet = (Dispatcher, Arc<AtomicUsize>, Vec<Registered>);
 
 fn fleet(agents: &[(&str, Option<u64>)]) -> Result<Fleet> {
     let (dispatcher, asked) = (Dispatcher::local(), Arc::default());
@@ -46,7 +46,7 @@ async fn one_that_answers_in_time_is_the_only_one_asked() -> Result<()> {
     let mut answered = BTreeSet::new();
     for turn in 1..=3 {
         let ask = dispatcher.ask("t", "?").until(Until::First(1)).hedge(Hedge::after(ms(50)));
-        let (replies, end) = ask.collect::<String>().await?;
+        let Gathered { replies, end, .. } = ask.collect::<String>().await?;
         assert_eq!((replies.len(), end.ended, asked.load(SeqCst)), (1, Ended::First, turn));
         assert!(end.cancelled.is_empty() && end.missing.is_empty());
         answered.insert(who(&replies[0]).to_owned());
@@ -62,7 +62,7 @@ async fn a_slow_one_is_overtaken_and_called_off_within_the_budget() -> Result<()
     let (dispatcher, asked, _all) =
         fleet(&[slow, ("b", Some(1000)), ("c", Some(10)), ("d", None)])?;
     let ask = dispatcher.ask("t", "?").until(Until::First(1)).hedge(Hedge::after(ms(50)).max(2));
-    let (replies, end) = ask.collect::<String>().await?;
+    let Gathered { replies, end, .. } = ask.collect::<String>().await?;
     assert_eq!((who(&replies[0]), end.elapsed, asked.load(SeqCst)), ("c", ms(110), 3));
     assert_eq!(names(&end.cancelled), ["a", "b"]);
     Ok(())
@@ -77,12 +77,12 @@ async fn one_that_fails_is_followed_at_once_and_those_who_are_busy_too() -> Resu
     }
     all.push(dispatcher.register("t", &agent("d", &asked, Some(1))?)?);
     let ask = dispatcher.ask("t", "?").until(Until::First(1)).hedge(Hedge::after(ms(50)).max(9));
-    let (replies, end) = ask.collect::<String>().await?;
+    let Gathered { replies, end, .. } = ask.collect::<String>().await?;
     let told: Vec<_> = replies.iter().map(who).collect();
     assert_eq!((told, end.elapsed, end.failed), (vec!["a", "b", "c", "d"], ms(1), 3));
     // Nobody is left to be asked: no need to wait for the deadline.
     let ask = dispatcher.ask("t", "?").until(Until::First(1)).hedge(Hedge::after(ms(50)).max(1));
-    let (_, end) = ask.collect::<String>().await?;
+    let Gathered { end, .. } = ask.collect::<String>().await?;
     assert_eq!((end.ended, end.failed, end.elapsed), (Ended::AllKnown, 2, ms(0)));
     Ok(())
 }

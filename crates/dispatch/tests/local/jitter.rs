@@ -3,7 +3,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use sinew_adapter_memory::MemoryBroker;
 use sinew_core::Result;
-use sinew_dispatch::{AgentId, AnyAgent, Context, Dispatcher, Ended, Expect};
+use sinew_dispatch::{AgentId, AnyAgent, Context, Dispatcher, Ended, Expect, Gathered};
 
 use crate::common::ms;
 
@@ -19,13 +19,13 @@ async fn answers_over_a_broker_are_spread_and_none_is_held_beyond_its_deadline()
     }
     let here = Dispatcher::over(&broker.connect().into_any())?;
     let ask = || here.ask("t", "?").expect(Expect::Agents(names.clone()));
-    let (replies, end) = ask().deadline(ms(5000)).collect::<String>().await?;
+    let Gathered { replies, end, .. } = ask().deadline(ms(5000)).collect::<String>().await?;
     assert_eq!((replies.len(), end.ended), (20, Ended::AllKnown));
     assert!(end.elapsed <= ms(1000), "{:?}", end.elapsed);
     let times: BTreeSet<Duration> = replies.iter().map(|it| it.elapsed).collect();
     assert!(times.len() > 10, "{times:?}");
 
-    let (_, end) = ask().deadline(ms(100)).collect::<String>().await?;
+    let Gathered { end, .. } = ask().deadline(ms(100)).collect::<String>().await?;
     assert_eq!((end.ended, end.ok), (Ended::AllKnown, 20));
     assert!(end.elapsed <= ms(50), "{:?}", end.elapsed);
     Ok(())

@@ -6,7 +6,7 @@ use std::sync::{
 
 use sinew_core::{ErrorKind, Result};
 use sinew_dispatch::{
-    AgentError, AnyAgent, Context, Dispatcher, DispatcherOptions, Ended, Until, blocking,
+    AgentError, AnyAgent, Context, Dispatcher, DispatcherOptions, Ended, Gathered, Until, blocking,
 };
 
 use crate::common::{ms, pass, quick, slow};
@@ -19,12 +19,15 @@ async fn an_agent_that_is_busy_says_so_and_may_be_asked_again() -> Result<()> {
     let _u = dispatcher.register("u", &agent)?;
     let first = dispatcher.ask("t", "?").send::<String>().await?;
     let second = dispatcher.ask("u", "?").send::<String>().await?;
-    let (replies, end) = dispatcher.ask("t", "?").collect::<String>().await?;
+    let Gathered { replies, end, .. } = dispatcher.ask("t", "?").collect::<String>().await?;
     let busy = replies[0].result.clone().unwrap_err();
     assert_eq!((busy.code(), busy.is_retryable()), (AgentError::BUSY, true));
     assert_eq!((end.ended, end.failed, end.elapsed), (Ended::AllKnown, 1, ms(0)));
-    assert_eq!((first.collect().await?.1.ok, second.collect().await?.1.ok), (1, 1));
-    assert_eq!((dispatcher.ask("t", "?").collect::<String>().await?.1.ok, agent.running()), (1, 0));
+    assert_eq!((first.collect().await?.end.ok, second.collect().await?.end.ok), (1, 1));
+    assert_eq!(
+        (dispatcher.ask("t", "?").collect::<String>().await?.end.ok, agent.running()),
+        (1, 0)
+    );
     Ok(())
 }
 
@@ -44,10 +47,10 @@ async fn a_blocking_handler_counts_until_it_returns() -> Result<()> {
     .with_grace(ms(0));
     let registered = dispatcher.register("t", &agent)?;
     let ask = || dispatcher.ask("t", "?").deadline(ms(20));
-    assert_eq!(ask().collect::<String>().await?.1.ended, Ended::Deadline);
+    assert_eq!(ask().collect::<String>().await?.end.ended, Ended::Deadline);
     // Its thread cannot be taken from it.
     assert_eq!(agent.running(), 1);
-    let (replies, _) = ask().collect::<String>().await?;
+    let Gathered { replies, .. } = ask().collect::<String>().await?;
     assert_eq!(replies[0].result.as_ref().unwrap_err().code(), AgentError::BUSY);
     open.send(()).unwrap();
     registered.drained(ms(60_000)).await?;
@@ -92,16 +95,17 @@ async fn replies_are_bounded_in_number_and_bytes() -> Result<()> {
     let names = ["a", "b", "c"];
     let _all: Vec<_> =
         names.iter().map(|it| dispatcher.register("t", &quick(it)?)).collect::<Result<_>>()?;
-    let (replies, end) = dispatcher.ask("t", "?").max_replies(2).collect::<String>().await?;
+    let Gathered { replies, end, .. } =
+        dispatcher.ask("t", "?").max_replies(2).collect::<String>().await?;
     assert_eq!((replies.len(), end.ended, end.cancelled.len()), (2, Ended::Limit, 1));
 
     let big = AnyAgent::new("big", |_: Context, _: String| async { Ok(vec![7; 1 << 20]) })?;
     let _big = dispatcher.register("big", &big)?;
     let ask = dispatcher.ask("big", "?").max_reply_bytes((1 << 20) - 1).until(Until::Deadline);
-    let (replies, end) = ask.collect::<Vec<u8>>().await?;
+    let Gathered { replies, end, .. } = ask.collect::<Vec<u8>>().await?;
     assert_eq!(replies[0].result.as_ref().unwrap_err().code(), AgentError::TOO_LARGE);
     assert_eq!((end.ok, end.failed), (0, 1));
-    let (replies, _) = dispatcher.ask("big", "?").collect::<Vec<u8>>().await?;
+    let Gathered { replies, .. } = dispatcher.ask("big", "?").collect::<Vec<u8>>().await?;
     assert_eq!(replies[0].result.as_ref().map(Vec::len), Ok(1 << 20));
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use sinew_core::{FromPayload, Result};
-use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Until, blocking};
+use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Gathered, Until, blocking};
 
 use crate::common::{ms, names, pass, quick, who};
 
@@ -32,7 +32,7 @@ async fn a_panic_is_that_agents_error_and_it_answers_again() -> Result<()> {
     let _registered: Vec<_> =
         agents.iter().map(|it| dispatcher.register("t", it)).collect::<Result<_>>()?;
     for _ in 0..2 {
-        let (replies, end) = dispatcher.ask("t", "?").collect::<String>().await?;
+        let Gathered { replies, end, .. } = dispatcher.ask("t", "?").collect::<String>().await?;
         assert_eq!((replies.len(), end.failed), (3, 3));
         for reply in replies {
             let (name, err) = (who(&reply).to_owned(), reply.result.unwrap_err());
@@ -50,7 +50,7 @@ async fn a_blocking_handler_that_panics_is_told_the_same() -> Result<()> {
     let agent =
         AnyAgent::new("a", blocking(|_: Context, text: String| -> Said { panic!("no {text}") }))?;
     let _a = dispatcher.register("t", &agent)?;
-    let (replies, _) = dispatcher.ask("t", "wafer").collect::<String>().await?;
+    let Gathered { replies, .. } = dispatcher.ask("t", "wafer").collect::<String>().await?;
     let err = replies[0].result.clone().unwrap_err();
     assert_eq!((err.code(), err.message()), (AgentError::PANIC, "no wafer"));
     Ok(())
@@ -73,7 +73,8 @@ async fn a_handler_that_panics_when_it_is_dropped_ends_nothing_else() -> Result<
     })?
     .with_grace(ms(0));
     let registered = dispatcher.register("t", &agent)?;
-    let (_, end) = dispatcher.ask("t", "?").deadline(ms(10)).collect::<String>().await?;
+    let Gathered { end, .. } =
+        dispatcher.ask("t", "?").deadline(ms(10)).collect::<String>().await?;
     assert_eq!(names(&end.missing), ["a"]);
     registered.drained(ms(60_000)).await
 }
@@ -93,7 +94,7 @@ async fn a_condition_that_panics_does_so_in_whoever_asked() -> Result<()> {
     })
     .await;
     assert_eq!(next.unwrap_err().downcast_ref::<&str>(), Some(&"a condition"));
-    assert_eq!(dispatcher.ask("t", "?").collect::<String>().await?.1.ok, 1);
+    assert_eq!(dispatcher.ask("t", "?").collect::<String>().await?.end.ok, 1);
     Ok(())
 }
 
@@ -111,7 +112,7 @@ impl FromPayload for Fussy {
 async fn a_payload_that_panics_when_it_is_decoded_is_a_bad_one() -> Result<()> {
     let dispatcher = Dispatcher::local();
     let _a = dispatcher.register("t", &quick("a")?)?;
-    let (replies, _) = dispatcher.ask("t", "?").collect::<Fussy>().await?;
+    let Gathered { replies, .. } = dispatcher.ask("t", "?").collect::<Fussy>().await?;
     assert_eq!(replies[0].result.as_ref().unwrap_err().code(), AgentError::BAD_REPLY);
     Ok(())
 }

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use sinew_core::{ErrorKind, IntoPayload, Link as _, PublishExt as _, Request as _, Result};
-use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Ended, Until};
+use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Ended, Gathered, Until};
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
@@ -48,7 +48,7 @@ async fn all_that_are_expected_answer_and_it_ends(scene: Scene) -> Result<()> {
     let dispatcher = scene.dispatcher().await?;
     let asked = Instant::now();
     let ask = dispatcher.ask(scene.topic(), "hello").expect(expect(&["a", "b", "c"])?);
-    let (replies, end) = ask.deadline(AMPLE).collect::<String>().await?;
+    let Gathered { replies, end, .. } = ask.deadline(AMPLE).collect::<String>().await?;
     assert_eq!(said(&replies), ["hello from a", "hello from b", "hello from c"]);
     assert_eq!((end.ended, tally(&end)), (Ended::AllKnown, (3, 0, 0, 0)));
     assert!(asked.elapsed() < AMPLE, "{:?}", asked.elapsed());
@@ -67,7 +67,7 @@ async fn an_error_and_a_panic_are_answers_of_their_agents(scene: Scene) -> Resul
     let _agents = (scene.serve(errs).await?, scene.serve(panics).await?, scene.echo("well").await?);
     let dispatcher = scene.dispatcher().await?;
     let ask = dispatcher.ask(scene.topic(), "x").expect(expect(&["errs", "panics", "well"])?);
-    let (mut replies, end) = ask.deadline(AMPLE).collect::<String>().await?;
+    let Gathered { mut replies, end, .. } = ask.deadline(AMPLE).collect::<String>().await?;
     assert_eq!((end.ended, tally(&end)), (Ended::AllKnown, (1, 2, 0, 0)));
     replies.sort_by(|one, other| one.agent.cmp(&other.agent));
     let told: Vec<_> = replies
@@ -98,7 +98,8 @@ async fn who_is_silent_is_missing_by_name(scene: Scene) -> Result<()> {
     let dispatcher = scene.dispatcher().await?;
     let ask = dispatcher.ask(scene.topic(), "x").expect(expect(&["silent", "other", "nosuch"])?);
     let asked = Instant::now();
-    let (replies, end) = ask.deadline(Duration::from_millis(700)).collect::<String>().await?;
+    let Gathered { replies, end, .. } =
+        ask.deadline(Duration::from_millis(700)).collect::<String>().await?;
     assert!(asked.elapsed() >= Duration::from_millis(700));
     assert_eq!(said(&replies), ["x from other"]);
     assert_eq!((end.ended, tally(&end)), (Ended::Deadline, (1, 0, 2, 0)));
@@ -112,13 +113,14 @@ async fn a_late_answer_is_counted_and_is_not_the_next_asks(scene: Scene) -> Resu
     let slow = scene.serve(gated("slow", &gate, AMPLE)?).await?;
     let dispatcher = scene.dispatcher().await?;
     let ask = dispatcher.ask(scene.topic(), "first").expect(expect(&["slow"])?);
-    let (replies, end) = ask.deadline(Duration::from_millis(300)).collect::<String>().await?;
+    let Gathered { replies, end, .. } =
+        ask.deadline(Duration::from_millis(300)).collect::<String>().await?;
     assert_eq!((replies.len(), names(&end.missing)), (0, vec!["slow"]));
     let ask = dispatcher.ask(scene.topic(), "second").expect(expect(&["slow"])?);
     let second = tokio::spawn(ask.deadline(AMPLE).collect::<String>());
     until("both are worked on", async || Ok(slow.running() == 2)).await?;
     gate.close();
-    let (replies, end) = second.await.map_err(failed)??;
+    let Gathered { replies, end, .. } = second.await.map_err(failed)??;
     assert_eq!((said(&replies), tally(&end)), (vec!["second"], (1, 0, 0, 0)));
     until("counted", async || Ok(dispatcher.counts().late == 1)).await?;
     assert_eq!(dispatcher.counts().duplicate, 0);
@@ -139,7 +141,7 @@ async fn a_second_answer_is_counted_and_not_delivered(scene: Scene) -> Result<()
     });
     let dispatcher = scene.dispatcher().await?;
     let ask = dispatcher.ask(scene.topic(), "x").expect(expect(&["twice", "once"])?);
-    let (replies, end) = ask.deadline(AMPLE).collect::<String>().await?;
+    let Gathered { replies, end, .. } = ask.deadline(AMPLE).collect::<String>().await?;
     assert_eq!((said(&replies), tally(&end)), (vec!["1", "3"], (2, 0, 0, 0)));
     assert_eq!((end.duplicate, dispatcher.counts().duplicate), (1, 1));
     drop(answering.await.map_err(failed)??);
@@ -151,7 +153,7 @@ async fn an_undecodable_answer_is_its_agents_failure(scene: Scene) -> Result<()>
     let _agents = (scene.serve(odd).await?, scene.echo("well").await?);
     let dispatcher = scene.dispatcher().await?;
     let ask = dispatcher.ask(scene.topic(), "x").expect(expect(&["odd", "well"])?);
-    let (replies, end) = ask.deadline(AMPLE).collect::<String>().await?;
+    let Gathered { replies, end, .. } = ask.deadline(AMPLE).collect::<String>().await?;
     assert_eq!((end.ended, tally(&end)), (Ended::AllKnown, (1, 1, 0, 0)));
     let failure =
         replies.iter().find_map(|it| Some((it.agent.as_ref()?, it.result.as_ref().err()?)));
@@ -181,7 +183,7 @@ async fn whom_nobody_waits_for_is_called_off(scene: Scene) -> Result<()> {
     let asking = tokio::spawn(ask.collect::<String>());
     until("it is worked on", async || Ok(waits.running() == 1)).await?;
     gate.close();
-    let (replies, end) = asking.await.map_err(failed)??;
+    let Gathered { replies, end, .. } = asking.await.map_err(failed)??;
     assert_eq!(said(&replies), ["x"]);
     assert_eq!((end.ended, names(&end.cancelled)), (Ended::First, vec!["waits"]));
     until("the other is told", async || Ok(told.load(SeqCst) == 1)).await?;
@@ -224,13 +226,13 @@ async fn an_ask_of_its_own_agents_is_answered_once(scene: Scene) -> Result<()> {
     let own = dispatcher.serve(scene.topic(), &echo("own")?).await?;
     let _other = scene.echo("other").await?;
     let ask = dispatcher.ask(scene.topic(), "x").expect(expect(&["own", "other"])?);
-    let (replies, end) = ask.deadline(AMPLE).collect::<String>().await?;
+    let Gathered { replies, end, .. } = ask.deadline(AMPLE).collect::<String>().await?;
     assert_eq!(said(&replies), ["x from other", "x from own"]);
     assert_eq!((tally(&end), own.counts().ok), ((2, 0, 0, 0), 0), "not by way of the broker");
     // Others reach it by the broker.
     let asker = scene.dispatcher().await?;
     let ask = asker.ask(scene.topic(), "y").expect(expect(&["own", "other"])?).deadline(AMPLE);
-    assert_eq!(said(&ask.collect::<String>().await?.0), ["y from other", "y from own"]);
+    assert_eq!(said(&ask.collect::<String>().await?.replies), ["y from other", "y from own"]);
     assert_eq!((own.counts().ok, dispatcher.counts().duplicate), (1, 0));
     Ok(())
 }
@@ -248,11 +250,11 @@ async fn a_plain_responder_answers_without_a_name(scene: Scene) -> Result<()> {
     let dispatcher = scene.dispatcher().await?;
     let ask = dispatcher.ask(scene.topic(), "x").until(Until::First(1)).deadline(AMPLE);
     let ask = ask.header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-    let (replies, end) = ask.collect::<String>().await?;
+    let Gathered { replies, end, .. } = ask.collect::<String>().await?;
     assert_eq!((said(&replies), replies[0].agent.as_ref()), (vec!["plain"], None));
     assert_eq!(end.ended, Ended::First);
     let (_heard, asked) = answering.await.map_err(failed)??;
-    let head = sinew_dispatch::AskHead::read(&asked.headers);
+    let head = sinew_dispatch::heads::AskHead::read(&asked.headers);
     let remaining = head.remaining.map(|it| it.as_millis());
     assert!(remaining.is_some_and(|it| (10_000..=15_000).contains(&it)), "{head:?}");
     assert!(asked.headers.text("traceparent").is_some_and(|it| it.starts_with("00-0af7651916")));
@@ -275,7 +277,7 @@ async fn quiet_ends_where_nobody_is_known(scene: Scene) -> Result<()> {
     let asked = Instant::now();
     let quiet = Until::Quiet(Duration::from_millis(500));
     let ask = dispatcher.ask(scene.topic(), "x").until(quiet).deadline(AMPLE);
-    let (replies, end) = ask.collect::<String>().await?;
+    let Gathered { replies, end, .. } = ask.collect::<String>().await?;
     assert_eq!((said(&replies), end.ended), (vec!["x from a", "x from b"], Ended::Quiet));
     assert!(asked.elapsed() >= Duration::from_millis(500));
     Ok(())
@@ -296,7 +298,7 @@ async fn an_answer_is_taken_in_while_nobody_awaits_it(scene: Scene) -> Result<()
     }
     gate.close();
     until("it has ended", async || Ok(replies.ended() == Some(Ended::AllKnown))).await?;
-    let (replies, end) = replies.collect().await?;
+    let Gathered { replies, end, .. } = replies.collect().await?;
     assert_eq!((said(&replies), end.late), (vec!["x"], 0));
     Ok(())
 }

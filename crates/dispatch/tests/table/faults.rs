@@ -2,7 +2,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sinew_core::{Error, Result};
-use sinew_dispatch::{Dispatcher, Ended, Until};
+use sinew_dispatch::{Dispatcher, Ended, Gathered, Until};
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
@@ -57,7 +57,9 @@ async fn a_broker_that_is_frozen_holds_no_ask_beyond_its_deadline(scene: Scene) 
         let asked = Instant::now();
         match ask.collect::<String>().await {
             // It was handed over, and nobody answered.
-            Ok((_, end)) => assert_eq!((end.ended, end.missing.len()), (Ended::Deadline, 1)),
+            Ok(Gathered { end, .. }) => {
+                assert_eq!((end.ended, end.missing.len()), (Ended::Deadline, 1))
+            }
             // Or it could not be.
             Err(err) => assert!(err.is_transient(), "{err:?}"),
         }
@@ -74,7 +76,7 @@ async fn answer_again(scene: &Scene, dispatcher: &Dispatcher, agents: usize) -> 
     until("they answer", async || {
         let ask = dispatcher.ask(scene.topic(), "y").until(Until::First(agents));
         let told = ask.deadline(Duration::from_secs(1)).collect::<String>().await;
-        Ok::<_, Error>(told.is_ok_and(|(_, end)| end.ok == agents))
+        Ok::<_, Error>(told.is_ok_and(|it| it.end.ok == agents))
     })
     .await
 }

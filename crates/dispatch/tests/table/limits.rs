@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use sinew_core::{Publish as _, PublishExt as _, Request as _, Result};
-use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Ended, Until, blocking};
+use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Ended, Gathered, Until, blocking};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 use crate::{
@@ -43,14 +43,14 @@ async fn time_travels_as_what_remains_of_it(scene: Scene) -> Result<()> {
         let (inner, _registered) = (inner.clone(), &registered);
         async move {
             let ask = inner.ask("inner", "x").deadline(Duration::from_secs(600)).within(&context);
-            let (replies, _) = ask.collect::<String>().await?;
+            let Gathered { replies, .. } = ask.collect::<String>().await?;
             let nested = replies[0].result.clone()?;
             Ok(format!("{} {nested}", context.remaining().as_millis()))
         }
     })?;
     let _served = scene.serve(agent).await?;
     let ask = scene.dispatcher().await?.ask(scene.topic(), "x").until(Until::First(1));
-    let (replies, _) = ask.deadline(Duration::from_secs(9)).collect::<String>().await?;
+    let Gathered { replies, .. } = ask.deadline(Duration::from_secs(9)).collect::<String>().await?;
     let told = replies[0].result.clone().map_err(failed)?;
     let told: Vec<u64> = told.split(' ').filter_map(|it| it.parse().ok()).collect();
     let [outer, nested] = told[..] else { return Err(failed(format!("{told:?}"))) };
@@ -106,12 +106,12 @@ async fn an_agent_at_its_limit_refuses_at_once(scene: Scene) -> Result<()> {
     };
     let first = tokio::spawn(ask("first").collect::<String>());
     until("it is worked on", async || Ok(served.running() == 1)).await?;
-    let (replies, end) = ask("second").collect::<String>().await?;
+    let Gathered { replies, end, .. } = ask("second").collect::<String>().await?;
     let refusal = replies[0].result.clone().err().ok_or_else(|| failed("not refused"))?;
     assert_eq!((refusal.code(), refusal.is_retryable()), (AgentError::BUSY, true));
     assert_eq!((tally(&end), served.service.counts().busy), ((0, 1, 0, 0), 1));
     gate.close();
-    let (replies, _) = first.await.map_err(failed)??;
+    let Gathered { replies, .. } = first.await.map_err(failed)??;
     assert_eq!(replies[0].result.as_deref(), Ok("first"));
     Ok(())
 }
@@ -160,7 +160,7 @@ async fn a_reply_of_64_mib_has_a_typed_outcome(scene: Scene) -> Result<()> {
         result.as_ref().map(Bytes::len).map_err(|err| err.code().to_owned())
     };
     let too_large = Err(AgentError::TOO_LARGE.to_owned());
-    let (replies, end) = ask(SIZE).await?;
+    let Gathered { replies, end, .. } = ask(SIZE).await?;
     match scene.kind {
         // The server takes 1 MiB: the agent says so.
         Kind::Nats => assert_eq!(code(&replies[0].result), too_large),
@@ -169,9 +169,9 @@ async fn a_reply_of_64_mib_has_a_typed_outcome(scene: Scene) -> Result<()> {
     }
     assert_eq!(end.ok + end.failed, 1);
     // One byte more than an ask takes.
-    let (replies, end) = ask(SIZE + 1).await?;
+    let Gathered { replies, end, .. } = ask(SIZE + 1).await?;
     assert_eq!((code(&replies[0].result), tally(&end)), (too_large, (0, 1, 0, 0)));
-    let (replies, _) = ask(1).await?;
+    let Gathered { replies, .. } = ask(1).await?;
     assert_eq!(code(&replies[0].result), Ok(1), "and the next one is answered");
     assert_eq!(served.service.counts().unsent, 0);
     Ok(())
@@ -203,12 +203,12 @@ async fn agents_that_block_hold_up_nobody(scene: Scene) -> Result<()> {
     while !blocked.is_finished() {
         let asked = Instant::now();
         let ask = asker.ask(other.as_str(), "y").until(Until::First(1)).deadline(SOON);
-        let (replies, _) = ask.collect::<String>().await?;
+        let Gathered { replies, .. } = ask.collect::<String>().await?;
         assert_eq!(replies[0].result.as_deref(), Ok("y from quick"));
         slowest = slowest.max(asked.elapsed());
         rounds += 1;
     }
-    let (_, end) = blocked.await.map_err(failed)??;
+    let Gathered { end, .. } = blocked.await.map_err(failed)??;
     assert_eq!((end.ended, tally(&end)), (Ended::First, (64, 0, 0, 0)));
     assert!(rounds > 1 && slowest < BLOCKED, "{rounds} rounds, the slowest took {slowest:?}");
     drop((services, quick));
@@ -277,7 +277,7 @@ async fn a_service_that_is_drained_answers_what_has_come(scene: Scene) -> Result
     })
     .await?;
     gate.close();
-    let (replies, end) = asked.await.map_err(failed)??;
+    let Gathered { replies, end, .. } = asked.await.map_err(failed)??;
     assert_eq!((replies[0].result.as_deref(), tally(&end)), (Ok("x"), (1, 0, 0, 0)));
     drained.await.map_err(failed)?
 }

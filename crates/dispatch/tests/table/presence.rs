@@ -2,7 +2,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sinew_core::{ErrorKind, Result, Subject};
-use sinew_dispatch::{AgentId, AgentState, Expect, Presence, Reply, Until};
+use sinew_dispatch::{AgentId, AgentState, Expect, Gathered, Presence, Reply, Until};
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
@@ -10,14 +10,6 @@ use crate::{
     scene::{SOON, Scene, gated, until},
 };
 
-#[cfg(not(feature = "beat"))]
-behaviours![
-    agents_say_that_they_are_there_when_they_are_pinged,
-    two_agents_of_one_name_are_told_of,
-    nobody_is_there_at_once,
-    an_ask_of_those_who_are_present_fails_at_once_where_nobody_is,
-];
-#[cfg(feature = "beat")]
 behaviours![
     agents_say_that_they_are_there_when_they_are_pinged,
     two_agents_of_one_name_are_told_of,
@@ -92,7 +84,6 @@ async fn nobody_is_there_at_once(scene: Scene) -> Result<()> {
     Ok(())
 }
 
-#[cfg(feature = "beat")]
 async fn agents_that_beat_are_expected_and_those_that_stopped_are_not(scene: Scene) -> Result<()> {
     use sinew_beat::{HeartOptions, Watch, WatchOptions};
     use sinew_dispatch::{BeatPresence, Ended};
@@ -117,7 +108,7 @@ async fn agents_that_beat_are_expected_and_those_that_stopped_are_not(scene: Sce
         let ask = dispatcher.ask(scene.topic(), "x").deadline(SOON);
         ask.expect(Expect::Present(Arc::<BeatPresence>::clone(&presence))).collect::<String>()
     };
-    let (replies, end) = ask().await?;
+    let Gathered { replies, end, .. } = ask().await?;
     assert_eq!(said(&replies), ["x from one", "x from other"]);
     assert_eq!(
         (end.ended, tally(&end)),
@@ -126,7 +117,7 @@ async fn agents_that_beat_are_expected_and_those_that_stopped_are_not(scene: Sce
     );
     other.drained(SOON).await?;
     here(1).await?;
-    let (replies, end) = ask().await?;
+    let Gathered { replies, end, .. } = ask().await?;
     assert_eq!((said(&replies), end.ended), (vec!["x from one"], Ended::AllKnown));
     Ok(())
 }
