@@ -219,7 +219,8 @@ async fn nothing_stays_subscribed_by_asks_that_are_dropped(scene: Scene) -> Resu
     // On a broker of its own, so that nobody else subscribes meanwhile.
     let broker = Arc::new(scene.kind.start().await?);
     let scene = Scene::new(scene.kind, broker, "leaks");
-    let asks = if is_long() { 10_000 } else { 504 };
+    // RabbitMQ takes half a minute for all of them.
+    let asks = if scene.kind == Kind::Amqp && !is_long() { 504 } else { 10_000 };
     let gate = Arc::new(Semaphore::new(0));
     let stuck =
         scene.serve(gated("stuck", &gate, Duration::ZERO)?.with_concurrency(10_000)).await?;
