@@ -2,7 +2,7 @@
 use std::{any::Any, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use sinew_core::{Attempt, Message, Verdict};
+use sinew_core::{Attempt, Error, ErrorKind, Message, Queue, Result, Verdict};
 use tokio::{
     select,
     time::{Instant, timeout},
@@ -29,7 +29,7 @@ use crate::{
 pub(super) struct Desk {
     pub(super) name: HandlerName,
     pub(super) source: Source,
-    pub(super) queue: sinew_core::Queue,
+    pub(super) queue: Queue,
     pub(super) handler: EventHandler,
     pub(super) policy: Policy,
     pub(super) payload: PayloadOptions,
@@ -95,7 +95,7 @@ impl Desk {
         let end = select! {
             biased;
             () = over => None,
-            end = self.work(&message, attempt, &slot, &cancelled, &mut note) => Some(end),
+            end = self.caught(&message, attempt, &slot, &cancelled, &mut note) => Some(end),
         };
         let Some(end) = end else {
             cancelled.cancel();
@@ -109,6 +109,26 @@ impl Desk {
         let outcome = self.becomes(&message, attempt, &end).await;
         let text = end.failure.map(|it| it.text);
         self.settle(work, message, outcome, end.runs, text).await
+    }
+
+    /// What panics beside the handler (the decoding of its payload, say) is a failure, too: unwound through the delivery, it
+    /// would come again at once, for ever.
+    async fn caught(
+        &self,
+        message: &Message,
+        attempt: Attempt,
+        slot: &Arc<Slot>,
+        cancelled: &CancellationToken,
+        note: &mut Note<'_>,
+    ) -> End {
+        let work = self.work(message, attempt, slot, cancelled, note);
+        AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
+            let failure = Failure::new(Cause::Panicked, panicked(&*panic));
+            self.log(&failure, false);
+            let outcome = Outcome::Failed { permanent: false };
+            let disposition = self.policy.decide(outcome, attempt, u32::MAX, fastrand::u32(..));
+            End { outcome, disposition, runs: 0, failure: Some(failure) }
+        })
     }
 
     /// Decodes, looks up, runs as often as it is to be run at once.
@@ -314,7 +334,7 @@ struct Note<'a> {
 }
 
 impl Note<'_> {
-    async fn begin(&mut self, message: &Message) -> sinew_core::Result<Begun> {
+    async fn begin(&mut self, message: &Message) -> Result<Begun> {
         let Some(store) = &self.desk.dedup else { return Ok(Begun::Fresh) };
         let id = message.properties().and_then(|it| it.id.as_deref());
         let Some(id) = id.filter(|id| (1..=MAX_ID).contains(&id.len())) else {
@@ -345,7 +365,7 @@ impl Note<'_> {
         }
     }
 
-    fn told(&self, answer: sinew_core::Result<()>) {
+    fn told(&self, answer: Result<()>) {
         if let Err(err) = answer {
             let handler = self.desk.name.as_str();
             tracing::warn!(target: trace::TARGET, handler, error = %err, "not noted whether an event was handled");
@@ -353,13 +373,14 @@ impl Note<'_> {
     }
 }
 
-async fn within_store<T>(
-    answer: impl Future<Output = sinew_core::Result<T>>,
-) -> sinew_core::Result<T> {
-    use sinew_core::{Error, ErrorKind};
-    timeout(STORE, answer)
-        .await
-        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "look up event")))
+/// Waits for the store's answer, for so long; a store that panics has failed.
+async fn within_store<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
+    let failed = |kind| Error::new(kind, "look up event");
+    match timeout(STORE, AssertUnwindSafe(answer).catch_unwind()).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(panic)) => Err(failed(ErrorKind::Internal).with_detail(panicked(&*panic))),
+        Err(_) => Err(failed(ErrorKind::Timeout)),
+    }
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> String {

@@ -85,6 +85,7 @@ impl Intake {
     /// Works until it is stopped, or nothing can come any more, and what it has begun is done.
     pub(super) async fn through<T: Into<Work>>(mut self, mut incoming: Incoming<T>) -> Result<()> {
         let (stop, give_up) = (self.stop.clone(), self.give_up.clone());
+        let mut not_begun = Vec::new();
         let ended = loop {
             let next = tokio::select! {
                 biased;
@@ -100,7 +101,7 @@ impl Intake {
                     tokio::select! {
                         biased;
                         () = stop.cancelled() => {
-                            self.hand_back(vec![work]).await;
+                            not_begun.push(work);
                             break Ok(());
                         }
                         slot = self.room.take() => {
@@ -115,13 +116,13 @@ impl Intake {
             while self.runs.try_join_next().is_some() {}
         };
         if stop.is_cancelled() {
+            // First: what is handed back before it would be sent here again.
             incoming.stop();
             let rest = async {
-                let mut rest = Vec::new();
                 while let Some(next) = incoming.next_item().await {
-                    rest.extend(next.ok().map(Into::into));
+                    not_begun.extend(next.ok().map(Into::into));
                 }
-                self.hand_back(rest).await;
+                self.hand_back(not_begun).await;
             };
             tokio::select! {
                 () = rest => {}

@@ -1,7 +1,9 @@
 //! Handlers that panic, and handlers that are cancelled.
 use std::time::Duration;
 
-use sinew_events::{Context, EventHandler, HandlerError, RetryPolicy, SettledAs, TimeoutLayer};
+use sinew_events::{
+    Begun, Context, DedupStore, EventHandler, HandlerError, RetryPolicy, SettledAs, TimeoutLayer,
+};
 
 use crate::support::{QUEUE, Scene, billing, outcomes};
 
@@ -59,6 +61,60 @@ async fn a_closure_that_panics_before_it_has_a_future_is_a_failed_run() {
     let mut ended = outcomes(&mut events, 2).await;
     ended.sort_by_key(|it| *it == SettledAs::Handled);
     assert_eq!(ended, [SettledAs::DeadLettered, SettledAs::Handled]);
+}
+
+/// A payload whose reading is broken.
+#[derive(Debug)]
+struct Broken;
+
+impl<'de> serde::Deserialize<'de> for Broken {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic!("a reader fails")
+    }
+}
+
+/// A store that is broken.
+struct BrokenStore;
+
+impl DedupStore for BrokenStore {
+    async fn begin(&self, _: &str, _: &str) -> sinew_core::Result<Begun> {
+        panic!("a store fails")
+    }
+
+    async fn finish(&self, _: &str, _: &str) -> sinew_core::Result<()> {
+        Ok(())
+    }
+
+    async fn forget(&self, _: &str, _: &str) -> sinew_core::Result<()> {
+        panic!("a store fails")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_panics_beside_a_handler_is_a_failure_as_well() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let scene = Scene::new();
+    let retry = || RetryPolicy::none().with_delays([Duration::from_secs(1)]);
+    let handler =
+        EventHandler::new("orders", "created", "on_created", |_: Context, _: Broken| async {
+            Ok::<_, HandlerError>(())
+        });
+    let running = scene.start(&billing(handler).with_retry(retry())).await;
+    let mut events = running.events();
+    scene.emit("created", 7).await;
+    let ended = outcomes(&mut events, 2).await;
+    assert_eq!(ended, [SettledAs::Delayed(Duration::from_secs(1)), SettledAs::DeadLettered]);
+    assert_eq!(scene.kept(QUEUE).await[0].error(), Some("a reader fails"));
+    running.drain(Duration::from_secs(1)).await.unwrap();
+
+    let handler = unruly();
+    let service =
+        billing(handler).with_retry(retry().with_jitter(false)).with_dedup_store(BrokenStore);
+    let running = scene.start(&service).await;
+    let mut events = running.events();
+    scene.emit("created", 100).await;
+    let ended = outcomes(&mut events, 2).await;
+    assert_eq!(ended, [SettledAs::Delayed(Duration::from_secs(1)), SettledAs::DeadLettered]);
 }
 
 #[tokio::test(start_paused = true)]

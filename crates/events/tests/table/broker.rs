@@ -10,6 +10,8 @@ use sinew_testkit::harness::{
     rabbitmq::{RabbitMq, RabbitMqOptions},
 };
 
+use crate::failed;
+
 /// Which broker.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Kind {
@@ -52,20 +54,21 @@ impl Kind {
 }
 
 impl Broker {
+    /// A connection to a stream of this name and these subjects.
+    pub(crate) async fn stream(&self, name: &str, subjects: &[&str]) -> Result<AnyBackend> {
+        let Self::JetStream(server) = self else { return Err(failed("it has no streams")) };
+        let subjects = subjects.iter().map(|&it| it.to_owned()).collect();
+        let config = stream::Config { subjects, ..stream::Config::default() };
+        let options =
+            JetStreamOptions::new(name).with_create(config).with_ack_wait(Duration::from_secs(2));
+        Ok(options.connect(nats(server)).await?.into_any())
+    }
+
     /// A connection of its own.
     pub(crate) async fn connect(&self) -> Result<AnyBackend> {
         Ok(match self {
             Self::Memory(broker) => broker.connect().into_any(),
-            Self::JetStream(server) => {
-                let config = stream::Config {
-                    subjects: vec!["@.>".to_owned(), "sinew.errors.>".to_owned()],
-                    ..stream::Config::default()
-                };
-                let options = JetStreamOptions::new("EVENTS")
-                    .with_create(config)
-                    .with_ack_wait(Duration::from_secs(2));
-                options.connect(nats(server)).await?.into_any()
-            }
+            Self::JetStream(_) => self.stream("EVENTS", &["@.>", "sinew.errors.>"]).await?,
             Self::Nats(server) => nats(server).connect().await?.into_any(),
             Self::Amqp(broker) => {
                 let options = AmqpOptions::new(broker.url())

@@ -1,10 +1,12 @@
 //! What becomes of failures: tried again by the broker, then kept, then redriven.
 use sinew_core::{Message, PublishExt as _, Result};
-use sinew_events::{Context, HandlerError, RetryPolicy, SettledAs, Source, TimeoutLayer};
+use sinew_events::{
+    Context, EventDispatcher, HandlerError, RetryPolicy, SettledAs, Source, TimeoutLayer,
+};
 
 use crate::{
     behaviours, failed, is,
-    scene::{SOON, Scene, emit, service, until},
+    scene::{SOON, Scene, Started, emit, service, until},
 };
 
 behaviours! {
@@ -13,6 +15,12 @@ behaviours! {
     what_is_redriven_comes_to_its_handler_alone,
     fifty_panicking_and_fifty_cancelled_handlers_leave_nothing_unacknowledged,
 }
+
+/// What takes a stream of its own.
+pub(crate) const STREAMS: &[crate::Behaviour] =
+    &[("what_a_stream_takes_no_copy_of_is_handed_back", |scene| {
+        Box::pin(what_a_stream_takes_no_copy_of_is_handed_back(scene))
+    })];
 
 async fn what_fails_is_delivered_again_and_kept_in_the_end(scene: Scene) -> Result<()> {
     let handler = scene.handler(|_: Context, _: u64| async { Err(HandlerError::new("on\nfire ")) });
@@ -125,4 +133,22 @@ async fn fifty_panicking_and_fifty_cancelled_handlers_leave_nothing_unacknowledg
         event.discard().await?;
     }
     Ok(())
+}
+
+async fn what_a_stream_takes_no_copy_of_is_handed_back(scene: Scene) -> Result<()> {
+    let backend = scene.broker.stream("EVENTS", &["@.>"]).await?;
+    let failing = scene.handler(|_: Context, _: u64| async { Err(HandlerError::permanent("no")) });
+    let failing = service("billing", failing)?;
+    let (events, running) = (failing.events(), failing.start(&backend).await?);
+    let mut started = Started { running, events };
+    EventDispatcher::new(&backend, scene.source())?.emit("created", &7_u64).await?;
+    let outcome = started.settled().await?.outcome;
+    is(matches!(outcome, SettledAs::Delayed(_)), format!("{outcome:?}"))?;
+    let counts = started.running.counts().map(|it| it.2).next();
+    is(counts.is_some_and(|it| it.unkept == 1), format!("{counts:?}"))?;
+    started.running.drain(SOON).await?;
+    let mended = service("billing", scene.handler(|_: Context, _: u64| async { Ok(()) }))?;
+    let (events, running) = (mended.events(), mended.start(&backend).await?);
+    let mut mended = Started { running, events };
+    is(mended.settled().await?.outcome == SettledAs::Handled, "it comes again")
 }

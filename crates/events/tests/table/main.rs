@@ -7,7 +7,7 @@ mod keeping;
 mod passing;
 mod scene;
 
-use std::{fmt::Display, pin::Pin, process::ExitCode, sync::Arc};
+use std::{fmt::Display, panic, pin::Pin, process::ExitCode, sync::Arc};
 
 use libtest_mimic::{Arguments, Trial};
 use sinew_core::{Error, ErrorKind, Result};
@@ -59,14 +59,17 @@ fn main() -> ExitCode {
             Kind::Nats => add(passing::REFUSALS, Some(shared)),
             _ => {
                 add(handling::BEHAVIOURS, Some(shared));
-                if *kind != Kind::JetStream {
-                    add(handling::COUNTED, Some(shared));
+                match kind {
+                    Kind::JetStream => add(keeping::STREAMS, None),
+                    _ => add(handling::COUNTED, Some(shared)),
                 }
                 add(keeping::BEHAVIOURS, Some(shared));
                 add(faults::BEHAVIOURS, None);
             }
         }
     }
+    // Handlers panic on purpose; a trial that does is told by its runner.
+    panic::set_hook(Box::new(|_| {}));
     let conclusion = libtest_mimic::run(&arguments, trials);
     let entered = runtime.enter();
     drop(shared);
