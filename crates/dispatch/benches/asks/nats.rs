@@ -1,16 +1,22 @@
 //! Ten agents behind a real nats-server.
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future::try_join_all};
 use sinew_adapter_nats::{
     NatsOptions,
-    async_nats::{self, Client, Subscriber},
+    async_nats::{self, Client, HeaderMap, Message, Subscriber},
 };
 use sinew_core::ErrorKind;
 use sinew_dispatch::{AgentError, AgentId, AnyAgent, Context, Dispatcher, Expect, Service};
 use sinew_testkit::harness::nats::{NatsServer, NatsServerOptions};
-use tokio::task::JoinSet;
+use tokio::{
+    task::JoinSet,
+    time::{timeout, timeout_at},
+};
 
 use crate::{Outcome, median, quantile, ratio};
 
@@ -21,6 +27,8 @@ const ASKERS: [usize; 2] = [1, 16];
 const TARGET: f64 = 1.1;
 const OURS: &str = "bench.ours";
 const RAW: &str = "bench.raw";
+const NAMED: &str = "bench.named";
+const DEADLINE: Duration = Duration::from_secs(5);
 const REQUEST: &[u8] = b"wafer 7";
 
 pub(crate) async fn run(rounds: usize) -> Outcome {
@@ -34,33 +42,38 @@ pub(crate) async fn run(rounds: usize) -> Outcome {
     };
     println!("\n{AGENTS} agents over NATS, {ASKS} asks a round, {rounds} rounds, turn by turn");
     println!(
-        "ratio = our time to that of an inbox loop on async-nats [quartiles]; target {TARGET}"
+        "ratio = our time to that of an inbox loop on async-nats [quartiles]; target {TARGET}. The named loop has a deadline,\n\
+         and knows who answered, by a header each way"
     );
     let ours = Ours::start(&server).await?;
     let raw = Raw::start(&server).await?;
+    let named = Named::start(&server).await?;
     for askers in ASKERS {
-        let (mut our_rounds, mut raw_rounds) = (Vec::new(), Vec::new());
-        let (mut our_asks, mut raw_asks) = (Vec::new(), Vec::new());
+        let [mut ours_took, mut raw_took, mut named_took] = [const { (Vec::new(), Vec::new()) }; 3];
         // The first round warms up.
         for round in 0..=rounds {
-            let (raw_time, raw_each) = raw.round(askers).await?;
-            let (our_time, our_each) = ours.round(askers).await?;
-            if round > 0 {
-                our_rounds.push(our_time);
-                raw_rounds.push(raw_time);
-                our_asks.extend(our_each);
-                raw_asks.extend(raw_each);
+            let took = [
+                (&mut raw_took, raw.round(askers).await?),
+                (&mut ours_took, ours.round(askers).await?),
+                (&mut named_took, named.round(askers).await?),
+            ];
+            for ((rounds, asks), (time, each)) in took.into_iter().filter(|_| round > 0) {
+                rounds.push(time);
+                asks.extend(each);
             }
         }
         println!("\n{askers} askers");
-        report("async-nats", &raw_rounds, &raw_asks, String::new());
-        report("asked", &our_rounds, &our_asks, ratio(&our_rounds, &raw_rounds, Some(TARGET)));
+        report("async-nats", &raw_took, String::new());
+        report("named", &named_took, ratio(&named_took.0, &raw_took.0, None));
+        let to_named = ratio(&ours_took.0, &named_took.0, None);
+        let to_raw = ratio(&ours_took.0, &raw_took.0, Some(TARGET));
+        report("asked", &ours_took, format!("{to_raw}, to the named loop {to_named}"));
     }
     Ok(())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a float holds a thousand")]
-fn report(who: &str, rounds: &[Duration], asks: &[Duration], ratio: String) {
+fn report(who: &str, (rounds, asks): &(Vec<Duration>, Vec<Duration>), ratio: String) {
     let rate = ASKS as f64 / (median(rounds) / 1e6);
     let (half, most) = (median(asks), quantile(asks, 99, 100));
     println!("  {who:<12} {rate:>8.0} asks/s, p50 {half:>7.0} us, p99 {most:>7.0} us   {ratio}");
@@ -193,6 +206,83 @@ async fn answer_raw(client: Client, mut asks: Subscriber) -> Outcome {
             }
             Outcome::Ok(())
         });
+        while answers.try_join_next().is_some() {}
+    }
+    Ok(())
+}
+
+/// The same where each answer says whose it is, each ask how long it waits, and both keep to that.
+struct Named {
+    asker: Client,
+    _agents: JoinSet<Outcome>,
+}
+
+impl Named {
+    async fn start(server: &NatsServer) -> Outcome<Self> {
+        let mut agents = JoinSet::new();
+        for number in 0..AGENTS {
+            let client = async_nats::connect(server.url()).await?;
+            let asks = client.subscribe(NAMED).await?;
+            client.flush().await?;
+            agents.spawn(answer_named(client, asks, format!("agent-{number}")));
+        }
+        Ok(Self { asker: async_nats::connect(server.url()).await?, _agents: agents })
+    }
+
+    async fn round(&self, askers: usize) -> Outcome<Times> {
+        asks(askers, || {
+            let client = self.asker.clone();
+            async move {
+                let inbox = client.new_inbox();
+                let mut replies = client.subscribe(format!("{inbox}.*")).await?;
+                let mut times = Vec::with_capacity(ASKS / askers);
+                for number in 0..ASKS / askers {
+                    let began = Instant::now();
+                    let until = tokio::time::Instant::now() + DEADLINE;
+                    let back = format!("{inbox}.{number}");
+                    let mut headers = HeaderMap::new();
+                    headers.insert("remaining-ms", DEADLINE.as_millis().to_string());
+                    let request = Bytes::from_static(REQUEST);
+                    let asked = client.publish_with_reply_and_headers(
+                        NAMED,
+                        back.clone(),
+                        headers,
+                        request,
+                    );
+                    asked.await?;
+                    let mut answered = HashSet::new();
+                    while answered.len() < AGENTS {
+                        let reply = timeout_at(until, replies.next()).await?.ok_or("it ended")?;
+                        if *reply.subject == *back {
+                            answered.insert(header(&reply, "agent").ok_or("nobody's")?.to_owned());
+                        }
+                    }
+                    times.push(began.elapsed());
+                }
+                Ok(times)
+            }
+        })
+        .await
+    }
+}
+
+fn header<'m>(message: &'m Message, name: &str) -> Option<&'m str> {
+    Some(message.headers.as_ref()?.get(name)?.as_str())
+}
+
+async fn answer_named(client: Client, mut asks: Subscriber, name: String) -> Outcome {
+    let mut answers = JoinSet::new();
+    while let Some(ask) = asks.next().await {
+        let (client, name) = (client.clone(), name.clone());
+        let millis = header(&ask, "remaining-ms").ok_or("no deadline")?.parse()?;
+        answers.spawn(timeout(Duration::from_millis(millis), async move {
+            if let Some(reply) = ask.reply {
+                let mut headers = HeaderMap::new();
+                headers.insert("agent", name);
+                client.publish_with_headers(reply, headers, ask.payload).await?;
+            }
+            Outcome::Ok(())
+        }));
         while answers.try_join_next().is_some() {}
     }
     Ok(())
