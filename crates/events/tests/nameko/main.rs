@@ -1,0 +1,78 @@
+//! Real nameko services and ours in one cluster: what is measured of nameko's wire holds both ways.
+//!
+//! Each trial is named for what it shows. One RabbitMQ serves all of them, and one Python process for each generation of
+//! kombu, whose services come and go; every trial has names of its own.
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use libtest_mimic::{Arguments, Trial};
+use sinew_testkit::trial::{Outcome, conclude};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::timeout,
+};
+use world::{Scene, World};
+
+mod delaying;
+mod emitting;
+mod payloads;
+mod peer;
+mod pools;
+mod rust;
+mod settling;
+mod stopping;
+mod topology;
+mod world;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // They wait, most of the time.
+    arguments.test_threads.get_or_insert(4);
+    let runtime = match Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => Arc::new(runtime),
+        Err(err) => {
+            let told = err.to_string();
+            let failed = vec![Trial::test("runtime", || Err(told.into()))];
+            return libtest_mimic::run(&arguments, failed).exit_code();
+        }
+    };
+    let stage = Stage { runtime, world: World::default() };
+    let mut trials = Vec::new();
+    topology::trials(&stage, &mut trials);
+    emitting::trials(&stage, &mut trials);
+    payloads::trials(&stage, &mut trials);
+    pools::trials(&stage, &mut trials);
+    settling::trials(&stage, &mut trials);
+    stopping::trials(&stage, &mut trials);
+    delaying::trials(&stage, &mut trials);
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    let Stage { runtime, world } = stage;
+    {
+        // Its processes are reaped there.
+        let _entered = runtime.enter();
+        drop(world);
+    }
+    conclusion.exit_code()
+}
+
+/// What trials run on.
+pub(crate) struct Stage {
+    runtime: Arc<Runtime>,
+    world: World,
+}
+
+impl Stage {
+    /// A trial that is skipped by name where RabbitMQ or nameko is missing.
+    fn trial<F, Run>(&self, name: &str, run: F) -> Trial
+    where
+        F: FnOnce(Scene) -> Run + Send + 'static,
+        Run: Future<Output = Outcome> + Send + 'static,
+    {
+        let (runtime, scene) = (Arc::clone(&self.runtime), self.world.scene());
+        Trial::ignorable_test(name, move || {
+            conclude(runtime.block_on(async { timeout(PATIENCE, run(scene)).await? }))
+        })
+    }
+}
+
+/// More than any of them takes.
+const PATIENCE: Duration = Duration::from_secs(240);

@@ -1,0 +1,186 @@
+//! E: what Python says is what we read, in both generations of kombu.
+use libtest_mimic::Trial;
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+use sinew_core::{Message, PublishExt as _};
+use sinew_events::{
+    Context, EventHandler, HandlerError, Profile, Service, SettledAs, Source,
+    python::{Bytes, Date, DateTime, Decimal, Time, Uuid},
+};
+use tokio::sync::mpsc::unbounded_channel;
+
+use crate::{
+    Stage,
+    rust::{Cast, as_it_is},
+    world::{Generation, Outcome, Scene, check, equal, soon},
+};
+
+pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
+    for generation in [Generation::Today, Generation::Old] {
+        let named = |what: &str| format!("{what}_{generation:?}").to_lowercase();
+        trials.extend([
+            stage.trial(&named("e1_e4_what_python_emits_is_what_we_handle"), move |scene| {
+                plain(scene, generation)
+            }),
+            stage.trial(&named("e2_values_that_json_has_not_are_read"), move |scene| {
+                typed(scene, generation)
+            }),
+        ]);
+    }
+    trials.extend([
+        stage.trial("e3_what_json_has_not_is_an_error_and_kept", beyond_json),
+        stage.trial("e5_a3_what_cannot_be_decoded_is_kept_or_dropped_as_asked", undecodable),
+        stage.trial("e6_an_event_without_a_context_is_handled_in_a_fresh_one", standalone),
+    ]);
+}
+
+async fn plain(scene: Scene, generation: Generation) -> Outcome {
+    let source = scene.name("orders");
+    let backend = scene.backend().await?;
+    let service = scene.name("billing");
+    let mut ours =
+        Cast::new(&service)?.handles(&source, "created", "on", as_it_is)?.start(&backend).await?;
+    let mut python = scene.python(generation).await?;
+    let context = json!({ "language": "en", "custom": { "a": [1, null] } });
+    for (payload, value) in [
+        (
+            "{'a': [1, -2.5, True], 'b': {'c': None}}",
+            json!({ "a": [1, -2.5, true], "b": { "c": null } }),
+        ),
+        ("'text'", json!("text")),
+        ("None", Json::Null),
+        ("7", json!(7)),
+        ("'\u{e9} \u{1f600} \\u2028'", json!("\u{e9} \u{1f600} \u{2028}")),
+        ("[]", json!([])),
+    ] {
+        python.emit(&source, "created", payload, context.clone()).await?;
+        let seen = ours.seen().await?;
+        equal(payload, seen.payload, value)?;
+        equal("the language", seen.context.language(), Some("en"))?;
+        check(seen.context.value("custom").is_some(), "what is custom comes, too")?;
+        equal("its type", seen.context.event_type(), "created")?;
+    }
+    let zipped = json!({
+        "source": source, "type": "created", "payload": "'zip' * 1000", "compression": "gzip", "context": {},
+    });
+    python.ask("emit", zipped).await?;
+    equal("what was compressed", ours.seen().await?.payload, json!("zip".repeat(1000)))
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+struct Typed {
+    naive: DateTime,
+    utc: DateTime,
+    date: Date,
+    time: Time,
+    decimal: Decimal,
+    uuid: Uuid,
+    bytes: Option<Bytes>,
+}
+
+async fn typed(scene: Scene, generation: Generation) -> Outcome {
+    let source = scene.name("orders");
+    let backend = scene.backend().await?;
+    let (teller, mut seen) = unbounded_channel();
+    let handler = EventHandler::new(&source, "created", "on", move |_: Context, typed: Typed| {
+        // A trial that is over hears nothing.
+        let _ = teller.send(typed);
+        async { Ok::<_, HandlerError>(()) }
+    });
+    let service = Service::new(&scene.name("billing"))?.with_handler(handler)?;
+    let _running = service.start(&backend).await?;
+    let mut python = scene.python(generation).await?;
+    // Before 5.3 kombu refuses bytes.
+    let bytes = match generation {
+        Generation::Today => "b'\\x00\\xff'",
+        Generation::Old => "None",
+    };
+    let payload = format!(
+        "{{'naive': datetime.datetime(2026, 1, 2, 3, 4, 5, 678901), \
+         'utc': datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc), \
+         'date': datetime.date(2026, 1, 2), 'time': datetime.time(3, 4, 5), \
+         'decimal': decimal.Decimal('1.20'), \
+         'uuid': uuid.UUID('12345678-1234-5678-1234-567812345678'), 'bytes': {bytes}}}"
+    );
+    python.emit(&source, "created", &payload, json!({})).await?;
+    let seen = soon("typed values", seen.recv()).await?.ok_or("it ended")?;
+    let wanted = Typed {
+        naive: DateTime::parse("2026-01-02T03:04:05.678901")?,
+        utc: DateTime::parse("2026-01-02T03:04:05Z")?,
+        date: Date::parse("2026-01-02")?,
+        time: Time::parse("03:04:05")?,
+        decimal: Decimal::parse("1.20")?,
+        uuid: Uuid::parse("12345678-1234-5678-1234-567812345678")?,
+        bytes: (generation == Generation::Today)
+            .then(|| Bytes(bytes::Bytes::from_static(b"\0\xff"))),
+    };
+    equal("typed values", seen, wanted)
+}
+
+async fn beyond_json(scene: Scene) -> Outcome {
+    let source = scene.name("orders");
+    let amqp = scene.amqp().await?;
+    let backend = amqp.clone().into_any();
+    let service = scene.name("billing");
+    let mut ours =
+        Cast::new(&service)?.handles(&source, "created", "on", as_it_is)?.start(&backend).await?;
+    let mut python = scene.python(Generation::Today).await?;
+    python.emit(&source, "created", "{'n': [nan]}", json!({})).await?;
+    let kept = ours.settles_as(SettledAs::DeadLettered).await?;
+    check(kept.error.is_some(), "it says why")?;
+    python.emit(&source, "created", "2 ** 70", json!({})).await?;
+    equal("a large number, as documented", ours.seen().await?.payload, json!(2_f64.powi(70)))?;
+    ours.settles_as(SettledAs::Handled).await?;
+    let twice = Message::to(Source::parse(&source)?.address("created")?, r#"{"a": 1, "a": 2}"#);
+    amqp.send(twice.with_content_type("application/json")).await?;
+    equal("the last of a repeated key", ours.seen().await?.payload, json!({ "a": 2 }))?;
+    ours.settles_as(SettledAs::Handled).await.map(drop)
+}
+
+async fn undecodable(scene: Scene) -> Outcome {
+    let source = scene.name("orders");
+    let backend = scene.backend().await?;
+    let safe = Cast::new(&scene.name("safe"))?.handles(&source, "created", "on", as_it_is)?;
+    let mut safe = safe.start(&backend).await?;
+    let parity = Cast::new(&scene.name("parity"))?.handles(&source, "created", "on", as_it_is)?;
+    let mut parity = parity.with(|it| it.with_profile(Profile::Nameko)).start(&backend).await?;
+    let mut python = scene.python(Generation::Today).await?;
+    for serializer in ["pickle", "yaml"] {
+        let emit = json!({
+            "source": source, "type": "created", "payload": "{'a': 1}", "serializer": serializer, "context": {},
+        });
+        python.ask("emit", emit).await?;
+        let kept = safe.settles_as(SettledAs::DeadLettered).await?;
+        check(kept.error.is_some_and(|it| it.contains("content type")), "it says why")?;
+        equal("runs", kept.runs, 0)?;
+        parity.settles_as(SettledAs::Dropped).await?;
+    }
+    // Where they were put they wait, whole.
+    let queue =
+        safe.running.counts().map(|(_, queue, _)| queue.clone()).next().ok_or("no queue")?;
+    let errors = sinew_events::ErrorQueue::new(&backend, queue)?;
+    let kept = errors.take(10, std::time::Duration::from_secs(2)).await?;
+    equal("kept", kept.len(), 2)?;
+    for event in kept {
+        equal("its type", event.event_type(), Some("created"))?;
+        let properties = event.message().properties().and_then(|it| it.content_type.clone());
+        check(properties.is_some_and(|it| it != "application/json"), "as it came")?;
+        event.discard().await?;
+    }
+    Ok(())
+}
+
+async fn standalone(scene: Scene) -> Outcome {
+    let (source, service) = (scene.name("orders"), scene.name("billing"));
+    let backend = scene.backend().await?;
+    let mut ours =
+        Cast::new(&service)?.handles(&source, "created", "on", as_it_is)?.start(&backend).await?;
+    let mut python = scene.python(Generation::Today).await?;
+    // nameko's declares no exchange; it is ours here.
+    python.ask("emit", json!({ "source": source, "type": "created", "payload": "1" })).await?;
+    let seen = ours.seen().await?;
+    equal("its context", seen.context.iter().count(), 0)?;
+    equal("its parent", seen.context.parent_call_id(), None)?;
+    let call_id = format!("{service}.on.");
+    check(seen.context.call_id().as_str().starts_with(&call_id), "it has a call id of its own")
+}

@@ -1,0 +1,211 @@
+//! A, C: what becomes of a delivery, and of who has it when its link or its queue goes.
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use libtest_mimic::Trial;
+use serde_json::{Value as Json, json};
+use sinew_core::{Consume as _, Consumption, ErrorKind, Queue, QueueStatus};
+use sinew_events::{
+    EmitOptions, EventDispatcher, EventHandler, HandlerError, Profile, RetryPolicy, ServiceEvent,
+    SettledAs, Source,
+};
+use tokio::sync::Semaphore;
+
+use crate::{
+    Stage,
+    rust::{Cast, as_it_is},
+    world::{Generation, Outcome, Scene, at, check, equal, python_handler, soon, text},
+};
+
+pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
+    trials.extend([
+        stage.trial("a1_what_we_requeue_python_has_again", requeued),
+        stage.trial("a2_what_fails_is_kept_or_gone_as_its_profile_has_it", failed),
+        stage.trial("a4_no_more_is_prefetched_or_run_than_was_asked_for", prefetch),
+        stage.trial("a5_what_we_had_when_we_died_python_has_again", died),
+        stage.trial("c1_handlers_go_on_after_every_connection_was_closed", closed),
+        stage.trial("c3_a_deleted_queue_is_consumed_again_and_told", deleted),
+        stage.trial("d1_an_event_that_nobody_wants_is_an_error_where_it_must_not_be", unroutable),
+    ]);
+}
+
+async fn status(scene: &Scene, source: &str, queue: &str) -> Outcome<QueueStatus> {
+    let source = Source::parse(source)?;
+    let wanted = Consumption::new(Queue::parse(queue)?, source.pattern("created")?);
+    let wanted = wanted.with_scope(source.scope().clone());
+    Ok(scene.amqp().await?.declare(wanted).await?)
+}
+
+fn fails() -> impl Fn(sinew_events::Context, Json) -> std::future::Ready<Result<(), HandlerError>> {
+    |_, _| std::future::ready(Err(HandlerError::new("told to fail")))
+}
+
+async fn requeued(scene: Scene) -> Outcome {
+    let (source, service) = (scene.name("orders"), scene.name("billing"));
+    let backend = scene.backend().await?;
+    let requeue = |handler: EventHandler| handler.with_requeue_on_error(true);
+    let cast = Cast::new(&service)?.acts(&source, "created", "on", fails(), requeue)?;
+    let mut ours = cast.with(|it| it.with_profile(Profile::Nameko)).start(&backend).await?;
+    EventDispatcher::new(&backend, &source)?.emit("created", &"x").await?;
+    // Alone it has it again and again.
+    for _ in 0..3 {
+        ours.settles_as(SettledAs::Requeued).await?;
+    }
+    let mut python = scene.python(Generation::Today).await?;
+    let handler = python_handler("on", &source, "created", "pool", Json::Null);
+    python.start("p", &service, [handler]).await?;
+    equal("flagged", at(&python.received("on").await?, "/redelivered"), &json!(true))?;
+    equal("handled", text(&python.handled("on").await?, "payload"), "'x'")?;
+    python.ask("kill", json!({ "name": "p" })).await
+}
+
+async fn failed(scene: Scene) -> Outcome {
+    let source = scene.name("orders");
+    let backend = scene.backend().await?;
+    let services = [scene.name("parity"), scene.name("safe")];
+    let [parity, safe] = &services;
+    let cast = Cast::new(parity)?.acts(&source, "created", "on", fails(), as_it_is)?;
+    let mut parity = cast.with(|it| it.with_profile(Profile::Nameko)).start(&backend).await?;
+    let once = |handler: EventHandler| handler.with_retry(RetryPolicy::none().with_immediate(1));
+    let cast = Cast::new(safe)?.acts(&source, "created", "on", fails(), once)?;
+    let mut safe = cast.start(&backend).await?;
+    EventDispatcher::new(&backend, &source)?.emit("created", &"x").await?;
+    equal("runs in parity", parity.settles_as(SettledAs::Dropped).await?.runs, 1)?;
+    equal("runs, safely", safe.settles_as(SettledAs::DeadLettered).await?.runs, 2)?;
+    for service in &services {
+        let queue = format!("evt-{source}-created--{service}.on");
+        equal("left", status(&scene, &source, &queue).await?.messages, Some(0))?;
+    }
+    let queue = format!("evt-{source}-created--{}.on", services[1]);
+    let errors = sinew_events::ErrorQueue::new(&backend, Queue::parse(&queue)?)?;
+    let kept = errors.take(10, Duration::from_secs(2)).await?;
+    equal("kept", kept.len(), 1)?;
+    for event in kept {
+        equal("its payload", &*event.message().payload, &b"\"x\""[..])?;
+        check(event.error().is_some_and(|it| it.contains("told to fail")), "it says why")?;
+        event.redrive().await?;
+    }
+    // Once more it comes to the handler that failed, and to no other.
+    safe.settles_as(SettledAs::DeadLettered).await?;
+    let more = tokio::time::timeout(Duration::from_millis(300), parity.settled()).await;
+    check(more.is_err(), "the other service has it no second time")
+}
+
+async fn prefetch(scene: Scene) -> Outcome {
+    const LIMIT: usize = 3;
+    let (source, service) = (scene.name("orders"), scene.name("billing"));
+    let backend = scene.backend().await?;
+    let (gate, running, most) =
+        (Arc::new(Semaphore::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (door, within, peak) = (Arc::clone(&gate), Arc::clone(&running), Arc::clone(&most));
+    let act = move |_, _| {
+        let (door, within, peak) = (Arc::clone(&door), Arc::clone(&within), Arc::clone(&peak));
+        async move {
+            peak.fetch_max(within.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let opened = door.acquire().await;
+            within.fetch_sub(1, Ordering::SeqCst);
+            opened.map(|permit| permit.forget()).map_err(HandlerError::new)
+        }
+    };
+    let cast = Cast::new(&service)?.acts(&source, "created", "on", act, as_it_is)?;
+    let mut ours = cast.with(|it| it.with_max_workers(LIMIT)).start(&backend).await?;
+    let dispatcher = EventDispatcher::new(&backend, &source)?;
+    for number in 0..5 * LIMIT {
+        dispatcher.emit("created", &number).await?;
+    }
+    for _ in 0..LIMIT {
+        ours.seen().await?;
+    }
+    let queue = format!("evt-{source}-created--{service}.on");
+    let waiting = status(&scene, &source, &queue).await?.messages;
+    equal("what waits at the broker", waiting, Some(4 * LIMIT as u64))?;
+    gate.add_permits(5 * LIMIT);
+    for _ in 0..5 * LIMIT {
+        ours.settles_as(SettledAs::Handled).await?;
+    }
+    equal("at once", most.load(Ordering::SeqCst), LIMIT)
+}
+
+/// Without a word: its connections are cut.
+async fn died(scene: Scene) -> Outcome {
+    let (source, service) = (scene.name("orders"), scene.name("billing"));
+    let broker = std::net::SocketAddr::from(([127, 0, 0, 1], scene.broker().await?.port()));
+    let proxy = sinew_testkit::harness::Proxy::start(broker).await?;
+    let dying = crate::world::options(&format!("amqp://guest:guest@{}", proxy.address()));
+    let dying = dying.connect().await?.into_any();
+    let act = |_, _| std::future::pending();
+    let cast = Cast::new(&service)?.acts(&source, "created", "on", act, as_it_is)?;
+    let mut ours = cast.start(&dying).await?;
+    let backend = scene.backend().await?;
+    EventDispatcher::new(&backend, &source)?.emit("created", &"x").await?;
+    let held = ours.seen().await?;
+    let mut python = scene.python(Generation::Today).await?;
+    let handler = python_handler("on", &source, "created", "pool", Json::Null);
+    python.start("p", &service, [handler]).await?;
+    proxy.cut();
+    equal("flagged", at(&python.received("on").await?, "/redelivered"), &json!(true))?;
+    equal("handled", text(&python.handled("on").await?, "payload"), "'x'")?;
+    // And ours is told to stop.
+    soon("ours to be called off", held.context.cancelled()).await?;
+    ours.settles_as(SettledAs::Cancelled).await?;
+    python.ask("kill", json!({ "name": "p" })).await
+}
+
+async fn closed(_: Scene) -> Outcome {
+    // The connections of a broker that nobody else uses.
+    let broker = sinew_testkit::harness::rabbitmq::RabbitMqOptions::new().start().await?;
+    let backend = crate::world::options(&broker.url()).connect().await?.into_any();
+    let cast = Cast::new("billing")?.handles("orders", "created", "on", as_it_is)?;
+    let mut ours = cast.start(&backend).await?;
+    let dispatcher = EventDispatcher::new(&backend, "orders")?;
+    for round in 0..3 {
+        broker.close_all_connections("trial").await?;
+        while !matches!(ours.event().await?, ServiceEvent::Up { .. }) {}
+        soon("an emit that succeeds", async {
+            while dispatcher.emit("created", &round).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await?;
+        while ours.seen().await?.payload != json!(round) {}
+    }
+    let bindings = broker.list(&["list_bindings", "source_name", "routing_key"]).await?;
+    let ours = bindings.iter().filter(|it| text(it, "source_name") == "orders.events").count();
+    equal("bindings of its queue", ours, 1)
+}
+
+async fn deleted(scene: Scene) -> Outcome {
+    let (source, service) = (scene.name("orders"), scene.name("billing"));
+    let backend = scene.backend().await?;
+    let cast = Cast::new(&service)?.handles(&source, "created", "on", as_it_is)?;
+    let mut ours = cast.start(&backend).await?;
+    let queue = format!("evt-{source}-created--{service}.on");
+    scene.broker().await?.delete_queue("/", &queue).await?;
+    loop {
+        if let ServiceEvent::Up { gap, .. } = ours.event().await? {
+            check(gap, "something may be missing")?;
+            break;
+        }
+    }
+    EventDispatcher::new(&backend, &source)?.emit("created", &"again").await?;
+    equal("what comes", ours.seen().await?.payload, json!("again"))
+}
+
+async fn unroutable(scene: Scene) -> Outcome {
+    let source = scene.name("orders");
+    let backend = scene.backend().await?;
+    let dispatcher = EventDispatcher::new(&backend, &source)?;
+    dispatcher.emit("created", &1).await?;
+    let must = EmitOptions::new().with_must_route(true);
+    let refused = dispatcher.emit_with("created", &1, &must).await.err();
+    equal("nobody wants it", refused.map(|it| it.kind()), Some(ErrorKind::Unroutable))?;
+    let cast = Cast::new(&scene.name("billing"))?.handles(&source, "created", "on", as_it_is)?;
+    let _ours = cast.start(&backend).await?;
+    dispatcher.emit_with("created", &1, &must).await?;
+    Ok(())
+}

@@ -1,0 +1,165 @@
+//! What trials share: a broker, Python processes, and waits that say what was waited for.
+use std::{
+    fmt::Display,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use sinew_adapter_amqp::{Amqp, AmqpOptions, ExchangePolicy};
+use sinew_core::AnyBackend;
+use sinew_testkit::harness::{
+    find_nameko, find_old_nameko,
+    rabbitmq::{RabbitMq, RabbitMqOptions},
+};
+pub(crate) use sinew_testkit::trial::Outcome;
+use tokio::{sync::OnceCell, time::timeout};
+
+use crate::peer::{Desk, Peer};
+
+/// How long a step may take on a machine that has other things to do.
+pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// Which kombu nameko stands on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Generation {
+    /// kombu 5.7, as an install of today has it.
+    Today,
+    /// kombu 5.2, as old fleets have it.
+    Old,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct World(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    broker: OnceCell<RabbitMq>,
+    today: OnceCell<Peer>,
+    old: OnceCell<Peer>,
+    scenes: AtomicUsize,
+}
+
+impl World {
+    pub(crate) fn scene(&self) -> Scene {
+        let number = self.0.scenes.fetch_add(1, Ordering::Relaxed);
+        Scene { world: self.clone(), tag: format!("t{number}") }
+    }
+}
+
+/// One trial's part of the world.
+pub(crate) struct Scene {
+    world: World,
+    tag: String,
+}
+
+impl Scene {
+    pub(crate) async fn broker(&self) -> Outcome<&RabbitMq> {
+        let start = || async { RabbitMqOptions::new().start().await };
+        Ok(self.world.0.broker.get_or_try_init(start).await?)
+    }
+
+    /// A name that no other trial uses.
+    pub(crate) fn name(&self, what: &str) -> String {
+        format!("{}-{what}", self.tag)
+    }
+
+    /// A Python process; what it tells of this trial.
+    pub(crate) async fn python(&self, generation: Generation) -> Outcome<Desk> {
+        let url = pyamqp(&self.broker().await?.url());
+        let shared = &self.world.0;
+        let (cell, program) = match generation {
+            Generation::Today => (&shared.today, find_nameko()?),
+            Generation::Old => (&shared.old, find_old_nameko()?),
+        };
+        let peer = cell.get_or_try_init(|| Peer::start(&program, &url)).await?;
+        Ok(peer.desk(&self.tag))
+    }
+
+    /// A Python process of this trial's own, to be killed.
+    pub(crate) async fn python_alone(&self) -> Outcome<(Peer, Desk)> {
+        let url = self.broker().await?.url();
+        let peer = Peer::start(&find_nameko()?, &pyamqp(&url)).await?;
+        let desk = peer.desk(&self.tag);
+        Ok((peer, desk))
+    }
+
+    /// Options that declare exchanges as nameko does.
+    pub(crate) async fn options(&self) -> Outcome<AmqpOptions> {
+        Ok(options(&self.broker().await?.url()))
+    }
+
+    pub(crate) async fn amqp(&self) -> Outcome<Amqp> {
+        Ok(self.options().await?.connect().await?)
+    }
+
+    /// A connection of ours.
+    pub(crate) async fn backend(&self) -> Outcome<AnyBackend> {
+        Ok(self.amqp().await?.into_any())
+    }
+}
+
+pub(crate) fn options(url: &str) -> AmqpOptions {
+    AmqpOptions::new(url)
+        .with_exchanges(ExchangePolicy::declare())
+        .with_connect_timeout(SOON)
+        .with_answer_timeout(SOON)
+}
+
+/// The same URL, as nameko's users write it.
+pub(crate) fn pyamqp(url: &str) -> String {
+    let url = url.replacen("amqp://", "pyamqp://", 1);
+    // Without a path it is the virtual host `/`, to either.
+    if url.matches('/').count() > 2 { url } else { format!("{url}//") }
+}
+
+/// A handler of Python's: `kind` is `pool`, `singleton` or `broadcast`; `more` holds what is not as by default.
+pub(crate) fn python_handler(
+    method: &str,
+    source: &str,
+    event_type: &str,
+    kind: &str,
+    more: Value,
+) -> Value {
+    let mut spec = json!({ "method": method, "source": source, "type": event_type, "kind": kind });
+    if let (Value::Object(spec), Value::Object(more)) = (&mut spec, more) {
+        spec.extend(more);
+    }
+    spec
+}
+
+/// What `work` ends with, in time.
+pub(crate) async fn soon<T>(
+    what: impl Display + Send,
+    work: impl Future<Output = T> + Send,
+) -> Outcome<T> {
+    match timeout(SOON, work).await {
+        Ok(done) => Ok(done),
+        Err(_) => Err(format!("{what} did not come within {SOON:?}").into()),
+    }
+}
+
+pub(crate) fn check(holds: bool, what: impl Display) -> Outcome {
+    if holds { Ok(()) } else { Err(format!("not so: {what}").into()) }
+}
+
+pub(crate) fn equal<T: std::fmt::Debug + PartialEq>(
+    what: impl Display,
+    seen: T,
+    promised: T,
+) -> Outcome {
+    check(seen == promised, format!("{what}: {promised:?} was promised, {seen:?} came"))
+}
+
+/// What is at a JSON pointer; null where nothing is.
+pub(crate) fn at<'v>(value: &'v Value, pointer: &str) -> &'v Value {
+    value.pointer(pointer).unwrap_or(&Value::Null)
+}
+
+/// The text at `key`.
+pub(crate) fn text<'v>(value: &'v Value, key: &str) -> &'v str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
