@@ -66,12 +66,17 @@ pub(crate) struct Published<'a> {
 
 impl<'a> Published<'a> {
     pub(crate) fn new(subject: &'a str, receipt: &'a Receipt) -> Self {
-        let (receipt, position) = match receipt {
-            Receipt::Persisted(position) => ("persisted", Some(position.into())),
-            Receipt::Accepted => ("accepted", None),
-            _ => ("buffered", None),
-        };
+        let (receipt, position) = self::receipt(receipt);
         Self { subject, receipt, position }
+    }
+}
+
+/// How far something got, and where it is kept, where it is.
+pub(crate) fn receipt(receipt: &Receipt) -> (&'static str, Option<Place<'_>>) {
+    match receipt {
+        Receipt::Persisted(position) => ("persisted", Some(position.into())),
+        Receipt::Accepted => ("accepted", None),
+        _ => ("buffered", None),
     }
 }
 
@@ -144,11 +149,12 @@ fn name(address: &Address) -> (String, Option<String>) {
     }
 }
 
-fn headers(headers: &Headers) -> BTreeMap<&str, serde_json::Value> {
-    headers.iter().map(|(name, value)| (name, json(value))).collect()
+pub(crate) fn headers(headers: &Headers) -> BTreeMap<&str, serde_json::Value> {
+    headers.iter().map(|(name, it)| (name, value(it))).collect()
 }
 
-fn json(value: &Value) -> serde_json::Value {
+/// A header's value, as far as JSON has its type.
+pub(crate) fn value(value: &Value) -> serde_json::Value {
     match value {
         Value::Bool(it) => (*it).into(),
         Value::Integer(it) => (*it).into(),
@@ -156,8 +162,10 @@ fn json(value: &Value) -> serde_json::Value {
         Value::Text(it) => it.as_str().into(),
         Value::Bytes(it) => serde_json::json!({ "base64": STANDARD.encode(it) }),
         Value::Time(it) => rfc3339(*it).into(),
-        Value::List(it) => it.iter().map(json).collect(),
-        Value::Map(it) => it.iter().map(|(name, value)| (name.clone(), json(value))).collect(),
+        Value::List(it) => it.iter().map(self::value).collect(),
+        Value::Map(it) => {
+            it.iter().map(|(name, value)| (name.clone(), self::value(value))).collect()
+        }
         _ => serde_json::Value::Null,
     }
 }

@@ -74,6 +74,7 @@ async fn run(cli: Cli) -> Outcome {
         Command::Ask(it) => it.run(&session).await,
         Command::Serve(it) => it.run(&session).await,
         Command::Agents(it) => it.run(&session).await,
+        Command::Events(it) => it.run(&session).await,
         Command::Completions(it) => it.run(&session),
         Command::Man(it) => it.run(),
     }

@@ -1,7 +1,7 @@
 //! A message as the command line gives it: what is in it, beside its subject.
 use bytes::Bytes;
 use clap::Args;
-use sinew_core::{Message, Subject, Value};
+use sinew_core::{Headers, Message, Subject, Value};
 
 use crate::{
     exit::{Failure, Status},
@@ -27,8 +27,15 @@ impl Content {
         session: &Session,
         subject: &Subject,
     ) -> Result<Message, Failure> {
-        let payload = read(session, self.payload).await?;
-        with_headers(Message::new(subject.clone(), payload), self.headers)
+        let (payload, headers) = self.parts(session).await?;
+        let mut message = Message::new(subject.clone(), payload);
+        message.headers = headers;
+        Ok(message)
+    }
+
+    /// What is in it.
+    pub(crate) async fn parts(self, session: &Session) -> Result<(Bytes, Headers), Failure> {
+        Ok((read(session, self.payload).await?, headers(self.headers)?))
     }
 }
 
@@ -47,17 +54,18 @@ async fn read(session: &Session, argument: Option<String>) -> Result<Bytes, Fail
 }
 
 /// Splits a header into its name and value.
-fn parse_header(text: &str) -> Result<(String, String), String> {
+pub(crate) fn parse_header(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write NAME=VALUE".to_owned()),
     }
 }
 
-/// Sets the headers; one that is given twice becomes a list.
-fn with_headers(mut message: Message, headers: Vec<(String, String)>) -> Result<Message, Failure> {
-    for (name, value) in headers {
-        let value = match message.headers.remove(&name) {
+/// The headers; one that is given twice becomes a list.
+fn headers(given: Vec<(String, String)>) -> Result<Headers, Failure> {
+    let mut headers = Headers::default();
+    for (name, value) in given {
+        let value = match headers.remove(&name) {
             None => Value::from(value),
             Some(Value::List(mut list)) => {
                 list.push(value.into());
@@ -65,9 +73,9 @@ fn with_headers(mut message: Message, headers: Vec<(String, String)>) -> Result<
             }
             Some(first) => Value::List(vec![first, value.into()]),
         };
-        message.headers.insert(&name, value)?;
+        headers.insert(&name, value)?;
     }
-    Ok(message)
+    Ok(headers)
 }
 
 #[cfg(test)]
@@ -77,8 +85,7 @@ mod tests {
     #[test]
     fn a_header_given_twice_is_a_list() {
         let given = ["a=1", "b=x=y", "a=2", "a=3"].map(|text| parse_header(text).unwrap());
-        let message = Message::new(Subject::parse("s").unwrap(), "");
-        let headers = with_headers(message, given.into()).unwrap().headers;
+        let headers = headers(given.into()).unwrap();
         assert_eq!(headers.texts("a").collect::<Vec<_>>(), ["1", "2", "3"]);
         assert_eq!(headers.text("b"), Some("x=y"));
         assert!(parse_header("novalue").is_err());

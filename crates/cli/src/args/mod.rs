@@ -9,6 +9,7 @@ use crate::{
         consume::Consume,
         demo::Demo,
         dispatch::{agents::Agents, ask::Ask, serve::Serve},
+        events::EventsCommand,
         man::Man,
         publish::Publish,
         request::Request,
@@ -95,6 +96,8 @@ pub(crate) enum Command {
     Ask(Ask),
     Serve(Serve),
     Agents(Agents),
+    #[command(subcommand)]
+    Events(EventsCommand),
     Completions(Completions),
     #[command(hide = true)]
     Man(Man),
@@ -113,6 +116,7 @@ impl Command {
             Self::Beat(it) => it.is_json(),
             Self::Ask(it) => it.format.json,
             Self::Agents(it) => it.format.json,
+            Self::Events(it) => it.is_json(),
             Self::Serve(_) | Self::Completions(_) | Self::Man(_) => false,
         }
     }

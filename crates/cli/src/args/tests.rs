@@ -3,7 +3,7 @@ use clap::{CommandFactory, Parser};
 
 use super::*;
 use crate::commands::{
-    backends, beat, completions, consume, demo, dispatch, publish, request, subscribe,
+    backends, beat, completions, consume, demo, dispatch, events, publish, request, subscribe,
 };
 
 fn examples() -> Vec<Example> {
@@ -20,7 +20,8 @@ fn examples() -> Vec<Example> {
         dispatch::agents::EXAMPLES,
         completions::EXAMPLES,
     ];
-    commands.into_iter().chain(beat::ALL_EXAMPLES).flatten().copied().collect()
+    let groups = beat::ALL_EXAMPLES.into_iter().chain(events::ALL_EXAMPLES);
+    commands.into_iter().chain(groups).flatten().copied().collect()
 }
 
 /// Splits a line as a shell does, as far as the examples go.
@@ -126,6 +127,16 @@ fn halves_and_doubles_are_refused() {
         "sinew serve a --exec cat --concurrency 0",
         "sinew serve a --exec cat --name x.y",
         "sinew agents",
+        "sinew events emit orders",
+        "sinew events emit orders created 1 --serializer pickle",
+        "sinew events emit orders created 1 --priority 10",
+        "sinew events emit orders created 1 --expires 5",
+        "sinew events listen orders created",
+        "sinew events listen orders created --as billing",
+        "sinew events listen orders created --as b.c --kind all",
+        "sinew events errors list",
+        "sinew events errors redrive q",
+        "sinew events errors drop q 1 --all",
         "sinew -v -q demo",
         "sinew demo --act dance",
         "sinew nosuch",

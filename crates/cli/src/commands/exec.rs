@@ -48,12 +48,20 @@ pub(crate) async fn run(command: &str, delivery: &Delivery) -> Result<Ran, Failu
     let mut group = Group::spawn(&mut shell)
         .map_err(|err| Failure::new(Status::Fault, "cannot run sh").with_source(err))?;
     let payload = delivery.message.payload.clone();
-    let ran = tokio::select! {
+    let status = tokio::select! {
         biased;
-        ran = feed(&mut group.child, payload) => ran,
+        status = feed(&mut group.child, payload) => status,
         () = delivery.revoked() => return Ok(Ran::Revoked),
     };
-    ran.map_err(|err| Failure::new(Status::Fault, "cannot run the command").with_source(err))
+    let status = status
+        .map_err(|err| Failure::new(Status::Fault, "cannot run the command").with_source(err))?;
+    Ok(if status.success() { Ran::Well } else { Ran::Badly(describe(status)) })
+}
+
+/// Runs `shell` with `payload` on its standard input; what it prints is ours. Dropping the future ends it.
+pub(crate) async fn fed(mut shell: Command, payload: Bytes) -> io::Result<ExitStatus> {
+    shell.stdin(Stdio::piped());
+    feed(&mut Group::spawn(&mut shell)?.child, payload).await
 }
 
 /// Runs `command` by `sh -c`, without input and output; whether it ended with status 0. Dropping the future ends it.
@@ -90,12 +98,11 @@ pub(crate) async fn answer(mut shell: Command, payload: Bytes, most: usize) -> i
     Ok(Answer { status, output: output?, complaint: complaint? })
 }
 
-async fn feed(child: &mut Child, payload: Bytes) -> io::Result<Ran> {
+async fn feed(child: &mut Child, payload: Bytes) -> io::Result<ExitStatus> {
     let stdin = child.stdin.take();
     let (written, status) = tokio::join!(write(stdin, payload), child.wait());
     written?;
-    let status = status?;
-    Ok(if status.success() { Ran::Well } else { Ran::Badly(describe(status)) })
+    status
 }
 
 async fn write(stdin: Option<ChildStdin>, payload: Bytes) -> io::Result<()> {

@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod consume;
 pub(crate) mod demo;
 pub(crate) mod dispatch;
+pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod man;
 pub(crate) mod publish;

@@ -4,6 +4,7 @@
     reason = "a trial is a test, which clippy does not see: what is not there fails it"
 )]
 
+mod events;
 mod faults;
 mod messages;
 mod refusals;
@@ -30,7 +31,8 @@ type SharedBody = fn(&Runtime, &RabbitMq) -> Result<()>;
 fn main() {
     // The broker of all trials that do not hurt it: it takes seconds to start.
     let shared = Arc::new(OnceCell::new());
-    let sharing = [messages::TRIALS, refusals::SHARED].concat().into_iter().map(|(name, body)| {
+    let sharing = [messages::TRIALS, events::TRIALS, refusals::SHARED].concat();
+    let sharing = sharing.into_iter().map(|(name, body)| {
         let shared = Arc::clone(&shared);
         trial_on(name, move |runtime| {
             let start = || RabbitMqOptions::new().start();

@@ -104,6 +104,8 @@ pub(crate) fn paste(url: &str, examples: impl Iterator<Item = String>) -> Result
                 _ if line.contains("sinew ask") => &[0, 1, 75],
                 _ if line.contains("sinew agents") => &[0, 1],
                 _ if line.contains("--expect") => &[0, 1],
+                // Nothing is kept there, and core NATS keeps nothing at all.
+                _ if line.contains("events errors") => &[1, 64],
                 _ if line.contains("--count 1 ") => &[0, 75],
                 _ => &[0],
             };

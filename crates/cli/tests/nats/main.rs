@@ -9,6 +9,7 @@ mod asks;
 mod beats;
 mod browser;
 mod day;
+mod events;
 mod faults;
 mod messages;
 mod nights;
@@ -38,6 +39,7 @@ fn main() {
         beats::TRIALS,
         runs::TRIALS,
         asks::TRIALS,
+        events::TRIALS,
         serves::TRIALS,
         together::TRIALS,
         alerts::TRIALS,

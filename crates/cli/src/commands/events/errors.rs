@@ -1,0 +1,284 @@
+//! `sinew events errors`: the events that a handler gave up.
+use std::{collections::BTreeMap, time::Duration};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+use sinew_core::{AnyBackend, Queue};
+use sinew_events::{ErrorQueue, KeptEvent};
+
+use crate::{
+    args::Format,
+    connection::ConnectionArgs,
+    examples::{Example, section},
+    exit::{Failure, Outcome, Status},
+    json::{Payload, Time, headers},
+    output::{escaped, printable},
+    session::Session,
+    time::{clock, parse_positive},
+};
+
+pub(crate) const EXAMPLES: &[Example] = &[
+    (
+        "what billing could not handle, and why",
+        "sinew events errors list evt-orders-created--billing.on_created",
+    ),
+    (
+        "once it is mended: have billing handle it all",
+        "sinew events errors redrive evt-orders-created--billing.on_created --all",
+    ),
+];
+
+/// Look after the events that a handler gave up: list, show, redrive, drop
+#[derive(Debug, Subcommand)]
+#[command(after_help = section(EXAMPLES))]
+pub(crate) enum ErrorsCommand {
+    /// List them, oldest first
+    #[command(after_help = section(EXAMPLES))]
+    List(Look),
+    /// Show one whole, or all
+    #[command(after_help = section(EXAMPLES))]
+    Show(Pick),
+    /// Send them to their handler again, and to no other
+    #[command(after_help = section(EXAMPLES))]
+    Redrive(Pick),
+    /// Take them out, for good
+    #[command(after_help = section(EXAMPLES))]
+    Drop(Pick),
+}
+
+/// Where to look.
+#[derive(Args, Debug)]
+pub(crate) struct Look {
+    /// The handler's queue, as `listen` and the broker call it
+    #[arg(value_name = "QUEUE")]
+    queue: Queue,
+    /// How many to look at, from the oldest on; while they are, nobody else has them
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..))]
+    limit: u16,
+    /// How long to wait for the broker to hand them over
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_positive)]
+    wait: Duration,
+    #[command(flatten)]
+    format: Format,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+/// Which of them.
+#[derive(Args, Debug)]
+pub(crate) struct Pick {
+    #[command(flatten)]
+    look: Look,
+    /// By id, or by the number that `list` gives
+    #[arg(value_name = "ID", required_unless_present = "all")]
+    ids: Vec<String>,
+    /// All of them
+    #[arg(long, conflicts_with = "ids")]
+    all: bool,
+}
+
+/// One of them, as programs read it.
+#[derive(Debug, Serialize)]
+struct Kept<'a> {
+    number: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<Time>,
+    service: Option<&'a str>,
+    r#type: Option<&'a str>,
+    handler: Option<&'a str>,
+    kind: Option<&'a str>,
+    error: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deliveries: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runs: Option<i64>,
+    /// What became of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    done: Option<&'static str>,
+    #[serde(flatten)]
+    whole: Option<Whole<'a>>,
+}
+
+/// The event itself.
+#[derive(Debug, Serialize)]
+struct Whole<'a> {
+    headers: BTreeMap<&'a str, serde_json::Value>,
+    #[serde(flatten)]
+    payload: Payload<'a>,
+}
+
+impl<'a> Kept<'a> {
+    fn new(number: usize, event: &'a KeptEvent) -> Self {
+        Self {
+            number,
+            id: event.id(),
+            time: event.last().map(Time),
+            service: event.source(),
+            r#type: event.event_type(),
+            handler: event.handler(),
+            kind: event.kind(),
+            error: event.error(),
+            deliveries: event.deliveries(),
+            runs: event.runs(),
+            done: None,
+            whole: None,
+        }
+    }
+
+    fn whole(number: usize, event: &'a KeptEvent) -> Self {
+        let message = event.message();
+        let whole =
+            Whole { headers: headers(&message.headers), payload: (&message.payload).into() };
+        Self { whole: Some(whole), ..Self::new(number, event) }
+    }
+}
+
+/// A line for people.
+fn line(number: usize, event: &KeptEvent) -> String {
+    let time = event.last().map_or_else(|| "-".to_owned(), clock);
+    let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
+    let name = format!("{}/{}", or_dash(event.source()), or_dash(event.event_type()));
+    let (kind, error) = (or_dash(event.kind()), or_dash(event.error()));
+    printable(&format!("{number} {time} {name} {kind}: {error} (id {})", or_dash(event.id())))
+}
+
+impl ErrorsCommand {
+    pub(crate) fn is_json(&self) -> bool {
+        match self {
+            Self::List(look) => look.format.json,
+            Self::Show(pick) | Self::Redrive(pick) | Self::Drop(pick) => pick.look.format.json,
+        }
+    }
+
+    pub(crate) async fn run(self, session: &Session) -> Outcome {
+        let (doing, look, which) = match self {
+            Self::List(look) => (Doing::List, look, Which::All),
+            Self::Show(pick) => (Doing::Show, pick.look, Which::of(pick.all, pick.ids)),
+            Self::Redrive(pick) => (Doing::Redrive, pick.look, Which::of(pick.all, pick.ids)),
+            Self::Drop(pick) => (Doing::Drop, pick.look, Which::of(pick.all, pick.ids)),
+        };
+        let backend = session.connect(look.connection, None).await?;
+        let done =
+            doing.through(session, &backend, look.queue, look.limit, look.wait, &which).await;
+        session.drain(&backend).await;
+        match done? {
+            0 => {
+                session.output.remark("none found");
+                Ok(Status::No)
+            }
+            _ => Ok(Status::Done),
+        }
+    }
+}
+
+/// What is done with them.
+#[derive(Clone, Copy, Debug)]
+enum Doing {
+    List,
+    Show,
+    Redrive,
+    Drop,
+}
+
+/// With which of them.
+#[derive(Debug)]
+enum Which {
+    All,
+    These(Vec<String>),
+}
+
+impl Which {
+    fn of(all: bool, ids: Vec<String>) -> Self {
+        if all { Self::All } else { Self::These(ids) }
+    }
+
+    fn has(&self, number: usize, id: Option<&str>) -> bool {
+        let number = number.to_string();
+        match self {
+            Self::All => true,
+            Self::These(these) => these.iter().any(|it| *it == number || Some(&**it) == id),
+        }
+    }
+}
+
+impl Doing {
+    /// How many it was done with.
+    async fn through(
+        self,
+        session: &Session,
+        backend: &AnyBackend,
+        queue: Queue,
+        limit: u16,
+        wait: Duration,
+        which: &Which,
+    ) -> Result<usize, Failure> {
+        let errors = ErrorQueue::new(backend, queue)?;
+        let taking = async { Ok(errors.take(limit, wait).await?) };
+        let events = session.interrupt.unless(taking).await?;
+        let numbered = events.into_iter().enumerate().map(|(index, event)| (index + 1, event));
+        let mut done = 0;
+        for (number, event) in numbered.filter(|(number, it)| which.has(*number, it.id())) {
+            self.with(session, number, event).await?;
+            done += 1;
+        }
+        Ok(done)
+    }
+
+    async fn with(self, session: &Session, number: usize, event: KeptEvent) -> Result<(), Failure> {
+        let output = session.output;
+        let word = match self {
+            Self::List | Self::Show => None,
+            Self::Redrive => Some("redriven"),
+            Self::Drop => Some("dropped"),
+        };
+        let said = match (output.json, self) {
+            (true, Self::Show) => object(&Kept::whole(number, &event))?,
+            (true, _) => object(&Kept { done: word, ..Kept::new(number, &event) })?,
+            (false, Self::Show) => shown(number, &event),
+            (false, _) => {
+                let word = word.map(|word| format!(": {word}")).unwrap_or_default();
+                line(number, &event) + &word
+            }
+        };
+        match self {
+            // Dropped, it stays where it is.
+            Self::List | Self::Show => drop(event),
+            Self::Redrive => event.redrive().await?,
+            Self::Drop => event.discard().await?,
+        }
+        // Said only now: what failed is not said to be done.
+        output.line(said)
+    }
+}
+
+fn object(kept: &Kept<'_>) -> Result<String, Failure> {
+    let json = serde_json::to_string(kept)
+        .map_err(|err| Failure::new(Status::Fault, "cannot write JSON").with_source(err))?;
+    Ok(escaped(&json))
+}
+
+/// The event whole, for people.
+fn shown(number: usize, event: &KeptEvent) -> String {
+    let message = event.message();
+    let mut lines = vec![line(number, event)];
+    for (name, value) in headers(&message.headers) {
+        lines.push(printable(&format!("  {name}: {value}")));
+    }
+    lines.push(printable(&String::from_utf8_lossy(&message.payload)));
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_picked_by_its_id_or_by_its_number() {
+        let which = Which::of(false, vec!["2".to_owned(), "a-b".to_owned()]);
+        assert!(which.has(2, None) && which.has(7, Some("a-b")));
+        assert!(!which.has(1, Some("x")) && !which.has(22, None));
+        assert!(Which::of(true, Vec::new()).has(1, None));
+    }
+}

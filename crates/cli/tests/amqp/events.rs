@@ -1,0 +1,118 @@
+//! Events: emitted, handled, kept where they could not be, and brought back.
+use sinew_testkit::harness::rabbitmq::RabbitMq;
+use tokio::runtime::Runtime;
+
+use crate::{
+    SharedBody,
+    common::{Result, Running, Signal, run, run_with, sinew},
+};
+
+pub(crate) const TRIALS: &[(&str, SharedBody)] = &[
+    ("an_emitted_event_is_an_object_with_its_keys", an_emitted_event_is_an_object),
+    ("what_a_command_refuses_is_kept_and_redriven", what_a_command_refuses_is_kept),
+    ("an_event_beyond_the_count_is_left_to_others", an_event_beyond_the_count_is_left),
+    ("an_event_that_must_route_and_does_not_is_1", an_event_that_must_route),
+];
+
+fn url(broker: &RabbitMq) -> String {
+    format!("{}/?declare_exchanges", broker.url())
+}
+
+fn listen(url: &str, event: &[&str], more: &[&str]) -> Result<Running> {
+    let args = [&["events", "listen"], event, &["--url", url], more].concat();
+    let mut listener = Running::start(sinew(&args))?;
+    listener.until_remark("listening; queue evt-")?;
+    Ok(listener)
+}
+
+fn an_emitted_event_is_an_object(_: &Runtime, broker: &RabbitMq) -> Result<()> {
+    let url = url(broker);
+    let event = ["keys", "made.#", "--as", "shell.hear"];
+    let listener = listen(&url, &event, &["--json", "--count", "3"])?;
+    let emit = ["events", "emit", "keys", "--url", &url];
+    let told = ["made.eu", "{\"id\":7}", "-C", "tenant=acme", "-C", "auth_token=s3cret", "--json"];
+    let sent = run(&[&emit[..], &told].concat())?.expect(0)?.objects()?;
+    assert_eq!(
+        sent,
+        [serde_json::json!({"service": "keys", "type": "made.eu", "receipt": "accepted"})]
+    );
+    let packed = ["made", "[1]", "--serializer", "msgpack", "--gzip", "--parity"];
+    run(&[&emit[..], &packed].concat())?.expect(0)?;
+    let args = [&emit[..], &["made", "-", "--serializer", "text"]].concat();
+    run_with(sinew(&args), "\u{e9}\n".as_bytes())?.expect(0)?;
+    let heard = listener.finish()?.expect(0)?.objects()?;
+    assert_eq!((&heard[0]["service"], &heard[0]["type"]), (&"keys".into(), &"made.eu".into()));
+    assert_eq!(heard[0]["payload"], "{\"id\":7}");
+    let context = serde_json::json!({"tenant": "acme", "auth_token": "********"});
+    assert_eq!(heard[0]["context"], context);
+    assert_eq!((&heard[1]["type"], &heard[1]["payload_base64"]), (&"made".into(), &"kQE=".into()));
+    assert_eq!(heard[2]["payload"], "\u{e9}\n");
+    Ok(())
+}
+
+fn what_a_command_refuses_is_kept(_: &Runtime, broker: &RabbitMq) -> Result<()> {
+    const QUEUE: &str = "evt-kept-made--shell.hear";
+    let url = url(broker);
+    let event = ["kept", "made", "--as", "shell.hear"];
+    let errors = |what: &str, more: &[&str]| {
+        run(&[&["events", "errors", what, QUEUE, "--url", &url, "--json"], more].concat())
+    };
+    let mut listener = listen(&url, &event, &["--exec", "exit 65"])?;
+    run(&["events", "emit", "kept", "made", "{\"id\": 7}", "--url", &url])?.expect(0)?;
+    run(&["events", "emit", "kept", "made", "{\"id\": 8}", "--url", &url])?.expect(0)?;
+    listener.until_remark("ended with status 65: kept")?;
+    // Both, before it is ended.
+    let mut listed = Vec::new();
+    for _ in 0..50 {
+        listed = errors("list", &[])?.objects()?;
+        if listed.len() == 2 {
+            break;
+        }
+    }
+    listener.signal(Signal::TERM)?;
+    listener.finish()?.expect(0)?;
+    assert_eq!((&listed[0]["number"], &listed[0]["kind"]), (&1.into(), &"permanent".into()));
+    assert_eq!(listed[0]["error"], "the command ended with status 65");
+    assert_eq!(
+        (&listed[1]["service"], &listed[1]["type"], &listed[1]["handler"]),
+        (&"kept".into(), &"made".into(), &"shell.hear".into())
+    );
+    let id = listed[0]["id"].as_str().ok_or("no id")?;
+    let shown = errors("show", &[id])?.expect(0)?.objects()?;
+    assert_eq!((shown.len(), &shown[0]["payload"]), (1, &"{\"id\": 7}".into()));
+    let redriven = errors("redrive", &[id])?.expect(0)?.objects()?;
+    assert_eq!(redriven[0]["done"], "redriven");
+    let handled = listen(&url, &event, &["--exec", "cat", "--count", "1"])?;
+    assert_eq!(handled.finish()?.expect(0)?.text(), "{\"id\": 7}");
+    let dropped = errors("drop", &["--all"])?.expect(0)?.objects()?;
+    assert_eq!((dropped.len(), &dropped[0]["done"]), (1, &"dropped".into()));
+    errors("list", &[])?.expect(1)?;
+    Ok(())
+}
+
+fn an_event_beyond_the_count_is_left(_: &Runtime, broker: &RabbitMq) -> Result<()> {
+    let url = url(broker);
+    let event = ["counted", "made", "--as", "shell.hear"];
+    // The queue outlives its first listener.
+    let first = listen(&url, &event, &[])?;
+    first.signal(Signal::TERM)?;
+    first.finish()?.expect(0)?;
+    for number in ["1", "2", "3"] {
+        run(&["events", "emit", "counted", "made", number, "--url", &url])?.expect(0)?;
+    }
+    for numbers in [&["1", "2"][..], &["3"]] {
+        let count = numbers.len().to_string();
+        let heard = listen(&url, &event, &["--json", "--count", &count])?.finish()?.expect(0)?;
+        let heard = heard.objects()?;
+        assert!(heard.iter().map(|it| &it["payload"]).eq(numbers), "{heard:?}");
+    }
+    Ok(())
+}
+
+fn an_event_that_must_route(_: &Runtime, broker: &RabbitMq) -> Result<()> {
+    let url = url(broker);
+    let emit = ["events", "emit", "routed", "made", "1", "--must-route", "--url", &url];
+    let ran = run(&emit)?.expect(1)?;
+    assert!(ran.stderr.contains("no queue takes this message"), "{ran:?}");
+    Ok(())
+}
