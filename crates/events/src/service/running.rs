@@ -181,9 +181,7 @@ impl Running {
             drop(timeout(GRACE, all).await);
             return Err(Error::new(ErrorKind::Timeout, "drain service")
                 .with_subject(self.dispatcher.source().as_str())
-                .with_detail(format!(
-                    "{left} events were given up after {within:?}; they come again"
-                )));
+                .with_detail(format!("given up after {within:?}, to come again: {left}")));
         }
         first?;
         match timeout_at(end, self.dispatcher.flush()).await {

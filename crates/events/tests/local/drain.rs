@@ -67,7 +67,7 @@ async fn what_does_not_end_in_time_is_given_up_and_comes_again() {
     let began = Instant::now();
     let err = running.drain(Duration::from_secs(5)).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Timeout);
-    assert!(err.to_string().contains("1 events were given up"), "{err}");
+    assert!(err.to_string().contains("to come again: 1"), "{err}");
     assert_eq!(began.elapsed(), Duration::from_secs(5));
     assert_eq!(outcomes(&mut events, 1).await, [SettledAs::Cancelled]);
     assert_eq!(scene.waiting(QUEUE).await, 1);

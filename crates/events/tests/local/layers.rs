@@ -16,7 +16,7 @@ use sinew_events::{
 use tower_layer::{Layer, layer_fn};
 use tower_service::Service as TowerService;
 
-use crate::support::{Scene, billing, counting, outcomes};
+use crate::support::{Scene, a_second, billing, counting, outcomes};
 
 /// A layer as users write them: it boxes errors, changes the payload, and notes what it sees.
 #[derive(Clone)]
@@ -106,7 +106,7 @@ async fn a_limit_that_handlers_share_is_kept() {
             let (now, most) = (Arc::clone(&now), Arc::clone(&most));
             async move {
                 most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                a_second().await;
                 now.fetch_sub(1, SeqCst);
                 Ok::<_, HandlerError>(())
             }

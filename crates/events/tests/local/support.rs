@@ -19,6 +19,11 @@ use tokio::time::timeout;
 /// Longer than any delay that the tests know; virtual.
 pub(crate) const LONG: Duration = Duration::from_secs(24 * 3600);
 
+/// Work that takes a second; virtual.
+pub(crate) async fn a_second() {
+    drop(timeout(Duration::from_secs(1), std::future::pending::<()>()).await);
+}
+
 /// What a handler fails with.
 pub(crate) fn broken() -> HandlerError {
     HandlerError::new("the printer is on fire")

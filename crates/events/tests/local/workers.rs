@@ -1,15 +1,12 @@
 //! How much is handled at once.
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
 use sinew_events::{Context, EventHandler, HandlerError, Service, SettledAs};
 
-use crate::support::{Scene, outcomes};
+use crate::support::{Scene, a_second, outcomes};
 
 /// A handler that takes a second, and how many of its runs there were at once at most.
 fn slow(method: &str, all: &Arc<AtomicUsize>) -> (EventHandler, Arc<AtomicUsize>) {
@@ -20,7 +17,7 @@ fn slow(method: &str, all: &Arc<AtomicUsize>) -> (EventHandler, Arc<AtomicUsize>
         async move {
             most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
             all.fetch_add(1, SeqCst);
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            a_second().await;
             let left = all.fetch_sub(1, SeqCst);
             now.fetch_sub(1, SeqCst);
             if left > 4 { Err(HandlerError::permanent("more than four at once")) } else { Ok(()) }
