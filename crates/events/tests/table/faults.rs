@@ -1,16 +1,28 @@
 //! Brokers that are killed under their services.
+use std::{collections::BTreeSet, time::Duration};
+
 use sinew_core::Result;
 use sinew_events::{Context, HandlerError, ServiceEvent, SettledAs};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    behaviours, failed, is,
-    scene::{Scene, Started, emit, service, soon},
+    behaviours, failed, is, is_long,
+    scene::{SOON, Scene, Started, emit, service, soon},
 };
 
 behaviours! {
     a_killed_broker_cancels_what_runs_and_the_service_goes_on,
 }
+
+/// What takes a broker that keeps messages over its own end.
+pub(crate) const DURABLE: &[crate::Behaviour] =
+    &[("no_confirmed_event_is_missing_after_restarts", |scene| {
+        Box::pin(no_confirmed_event_is_missing_after_restarts(scene))
+    })];
 
 async fn a_killed_broker_cancels_what_runs_and_the_service_goes_on(scene: Scene) -> Result<()> {
     let (tell, mut told) = mpsc::unbounded_channel();
@@ -53,4 +65,71 @@ async fn a_killed_broker_cancels_what_runs_and_the_service_goes_on(scene: Scene)
     }
     drop(running);
     Ok(())
+}
+
+async fn no_confirmed_event_is_missing_after_restarts(scene: Scene) -> Result<()> {
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let handler = scene.handler(move |_: Context, id: u64| {
+        let told = tell.send(id).map_err(|err| HandlerError::new(err.to_string()));
+        async move { told }
+    });
+    let started = scene.start(&service("billing", handler)?).await?;
+    let orders = scene.orders().await?;
+    let stop = CancellationToken::new();
+    let emitting = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            let mut confirmed = Vec::new();
+            // While the broker is away an emit fails at once.
+            let mut pace = interval(Duration::from_millis(1));
+            pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            for id in 0_u64.. {
+                pace.tick().await;
+                if stop.is_cancelled() {
+                    break;
+                }
+                if orders.emit("created", &id).await.is_ok() {
+                    confirmed.push(id);
+                }
+            }
+            confirmed
+        }
+    });
+    let (mut handled, mut duplicates) = (BTreeSet::new(), 0_u64);
+    let mut note = |id| duplicates += u64::from(!handled.insert(id));
+    let rounds = if is_long() { 20 } else { 2 };
+    for _ in 0..rounds {
+        for _ in 0..50 {
+            note(
+                soon("events are handled", told.recv())
+                    .await?
+                    .ok_or_else(|| failed("it has ended"))?,
+            );
+        }
+        scene.broker.kill()?;
+        scene.broker.start().await?;
+    }
+    note(soon("it goes on", told.recv()).await?.ok_or_else(|| failed("it has ended"))?);
+    stop.cancel();
+    let confirmed = soon("the emitter ends", emitting).await?.map_err(failed)?;
+    // What was emitted last came last, unless it came again.
+    let emitted_last = scene.orders().await?;
+    soon("one more is confirmed", emitted_last.emit("created", &u64::MAX)).await??;
+    loop {
+        match soon("the last one is handled", told.recv())
+            .await?
+            .ok_or_else(|| failed("it has ended"))?
+        {
+            u64::MAX => break,
+            id => note(id),
+        }
+    }
+    started.running.drain(SOON).await?;
+    while let Ok(id) = told.try_recv() {
+        note(id);
+    }
+    let missing: Vec<_> = confirmed.iter().filter(|id| !handled.contains(id)).collect();
+    is(missing.is_empty(), format!("of {} are missing {missing:?}", confirmed.len()))?;
+    // At least once. A killed nats-server may forget any of its acks: then all comes again, once for each restart.
+    is(duplicates <= rounds * handled.len() as u64, format!("{duplicates} of {}", handled.len()))
 }

@@ -7,7 +7,7 @@ mod keeping;
 mod passing;
 mod scene;
 
-use std::{fmt::Display, panic, pin::Pin, process::ExitCode, sync::Arc};
+use std::{env, fmt::Display, panic, pin::Pin, process::ExitCode, sync::Arc};
 
 use libtest_mimic::{Arguments, Trial};
 use sinew_core::{Error, ErrorKind, Result};
@@ -65,6 +65,9 @@ fn main() -> ExitCode {
                 }
                 add(keeping::BEHAVIOURS, Some(shared));
                 add(faults::BEHAVIOURS, None);
+                if *kind != Kind::Memory {
+                    add(faults::DURABLE, None);
+                }
             }
         }
     }
@@ -99,6 +102,11 @@ fn trial(
         let late = |_| failed(format!("not done after {DEADLINE:?}"));
         conclude(runtime.block_on(async { timeout(DEADLINE, run()).await.map_err(late)? }))
     })
+}
+
+/// Whether there is time for many rounds.
+pub(crate) fn is_long() -> bool {
+    env::var_os("SINEW_LONG").is_some_and(|value| value == "1")
 }
 
 pub(crate) fn failed(what: impl Display) -> Error {
