@@ -19,6 +19,8 @@ mod inbound;
 mod lane;
 mod link;
 mod login;
+#[cfg(feature = "nameko")]
+mod nameko;
 mod names;
 mod options;
 mod policy;
@@ -42,5 +44,7 @@ mod wire;
 
 pub use connect::Amqp;
 pub use lapin;
+#[cfg(feature = "nameko")]
+pub use nameko::{NamekoConfig, NamekoSerializer};
 pub use options::AmqpOptions;
 pub use policy::{DelayLayout, ExchangeKind, ExchangePolicy, QueuePolicy};
