@@ -76,6 +76,8 @@ impl Cause {
 pub(crate) struct Failure {
     pub(crate) cause: Cause,
     pub(crate) text: Arc<str>,
+    /// Part of the game, says its handler.
+    pub(crate) is_expected: bool,
 }
 
 impl Failure {
@@ -83,7 +85,11 @@ impl Failure {
     pub(crate) fn new(cause: Cause, said: String) -> Self {
         let said = said.replace(char::is_control, " ");
         let text = cut(said.trim(), MAX_TEXT).trim_end();
-        Self { cause, text: if text.is_empty() { "(nothing said)" } else { text }.into() }
+        Self {
+            cause,
+            text: if text.is_empty() { "(nothing said)" } else { text }.into(),
+            is_expected: false,
+        }
     }
 }
 

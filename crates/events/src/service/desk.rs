@@ -16,8 +16,8 @@ use super::{
     told::{ServiceEvent, Settled, SettledAs, Teller},
 };
 use crate::{
-    Begun, Context, ContextData, EventDispatcher, EventHandler, HandlerError, HandlerName,
-    HeaderPrefix, Invocation, PayloadOptions, Source,
+    Begun, Context, ContextData, EventDispatcher, EventHandler, HandlerName, HeaderPrefix,
+    Invocation, PayloadOptions, Source,
     dedup::AnyDedupStore,
     kept::{self, Cause, Failure, Keeper},
     policy::{Disposition, Outcome, Policy, number},
@@ -84,12 +84,13 @@ impl Desk {
         let mut note = Note { desk: self, id: None };
         let cancelled = CancellationToken::new();
         let over = {
-            let revoked = work.revoked();
+            let (revoked, told) = (work.revoked(), cancelled.clone());
             async move {
                 select! {
                     () = revoked => {}
                     () = give_up.cancelled() => {}
                 }
+                told.cancel();
             }
         };
         let end = select! {
@@ -98,7 +99,6 @@ impl Desk {
             end = self.caught(&message, attempt, &slot, &cancelled, &mut note) => Some(end),
         };
         let Some(end) = end else {
-            cancelled.cancel();
             note.forget().await;
             return self.settle(work, message, SettledAs::Cancelled, 0, None).await;
         };
@@ -123,12 +123,16 @@ impl Desk {
     ) -> End {
         let work = self.work(message, attempt, slot, cancelled, note);
         AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
-            let failure = Failure::new(Cause::Panicked, panicked(&*panic));
-            self.log(&failure, false);
-            let outcome = Outcome::Failed { permanent: false };
-            let disposition = self.policy.decide(outcome, attempt, u32::MAX, fastrand::u32(..));
-            End { outcome, disposition, runs: 0, failure: Some(failure) }
+            self.not_run(Failure::new(Cause::Panicked, panicked(&*panic)), attempt)
         })
+    }
+
+    /// A failure that was none of the handler's: it is not made again at once.
+    fn not_run(&self, failure: Failure, attempt: Attempt) -> End {
+        let outcome = Outcome::Failed { permanent: false };
+        let disposition = self.policy.decide(outcome, attempt, u32::MAX, fastrand::u32(..));
+        self.log(&failure, disposition);
+        End { outcome, disposition, runs: 0, failure: Some(failure) }
     }
 
     /// Decodes, looks up, runs as often as it is to be run at once.
@@ -150,8 +154,9 @@ impl Desk {
         let undecodable = |cause: String| {
             self.meter.undecodable(1);
             let failure = Failure::new(Cause::Undecodable, cause);
-            self.log(&failure, false);
-            end(Outcome::Undecodable, 0, Some(failure))
+            let ended = end(Outcome::Undecodable, 0, Some(failure.clone()));
+            self.log(&failure, ended.disposition);
+            ended
         };
         let body = match self.payload.open(message) {
             Ok(body) => body,
@@ -166,11 +171,7 @@ impl Desk {
             Ok(Begun::Done) => return end(Outcome::Duplicate, 0, None),
             Ok(Begun::Running) => return end(Outcome::InHand, 0, None),
             Err(err) => {
-                let failure = Failure::new(Cause::Failed, err.to_string());
-                self.log(&failure, false);
-                let outcome = Outcome::Failed { permanent: false };
-                let disposition = self.policy.decide(outcome, attempt, u32::MAX, draw);
-                return End { outcome, disposition, runs: 0, failure: Some(failure) };
+                return self.not_run(Failure::new(Cause::Failed, err.to_string()), attempt);
             }
         }
         let mut run = 1;
@@ -180,12 +181,13 @@ impl Desk {
                 let payload = self.handler.redacted.show(&body);
                 tracing::trace!(target: trace::TARGET, handler = %self.name, payload, "payload");
             }
-            let Err((cause, is_expected, permanent)) = self.run(context, payload).await else {
+            let Err(failure) = self.run(context, payload).await else {
                 return end(Outcome::Handled, run, None);
             };
             self.meter.failed(1);
-            self.log(&cause, is_expected);
-            let ended = end(Outcome::Failed { permanent }, run, Some(cause));
+            let permanent = failure.cause == Cause::Permanent;
+            let ended = end(Outcome::Failed { permanent }, run, Some(failure.clone()));
+            self.log(&failure, ended.disposition);
             if ended.disposition != Disposition::RunAgain {
                 return ended;
             }
@@ -203,7 +205,7 @@ impl Desk {
         &self,
         context: Context,
         payload: Box<dyn Any + Send>,
-    ) -> Result<(), (Failure, bool, bool)> {
+    ) -> std::result::Result<(), Failure> {
         let span = trace::run(context.call_id().as_str(), context.run(), context.traceparent());
         let began = Instant::now();
         let invocation = Invocation::new(context, payload);
@@ -212,15 +214,13 @@ impl Desk {
         self.meter.took(began.elapsed());
         match ended {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(err)) => Err(self.failed(&err)),
-            Err(panic) => Err((Failure::new(Cause::Panicked, panicked(&*panic)), false, false)),
+            Ok(Err(err)) => {
+                let cause = if err.is_permanent() { Cause::Permanent } else { Cause::Failed };
+                let is_expected = (self.handler.is_expected)(&err);
+                Err(Failure { is_expected, ..Failure::new(cause, err.to_string()) })
+            }
+            Err(panic) => Err(Failure::new(Cause::Panicked, panicked(&*panic))),
         }
-    }
-
-    fn failed(&self, err: &HandlerError) -> (Failure, bool, bool) {
-        let cause = if err.is_permanent() { Cause::Permanent } else { Cause::Failed };
-        let is_expected = (self.handler.is_expected)(err);
-        (Failure::new(cause, err.to_string()), is_expected, err.is_permanent())
     }
 
     fn context(
@@ -318,11 +318,17 @@ impl Desk {
         outcome
     }
 
-    fn log(&self, failure: &Failure, is_expected: bool) {
+    /// What comes again, and what is part of the game, is a warning.
+    fn log(&self, failure: &Failure, next: Disposition) {
         let (handler, error, cause) = (self.name.as_str(), &*failure.text, failure.cause.as_str());
-        match is_expected {
-            true => tracing::warn!(target: trace::TARGET, handler, cause, error, "event failed"),
-            false => tracing::error!(target: trace::TARGET, handler, cause, error, "event failed"),
+        let comes_again = matches!(
+            next,
+            Disposition::RunAgain | Disposition::Requeue | Disposition::RequeueAfter(_)
+        );
+        if comes_again || failure.is_expected {
+            tracing::warn!(target: trace::TARGET, handler, cause, error, ?next, "event failed");
+        } else {
+            tracing::error!(target: trace::TARGET, handler, cause, error, ?next, "event failed");
         }
     }
 }
