@@ -57,3 +57,24 @@ fn the_demo_of_asks_shows_each_way_to_end_and_who_did_not_answer() -> Result<()>
     run(&["demo", "--act", "dispatch", "--serve"])?.expect(64)?;
     Ok(())
 }
+
+#[test]
+fn the_demo_of_events_shows_one_handled_retried_kept_and_redriven() -> Result<()> {
+    let ran = run(&["demo", "--act", "events", "--for", "6s", "--json"])?.expect(0)?;
+    let objects = ran.objects()?;
+    let of = |order: u64, error: serde_json::Value| {
+        let its = objects.iter().filter(|it| it["order"] == order && it["error"] == error);
+        its.filter(|it| it["handler"].is_string()).count()
+    };
+    assert_eq!((of(1, json!(null)), of(2, json!(null))), (4, 4), "{ran:?}");
+    assert_eq!(of(2, json!("the card reader is stuck")), 2);
+    // Handled by all but billing; then by billing, once it was redriven.
+    assert_eq!((of(3, json!("the card is unknown")), of(3, json!(null))), (1, 4));
+    let kept = objects.iter().find(|it| it.get("kept").is_some()).ok_or("nothing was kept")?;
+    assert_eq!(kept["error"], "the card is unknown");
+    let summary = &objects.last().ok_or("no summary")?["summary"];
+    for what in ["kept", "redriven"] {
+        assert!(summary[what].as_u64() >= Some(1), "{summary}");
+    }
+    Ok(())
+}

@@ -393,8 +393,9 @@ fn examples_that_need_no_broker_work_when_pasted() -> Result<()> {
     };
     let mut ran = 0;
     for line in examples.iter().filter(alone) {
-        let line = line.replace("sinew demo --for 10s", "sinew demo --for 1s");
-        let line = if line == "sinew demo" { "sinew demo --for 1s".to_owned() } else { line };
+        let line = line.replace("--for 10s", "--for 1s");
+        let is_long = line.starts_with("sinew demo") && !line.contains("--for");
+        let line = if is_long { format!("{line} --for 1s") } else { line };
         let mut command = Command::new("bash");
         command.args(["-c", &line]).env("PATH", &path).env_remove("SINEW_URL").stdin(Stdio::null());
         run_with(command, b"")?.expect(0).map_err(|err| format!("{line}: {err}"))?;

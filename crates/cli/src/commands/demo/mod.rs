@@ -1,6 +1,7 @@
-//! `sinew demo`: a small fleet lives, degrades and dies, or wafers are inspected; no broker, no setup.
+//! `sinew demo`: a small fleet lives, degrades and dies, wafers are inspected, or orders handled; no broker, no setup.
 mod asking;
 mod cast;
+mod handling;
 mod screen;
 mod stage;
 mod story;
@@ -40,14 +41,16 @@ pub(crate) const EXAMPLES: &[Example] = &[
     ("ten seconds of it on its status page, too", "sinew demo --serve --for 10s"),
     ("ten of them, as lines that another program can read", "sinew demo --for 10s --json"),
     ("agents are asked, and answer, fail, or keep silent", "sinew demo --act dispatch"),
+    ("orders are handled, fail, and are tried again", "sinew demo --act events"),
 ];
 
 const NOTE: &str = "A dozen simulated services run in this process. Their hearts are real, and so is the monitor that \
     watches them over the broker inside this process: it knows nothing but what it hears. Each beat promises the next \
     one within a second; who is silent for two is late, who is silent for four is down. With --act dispatch, six agents \
-    inspect wafers: each is served over a connection of its own, and each ask says when it has enough.";
+    inspect wafers: each is served over a connection of its own, and each ask says when it has enough. With --act \
+    events, five instances of three services handle orders, and what one of them cannot handle is kept and redriven.";
 
-/// Watch a small fleet live, degrade and die, or agents answer; needs no broker
+/// Watch a small fleet live, degrade and die, agents answer, or events be handled; needs no broker
 #[derive(Args, Debug)]
 #[command(after_help = section_with_note(NOTE, EXAMPLES))]
 pub(crate) struct Demo {
@@ -71,6 +74,8 @@ enum Act {
     Beat,
     /// Asks, and agents that answer them
     Dispatch,
+    /// Events, and services that handle them
+    Events,
 }
 
 /// How long the demo's monitor waits for one that is expected: not the minute that real fleets need.
@@ -83,10 +88,11 @@ impl Demo {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
         match self.act {
             Act::Beat => beat(session, self.within, self.serve).await,
-            Act::Dispatch if self.serve => {
-                Err(Failure::usage("--serve shows the page of the fleet; leave --act dispatch out"))
+            Act::Dispatch | Act::Events if self.serve => {
+                Err(Failure::usage("--serve shows the page of the fleet; leave --act out"))
             }
             Act::Dispatch => asking::run(session, self.within).await,
+            Act::Events => handling::run(session, self.within).await,
         }
     }
 }
