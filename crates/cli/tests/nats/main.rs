@@ -34,6 +34,8 @@ type Body = fn(&Runtime) -> Result<()>;
 
 fn main() {
     let trials: Vec<(&str, Body)> = [
+        // It takes longest.
+        day::TRIALS,
         messages::TRIALS,
         queues::TRIALS,
         beats::TRIALS,
@@ -44,7 +46,6 @@ fn main() {
         together::TRIALS,
         alerts::TRIALS,
         nights::TRIALS,
-        day::TRIALS,
         faults::TRIALS,
         security::TRIALS,
     ]
@@ -53,5 +54,8 @@ fn main() {
     let is_missing = |name: &str| name.starts_with("a_browser_") && browser::find().is_err();
     let trial = |(name, body)| trial_on(name, body).with_ignored_flag(is_missing(name));
     let trials = trials.into_iter().map(trial).collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit()
+    let mut arguments = Arguments::from_args();
+    // They wait more than they work.
+    arguments.test_threads.get_or_insert(8);
+    libtest_mimic::run(&arguments, trials).exit()
 }
