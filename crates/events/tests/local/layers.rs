@@ -13,10 +13,10 @@ use sinew_events::{
     AnyHandler, BoxError, ConcurrencyLayer, Context, EventHandler, HandlerError, Invocation,
     RetryPolicy, Returned, Service, SettledAs, TimeoutLayer, blocking,
 };
-use tower_layer::{Layer, layer_fn};
+use tower_layer::layer_fn;
 use tower_service::Service as TowerService;
 
-use crate::support::{Scene, a_second, billing, counting, outcomes};
+use crate::support::{QUEUE, Scene, a_second, billing, counting, outcomes};
 
 /// A layer as users write them: it boxes errors, changes the payload, and notes what it sees.
 #[derive(Clone)]
@@ -166,8 +166,31 @@ async fn errors_that_are_expected_end_as_others_do() {
     assert_eq!(outcomes(&mut events, 1).await, [SettledAs::DeadLettered]);
 }
 
-/// It is a type that a layer of tower's own would wrap as well.
-const _: fn() = || {
-    fn wraps<L: Layer<AnyHandler>>(_: L) {}
-    wraps(TimeoutLayer::new(Duration::ZERO));
-};
+#[tokio::test(start_paused = true)]
+async fn towers_own_layers_fit() {
+    let scene = Scene::new();
+    let handler =
+        EventHandler::new("orders", "created", "on_created", |_: Context, id: u64| async move {
+            match id {
+                0 => std::future::pending().await,
+                1 => Err(HandlerError::permanent("one")),
+                _ => Ok(id),
+            }
+        })
+        .layer(tower::timeout::TimeoutLayer::new(Duration::from_secs(1)))
+        .layer(tower::limit::ConcurrencyLimitLayer::new(1));
+    let running = scene.start(&billing(handler).with_retry(RetryPolicy::none())).await;
+    let mut events = running.events();
+    for id in 0..3 {
+        scene.emit("created", id).await;
+    }
+    let kept = SettledAs::DeadLettered;
+    assert_eq!(outcomes(&mut events, 3).await, [kept, kept, SettledAs::Handled]);
+    let kinds: Vec<_> =
+        scene.kept(QUEUE).await.iter().map(|it| it.kind().unwrap().to_owned()).collect();
+    assert_eq!(
+        kinds,
+        ["failed", "permanent"],
+        "what a handler says of its failure goes through them"
+    );
+}

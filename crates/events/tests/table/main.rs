@@ -99,8 +99,9 @@ fn trial(
         behaviour(Scene::new(broker, name)).await
     };
     Trial::ignorable_test(format!("{}::{name}", kind.name()), move || {
-        let late = |_| failed(format!("not done after {DEADLINE:?}"));
-        conclude(runtime.block_on(async { timeout(DEADLINE, run()).await.map_err(late)? }))
+        let deadline = if is_long() { 10 * DEADLINE } else { DEADLINE };
+        let late = |_| failed(format!("not done after {deadline:?}"));
+        conclude(runtime.block_on(async { timeout(deadline, run()).await.map_err(late)? }))
     })
 }
 
