@@ -9,7 +9,7 @@ use std::{
 
 use libtest_mimic::Trial;
 use serde_json::{Value as Json, json};
-use sinew_core::{Consume as _, Consumption, ErrorKind, Queue, QueueStatus};
+use sinew_core::{Attempt, Consume as _, Consumption, ErrorKind, Queue, QueueStatus};
 use sinew_events::{
     EmitOptions, EventDispatcher, EventHandler, HandlerError, Profile, RetryPolicy, ServiceEvent,
     SettledAs, Source,
@@ -28,6 +28,8 @@ pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
         stage.trial("a2_what_fails_is_kept_or_gone_as_its_profile_has_it", failed),
         stage.trial("a4_no_more_is_prefetched_or_run_than_was_asked_for", prefetch),
         stage.trial("a5_what_we_had_when_we_died_python_has_again", died),
+        stage.trial("a6_a_quorum_queue_of_its_virtual_host_counts_what_we_requeue", quorum),
+        stage.trial("d2_a_full_queue_that_rejects_is_an_error_of_the_emit", full),
         stage.trial("c1_handlers_go_on_after_every_connection_was_closed", closed),
         stage.trial("c3_a_deleted_queue_is_consumed_again_and_told", deleted),
         stage.trial("d1_an_event_that_nobody_wants_is_an_error_where_it_must_not_be", unroutable),
@@ -154,6 +156,61 @@ async fn died(scene: Scene) -> Outcome {
     soon("ours to be called off", held.context.cancelled()).await?;
     ours.settles_as(SettledAs::Cancelled).await?;
     python.ask("kill", json!({ "name": "p" })).await
+}
+
+/// The virtual host makes it one: neither side says so.
+async fn quorum(scene: Scene) -> Outcome {
+    let broker = scene.broker().await?;
+    let vhost = scene.name("quorum");
+    broker.ctl(&["add_vhost", &vhost, "--default-queue-type", "quorum"]).await?;
+    broker.ctl(&["set_permissions", "-p", &vhost, "guest", ".*", ".*", ".*"]).await?;
+    let backend = crate::world::options(&broker.url_of(&vhost)).connect().await?.into_any();
+    let requeue = |handler: EventHandler| handler.with_requeue_on_error(true);
+    let cast = Cast::new("billing")?.acts("orders", "created", "on", fails(), requeue)?;
+    let mut ours = cast.with(|it| it.with_profile(Profile::Nameko)).start(&backend).await?;
+    EventDispatcher::new(&backend, "orders")?.emit("created", &"x").await?;
+    for number in 1..6 {
+        let attempt = ours.seen().await?.context.attempt();
+        let is_counted = match attempt {
+            Attempt::Number(seen) => seen == number,
+            // The first one it does not count.
+            _ => number == 1,
+        };
+        check(is_counted, format!("{attempt:?} is number {number}"))?;
+        ours.settles_as(SettledAs::Requeued).await?;
+    }
+    drop(ours);
+    let mut python = scene.python(Generation::Today).await?;
+    let spec = json!({
+        "name": "p", "service": "billing",
+        "handlers": [python_handler("on", "orders", "created", "pool", Json::Null)],
+        "config": { "AMQP_URI": crate::world::pyamqp(&broker.url_of(&vhost)) },
+    });
+    python.ask("start", spec).await?;
+    equal("handled", text(&python.handled("on").await?, "payload"), "'x'")?;
+    let types = broker.list(&["list_queues", "-p", &vhost, "type"]).await?;
+    check(types.iter().all(|it| text(it, "type").contains("quorum")), format!("{types:?}"))?;
+    python.ask("kill", json!({ "name": "p" })).await
+}
+
+/// Such a limit comes from a policy: a queue that is shared with Python has no arguments.
+async fn full(scene: Scene) -> Outcome {
+    let source = scene.name("orders");
+    let limits = r#"{"max-length":1,"overflow":"reject-publish"}"#;
+    let pattern = format!("^evt-{source}-");
+    let policy = ["set_policy", &source, &pattern, limits, "--apply-to", "queues"];
+    scene.broker().await?.ctl(&policy).await?;
+    let backend = scene.backend().await?;
+    let act = |_, _| std::future::pending();
+    let cast = Cast::new(&scene.name("billing"))?.acts(&source, "created", "on", act, as_it_is)?;
+    let mut ours = cast.with(|it| it.with_max_workers(1)).start(&backend).await?;
+    let dispatcher = EventDispatcher::new(&backend, &source)?;
+    // One is in hand, one waits.
+    dispatcher.emit("created", &1).await?;
+    ours.seen().await?;
+    dispatcher.emit("created", &2).await?;
+    let refused = dispatcher.emit("created", &3).await.err();
+    equal("one too many", refused.map(|it| it.kind()), Some(ErrorKind::Overloaded))
 }
 
 async fn closed(_: Scene) -> Outcome {
