@@ -1,6 +1,7 @@
 //! A running service: what becomes of it, and how it ends.
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use futures_util::FutureExt as _;
 use sinew_core::{Error, ErrorKind, Queue, Result};
 use tokio::{
     select,
@@ -71,10 +72,17 @@ impl Running {
         let intake = Intake::new(desk, room, self.stop.clone(), self.give_up.clone());
         let stop = self.stop.clone();
         let through = async move {
-            let result = match came {
-                Came::Settled(incoming) => intake.through(incoming).await,
-                Came::Unsettled(incoming) => intake.through(incoming).await,
+            let through = async {
+                match came {
+                    Came::Settled(incoming) => intake.through(incoming).await,
+                    Came::Unsettled(incoming) => intake.through(incoming).await,
+                }
             };
+            // What an adapter does wrong ends one handler, and not in silence.
+            let ended = AssertUnwindSafe(through).catch_unwind().await;
+            let result = ended.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Internal, "take events in").with_detail("it panicked"))
+            });
             if !stop.is_cancelled() {
                 // An error goes to one owner; others are told what it says.
                 let error = result.as_ref().err().map(|err| Arc::from(err.to_string()));
@@ -111,15 +119,8 @@ impl Running {
     ///
     /// Safe.
     pub async fn ended(&mut self) -> Option<Ended> {
-        loop {
-            match self.intakes.join_next().await? {
-                Ok(ended) => return Some(ended),
-                // It catches what handlers do; its own fault is not theirs to bear.
-                Err(err) => {
-                    tracing::error!(target: crate::trace::TARGET, error = %err, "an intake panicked");
-                }
-            }
-        }
+        // None of them panics, nor is aborted.
+        self.intakes.join_next().await?.ok()
     }
 
     /// Runs until a signal comes or a handler's intake has ended by itself, then drains for `within` at most; a second signal
@@ -170,7 +171,7 @@ impl Running {
         let mut first = Ok(());
         let all = async {
             while let Some(ended) = self.intakes.join_next().await {
-                let ended = ended.map_or_else(|err| Err(panicked(err)), |ended| ended.result);
+                let ended = ended.map_or(Ok(()), |ended| ended.result);
                 first = std::mem::replace(&mut first, Ok(())).and(ended);
             }
         };
@@ -200,10 +201,6 @@ impl Drop for Running {
         self.give_up.cancel();
         self.intakes.detach_all();
     }
-}
-
-fn panicked(err: tokio::task::JoinError) -> Error {
-    Error::new(ErrorKind::Internal, "handle events").with_source(err)
 }
 
 impl fmt::Debug for Running {

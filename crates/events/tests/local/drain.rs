@@ -1,7 +1,11 @@
 //! How a service ends.
 use std::{sync::Arc, time::Duration};
 
-use sinew_core::ErrorKind;
+use futures_util::stream::poll_fn;
+use sinew_core::{
+    AnyConsumer, Backend, Capabilities, Consume, Consumption, Delivery, ErrorKind, Incoming,
+    QueueStatus, Result,
+};
 use sinew_events::{Context, EventHandler, HandlerError, ServiceEvent, SettledAs};
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -159,4 +163,35 @@ async fn an_intake_that_ends_by_itself_is_told_to_its_owner() {
     assert_eq!(ended.handler.as_str(), "billing.on_created");
     assert!(ended.result.is_ok());
     assert!(running.ended().await.is_none());
+}
+
+/// A consumer whose intakes panic.
+struct Panicking(AnyConsumer);
+
+impl Backend for Panicking {
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+}
+
+impl Consume for Panicking {
+    async fn consume(&self, _: Consumption) -> Result<Incoming<Delivery>> {
+        Ok(Incoming::new(poll_fn(|_| panic!("an adapter fails")), || ()))
+    }
+
+    async fn declare(&self, wanted: Consumption) -> Result<QueueStatus> {
+        self.0.declare(wanted).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_intake_that_panics_is_told_to_its_owner() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let backend = Scene::new().connect();
+    let panicking = AnyConsumer::new(Panicking(backend.consumer().unwrap()));
+    let (handler, _) = counting(|_| Ok(()));
+    let mut running = billing(handler).start(&backend.with_consumer(panicking)).await.unwrap();
+    let ended = timeout(LONG, running.ended()).await.unwrap().unwrap();
+    assert_eq!(ended.result.unwrap_err().kind(), ErrorKind::Internal);
+    running.drain(LONG).await.unwrap();
 }
