@@ -30,10 +30,10 @@ use crate::{
     error::Cause,
     ids::Ids,
     link::Phase,
-    options::Settings,
     publish::Publishing,
     request::Requesting,
     session::Session,
+    settings::Settings,
     supervisor::{Kept, Terms},
 };
 

@@ -32,6 +32,7 @@ mod request;
 mod returns;
 mod run;
 mod session;
+mod settings;
 mod settle;
 mod stream;
 mod subscribe;

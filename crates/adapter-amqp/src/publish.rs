@@ -21,10 +21,9 @@ use crate::{
     error::Cause,
     fields,
     lane::{Lane, Outcome},
-    names,
-    options::Settings,
-    properties,
+    names, properties,
     session::Session,
+    settings::Settings,
     wire::Outbound,
 };
 
