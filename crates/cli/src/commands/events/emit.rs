@@ -30,7 +30,8 @@ pub(crate) const EXAMPLES: &[Example] = &[
 ];
 
 const NOTE: &str = "JSON is sent as it is given, once it is known to be some. Over RabbitMQ the events of a service go \
-    to its exchange, SERVICE.events, which is there if a service of that name or a handler of its events ever was.";
+    to its exchange, SERVICE.events: it is there if the service, or a handler of its events, ever was, and is made where \
+    the URL ends with ?declare_exchanges.";
 
 /// Emit an event of a service, and tell how far it got
 #[derive(Args, Debug)]

@@ -45,7 +45,8 @@ pub(crate) const EXAMPLES: &[Example] = &[
 const NOTE: &str = "An event is handled once it is printed; with --exec, once its command has ended with status 0. A \
     failure is tried again, at last after five minutes, and then kept: see `sinew events errors`. Exit status 65 says \
     that trying again does not help. The command finds SINEW_SERVICE, SINEW_EVENT, SINEW_CALL_ID and SINEW_ATTEMPT in \
-    its environment; an interrupt, or the end of --for, leaves it 30 s.";
+    its environment; an interrupt, or the end of --for, leaves it 30 s. Over RabbitMQ the exchange SERVICE.events has to \
+    be there, or the URL ends with ?declare_exchanges.";
 
 /// How long a command may go on once the listener should end.
 const GRACE: Duration = Duration::from_secs(30);
