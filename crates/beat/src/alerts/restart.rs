@@ -89,8 +89,8 @@ impl Alerts {
     }
 
     /// Takes in those in trouble that nobody was told of, as nobody was there to tell it, or as their state is told only
-    /// since the options are others. They are told now, all at once, but for what something holds back. No effect on a
-    /// process whose state is not told, or that there is an incident of already.
+    /// since the options are others; who flaps, and who is two at once, too. They are told now, all at once, but for what
+    /// something holds back. No effect where a state is not told, or where there is such an incident already.
     pub fn catch_up<'a>(
         &mut self,
         known: impl IntoIterator<Item = &'a ProcessStatus>,
@@ -165,6 +165,24 @@ impl Alerts {
                 let seen =
                     Seen { state: Some(status.state), ..Seen::plain(condition, status.since) };
                 ids.extend(self.take_in(&status.process, seen));
+            }
+            let (process, now) = (&status.process, self.now);
+            let flapping =
+                status.is_flapping.then(|| (Id::Flapping(process.clone()), Condition::Flapping));
+            let conflict = status.conflict.as_ref();
+            let conflict = conflict.map(|_| (Id::Conflict(process.clone()), Condition::Conflict));
+            // Since when is not known.
+            for (id, condition) in flapping.into_iter().chain(conflict) {
+                if self.incidents.get(&id).is_none_or(Incident::is_over)
+                    && self.note(&id, Seen::plain(Some(condition), now))
+                {
+                    if let Some(it) = self.incidents.get_mut(&id)
+                        && condition == Condition::Conflict
+                    {
+                        it.instances.clone_from(&status.conflict);
+                    }
+                    ids.push(id);
+                }
             }
         }
         ids
@@ -341,6 +359,24 @@ mod tests {
         assert_eq!(lines(&mut sent), ["firing a/down/0"]);
         alerts.catch_up([&up()], at(301), &mut sent);
         assert_eq!(lines(&mut sent), NONE, "who is up is no trouble, and is told by a transition");
+    }
+
+    #[test]
+    fn two_instances_and_flapping_that_a_silence_kept_from_being_told_are_told_once_it_ends() {
+        let name = |text| crate::Instance::parse(text).unwrap();
+        let pair = Some(crate::InstancePair { one: name("x"), other: name("y") });
+        let known = [ProcessStatus { is_flapping: true, conflict: pair.clone(), ..up() }];
+        let mut alerts = Alerts::new(AlertOptions::default(), wall(0));
+        let mut sent = Vec::new();
+        let silence = Mute::silence(Pattern::parse("a").unwrap(), wall(300));
+        alerts.mute(silence, at(200), &mut sent).unwrap();
+        alerts.resume([], &known, at(200), &mut sent);
+        assert_eq!((lines(&mut sent), alerts.open()), (Vec::new(), 2));
+        alerts.advance(at(300), &mut sent);
+        assert_eq!(sent.last().unwrap().alerts.last().unwrap().instances, pair);
+        assert_eq!(lines(&mut sent), ["firing a/flapping/180", "firing a/conflict/180"]);
+        alerts.catch_up(&known, at(301), &mut sent);
+        assert_eq!(lines(&mut sent), NONE);
     }
 
     #[test]
