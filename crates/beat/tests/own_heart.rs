@@ -162,6 +162,62 @@ async fn a_heart_that_may_not_publish_is_refused_at_the_start() -> Result<()> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_heart_that_begins_later_is_relied_on_once_it_is_heard_and_not_before() -> Result<()> {
+    let broker = MemoryBroker::new();
+    let mut other = Watch::start(&broker.connect(), WatchOptions::default()).await?;
+    let options = WatchOptions::default().with_heart_later(heart(broker.connect())?);
+    let mut watch = Watch::start(&broker.connect(), options).await?;
+    let table = watch.table();
+    let fleet = tokio::spawn(beat(broker.connect(), "a"));
+    pass(10 * SECOND).await;
+    broker.freeze();
+    for _ in 0..2 {
+        assert_eq!(table.begin_heart().await.unwrap_err().kind(), ErrorKind::Timeout);
+        assert!(!table.hears_itself());
+    }
+    // It is a watch without a heart so far.
+    let alone = told(&mut watch, SECOND).await?;
+    assert_eq!(states(&alone, "a").last(), Some(&State::Down));
+    assert!(!table.is_blind());
+
+    broker.thaw();
+    table.begin_heart().await?;
+    assert!(table.hears_itself());
+    let both = told(&mut watch, 10 * SECOND).await?;
+    assert_eq!(states(&both, "monitor").last(), Some(&State::Up));
+    let sent = table.heart_counts().unwrap().sent;
+    table.begin_heart().await?;
+    assert_eq!(table.heart_counts().unwrap().sent, sent, "it was heard already");
+
+    broker.freeze();
+    let frozen = told(&mut watch, 30 * SECOND).await?;
+    assert!(matches!(frozen[..], [MonitorEvent::Blind { .. }]), "{frozen:#?}");
+    broker.thaw();
+    told(&mut watch, 10 * SECOND).await?;
+    fleet.abort();
+    watch.stop().await?;
+    assert_eq!(states(&told(&mut other, SECOND).await?, "monitor").last(), Some(&State::Stopped));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heart_that_never_began_says_nothing_at_the_end() -> Result<()> {
+    let broker = MemoryBroker::new();
+    let mut other = Watch::start(&broker.connect(), WatchOptions::default()).await?;
+    let options = WatchOptions::default().with_heart_later(heart(broker.connect())?);
+    let watch = Watch::start(&broker.connect(), options).await?;
+    let table = watch.table();
+    watch.stop().await?;
+    assert!(told(&mut other, 5 * SECOND).await?.is_empty());
+    assert_eq!(table.begin_heart().await.unwrap_err().kind(), ErrorKind::Closed);
+
+    let watch = Watch::start(&broker.connect(), WatchOptions::default()).await?;
+    let err = watch.table().begin_heart().await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::InvalidOptions);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_watch_whose_heart_fails_counts_it_and_is_late_by_itself() -> Result<()> {
     let broker = MemoryBroker::new();
     let fails = Arc::new(AtomicBool::new(false));

@@ -29,8 +29,7 @@ pub(super) struct Sight {
 impl Sight {
     pub(super) fn new(blind_after: Option<Duration>) -> Self {
         Self {
-            // Sooner nothing could be borne out.
-            blind_after: blind_after.map(|it| it.max(SETTLE * 2)),
+            blind_after: blind_after.map(settled),
             is_link_down: false,
             is_silent: false,
             heard: Timestamp::START,
@@ -68,7 +67,30 @@ impl Sight {
     }
 }
 
+/// Sooner nothing could be borne out.
+fn settled(blind_after: Duration) -> Duration {
+    blind_after.max(SETTLE * 2)
+}
+
 impl Monitor {
+    /// Relies on hearing something every so often from now on, when something was heard. What was due by now was due
+    /// without it.
+    pub(crate) fn rely(
+        &mut self,
+        blind_after: Option<Duration>,
+        now: Timestamp,
+        told: &mut impl Extend<MonitorEvent>,
+    ) {
+        self.advance(now, told);
+        if self.sight.needs_proof() {
+            return;
+        }
+        let heard = self.awake();
+        let sight = &mut self.sight;
+        sight.blind_after = blind_after.map(settled);
+        (sight.heard, sight.noted, sight.proven) = (heard, heard, heard);
+    }
+
     /// Learns that messages were lost on their way in. Beats may be among them, so whoever runs on a promise gets it
     /// afresh from now on: a monitor that cannot keep up reports deaths late rather than inventing them.
     pub fn lose(&mut self, lost: u64, now: Timestamp, told: &mut impl Extend<MonitorEvent>) {

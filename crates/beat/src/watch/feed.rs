@@ -1,70 +1,28 @@
 //! The watch's task: it feeds the monitor, and beats for it.
-use std::{ops::Deref, thread, time::Duration};
+use std::{ops::Deref, pin::pin, thread, time::Duration};
 
-use sinew_core::{AnyPublisher, Error, ErrorKind, Event, Incoming, Message, Publish as _, Result};
-use tokio::{
-    task::coop::consume_budget,
-    time::{Sleep, timeout},
-};
+use sinew_core::{Error, ErrorKind, Event, Incoming, Message};
+use tokio::{task::coop::consume_budget, time::Sleep};
 
 use super::{By, WatchTable};
-use crate::{Health, Heart, Process, Progress, Timestamp, monitor::Heard, stats};
+use crate::{Health, Progress, Timestamp, monitor::Heard, stats};
 
 /// How often the task sees to it that it runs.
 pub(super) const TICK: Duration = Duration::from_secs(1);
 
-/// How long a watch that starts waits for its own start to come back until it says it again.
-const AGAIN: Duration = Duration::from_secs(1);
-
-/// Says that the watch starts until it hears that itself: from then on its silence means something.
-pub(super) async fn hear_oneself(
-    heart: &Heart<AnyPublisher>,
-    table: &WatchTable,
-    incoming: &mut Incoming<Message>,
-) -> Result<()> {
-    let failed = |kind| Error::new(kind, "beat watch").with_subject(heart.subject().as_str());
-    let name = heart.process().as_str();
-    let limit = heart.options().timeout();
-    let mut hearing = async || {
-        while let Some(event) = incoming.next().await.transpose()? {
-            let is_own =
-                matches!(&event, Event::Item(it) if Process::text_in(&it.address) == Some(name));
-            table.take(event);
-            if is_own {
-                return Ok(());
-            }
-        }
-        Err(failed(ErrorKind::Closed).with_detail("the intake ended"))
-    };
-    let saying = async {
-        loop {
-            heart.start().await?;
-            // Where a broker answers a publish late or never, it tells here what it refused.
-            heart.publisher().flush().await?;
-            if let Ok(heard) = timeout(AGAIN, hearing()).await {
-                return heard;
-            }
-        }
-    };
-    timeout(limit, saying).await.unwrap_or_else(|_| {
-        Err(failed(ErrorKind::Timeout).with_detail(format!(
-            "its own start did not come back within {limit:?}; does its heart publish to the broker that it watches?"
-        )))
-    })
-}
-
-/// Feeds the monitor until the intake ends, and beats meanwhile, if there is a heart: for as long as this task turns.
+/// Feeds the monitor until the intake ends, and beats meanwhile, once there is a heart that is heard: for as long as this
+/// task turns.
 pub(super) async fn run(table: Fed, incoming: Incoming<Message>, timer: Sleep) {
     let progress = Progress::new();
-    let feeding = feed(&table, incoming, timer, &progress);
-    match &table.shared.heart {
-        // The start was said, and heard.
-        Some(heart) => {
-            let rhythm = heart.rhythm(&progress).begun();
-            heart.beat_until(rhythm, &progress, || Health::Up, feeding).await;
-        }
-        None => feeding.await,
+    let mut feeding = pin!(feed(&table, incoming, timer, &progress));
+    let Some(own) = &table.shared.own else { return feeding.await };
+    tokio::select! {
+        () = &mut feeding => return,
+        () = own.begun.notified() => {}
     }
+    // The start was said, and heard.
+    let rhythm = own.heart.rhythm(&progress).begun();
+    own.heart.beat_until(rhythm, &progress, || Health::Up, feeding).await;
 }
 
 async fn feed(
@@ -127,6 +85,9 @@ impl WatchTable {
         let next = self
             .update(By::Task, |monitor, now, told| heard = monitor.note(message, age, now, told));
         stats::heard(heard);
+        if let Some(own) = &self.shared.own {
+            own.note(&message.address);
+        }
         next
     }
 
@@ -159,5 +120,8 @@ impl Drop for Fed {
             false => (ErrorKind::Closed, "its runtime was shut down"),
         };
         self.0.end(Some(Error::new(kind, "beat watch").with_detail(detail)));
+        if let Some(own) = &self.0.shared.own {
+            own.end();
+        }
     }
 }

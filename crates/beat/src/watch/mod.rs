@@ -1,6 +1,7 @@
 //! The monitor's skin: a task that feeds it from a subscriber and a timer, and a stream of what it tells.
 mod feed;
 mod options;
+mod own;
 mod reload;
 
 use std::{
@@ -13,17 +14,14 @@ use std::{
 };
 
 use futures_core::Stream;
-use sinew_core::{
-    AnyPublisher, Error, ErrorKind, Need, Registration, Result, Subscribe, Subscription,
-};
+use sinew_core::{Error, ErrorKind, Need, Registration, Result, Subscribe, Subscription};
 use tokio::{runtime::Handle, sync::Notify, task::JoinHandle, time::sleep_until};
 
-use self::feed::Fed;
 pub use self::options::WatchOptions;
+use self::{feed::Fed, own::Own};
 use crate::{
-    Clock, Heart, HeartCounts, Histogram, Monitor, MonitorCounts, MonitorEvent, Process,
-    ProcessStatus, Snapshot, Timestamp, TransitionCount, age::Ages, histogram::LAGS,
-    outbox::Outbox, stats,
+    Clock, HeartCounts, Histogram, Monitor, MonitorCounts, MonitorEvent, Process, ProcessStatus,
+    Snapshot, Timestamp, TransitionCount, age::Ages, histogram::LAGS, outbox::Outbox, stats,
 };
 
 /// Watches processes by their beats: a [`Monitor`] over any subscriber.
@@ -45,8 +43,8 @@ pub struct WatchTable {
 
 struct Shared {
     clock: Clock,
-    /// The watch's own.
-    heart: Option<Arc<Heart<AnyPublisher>>>,
+    /// The watch's own heart.
+    own: Option<Own>,
     state: Mutex<Inner>,
     /// Tells the task that the next deadline may have moved earlier.
     nudge: Notify,
@@ -82,9 +80,7 @@ impl Watch {
     ///
     /// [`ErrorKind::Unsupported`] when the backend cannot subscribe, or not to so many names;
     /// [`ErrorKind::InvalidPattern`]; [`ErrorKind::InvalidOptions`] outside of a tokio runtime; and what
-    /// [`Subscribe::subscribe`] has. With a heart what [`Heart::send`] and the publisher's flush have, and
-    /// [`ErrorKind::Timeout`] when its start does not come back within
-    /// [`HeartOptions::with_timeout`](crate::HeartOptions::with_timeout).
+    /// [`Subscribe::subscribe`] has. With a heart what [`WatchTable::begin_heart`] has.
     ///
     /// # Cancel safety
     ///
@@ -110,13 +106,13 @@ impl Watch {
             Need::Wildcards(pattern.needs()),
             "watch one process by its name, or use a backend with wildcards",
         )?;
-        let heart = options.heart.clone();
-        let beside = heart.as_ref().map(|heart| heart.subject()).filter(|it| !pattern.matches(it));
+        let own = options.own();
+        let beside = own.as_ref().map(|it| it.heart.subject()).filter(|it| !pattern.matches(it));
         let mut wanted = Subscription::new(pattern.clone()).with_buffer(options.buffer);
         if let Some(subject) = beside {
             wanted = wanted.and(subject.clone());
         }
-        let mut incoming = subscriber.subscribe(wanted).await?;
+        let incoming = subscriber.subscribe(wanted).await?;
 
         let (clock, monitor) = match &options.snapshot {
             None => (Clock::start(), Monitor::new(options.monitor())),
@@ -125,16 +121,17 @@ impl Watch {
                 (clock, Monitor::restore(options.monitor(), snapshot, &clock))
             }
         };
+        let now = clock.now();
         let shared = Arc::new(Shared {
             clock,
-            heart: heart.clone(),
+            own,
             state: Mutex::new(Inner {
                 monitor,
                 outbox: Outbox::new(options.unread),
                 ages: Ages::default(),
                 lag: Histogram::new(&LAGS),
-                turn: clock.now(),
-                stall_after: Duration::MAX,
+                turn: now,
+                stall_after: options.stall_after(),
                 reader: None,
                 end: None,
             }),
@@ -142,24 +139,20 @@ impl Watch {
         });
         let table = WatchTable { shared };
         options.expected.iter().for_each(|process| table.declare(process));
-        if let Some(heart) = &heart {
-            feed::hear_oneself(heart, &table, &mut incoming).await?;
-        }
-        let now = clock.now();
-        {
-            let mut inner = table.lock();
-            (inner.turn, inner.stall_after) = (now, options.stall_after());
-        }
         let work = feed::run(Fed(table.clone()), incoming, sleep_until(clock.instant(now)));
-        Ok(Self { table, task: runtime.spawn(work) })
+        let watch = Self { table, task: runtime.spawn(work) };
+        if watch.table.shared.own.is_some() && options.begins_heart {
+            watch.table.begin_heart().await?;
+        }
+        Ok(watch)
     }
 
-    /// Ends the watch, and says `stop` for its [heart](WatchOptions::with_heart), if it has one: whoever watches this
+    /// Ends the watch, and says `stop` for its [heart](WatchOptions::with_heart), if it has one that was heard: whoever watches this
     /// watch knows then that it ended on purpose. Dropping the watch says nothing, as a process that vanishes does.
     ///
     /// # Errors
     ///
-    /// As [`Heart::send`] for the stop, which is tried again for a while, and takes no longer than
+    /// As [`Heart::send`](crate::Heart::send) for the stop, which is tried again for a while, and takes no longer than
     /// [`HeartOptions::with_timeout`](crate::HeartOptions::with_timeout). The watch has ended all the same.
     ///
     /// # Cancel safety
@@ -169,9 +162,9 @@ impl Watch {
         self.end_task();
         // No beat after the stop. It ends at its next await.
         let _ = (&mut self.task).await;
-        match &self.table.shared.heart {
-            Some(heart) => heart.end().await.map(drop),
-            None => Ok(()),
+        match &self.table.shared.own {
+            Some(own) if own.is_heard() => own.heart.end().await.map(drop),
+            _ => Ok(()),
         }
     }
 
@@ -347,7 +340,7 @@ impl WatchTable {
     /// What became of the beats of the watch's own [heart](WatchOptions::with_heart), if it has one.
     #[must_use]
     pub fn heart_counts(&self) -> Option<HeartCounts> {
-        self.shared.heart.as_ref().map(|heart| heart.counts())
+        self.shared.own.as_ref().map(|own| own.heart.counts())
     }
 
     /// Tells when on the wall a stamp was.

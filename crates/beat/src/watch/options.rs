@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 
 use sinew_core::{AnyPublisher, Buffer, Pattern, Result, Wildcards};
 
-use super::feed::TICK;
+use super::{feed::TICK, own::Own};
 use crate::{Heart, MIN_INTERVAL, MonitorOptions, Process, Snapshot, process::PREFIX};
 
 /// What a [`Watch`](crate::Watch) listens to, and how much it holds for its reader.
@@ -17,7 +17,8 @@ pub struct WatchOptions {
     pub(super) unread: usize,
     stall_after: Duration,
     pub(super) snapshot: Option<Snapshot>,
-    pub(super) heart: Option<Arc<Heart<AnyPublisher>>>,
+    heart: Option<Arc<Heart<AnyPublisher>>>,
+    pub(super) begins_heart: bool,
 }
 
 impl Default for WatchOptions {
@@ -31,6 +32,7 @@ impl Default for WatchOptions {
             stall_after: Duration::from_secs(5),
             snapshot: None,
             heart: None,
+            begins_heart: true,
         }
     }
 }
@@ -122,25 +124,38 @@ impl WatchOptions {
     /// ```
     #[must_use]
     pub fn with_heart(mut self, heart: Heart<AnyPublisher>) -> Self {
-        self.heart = Some(Arc::new(heart));
+        (self.heart, self.begins_heart) = (Some(Arc::new(heart)), true);
+        self
+    }
+
+    /// As [`with_heart`](Self::with_heart), but for a watch that shall start where its heart cannot be heard: because it may
+    /// not publish, or because the broker hangs just then. It says nothing, and the watch is one without a heart, until
+    /// [`WatchTable::begin_heart`](crate::WatchTable::begin_heart) has succeeded.
+    #[must_use]
+    pub fn with_heart_later(mut self, heart: Heart<AnyPublisher>) -> Self {
+        (self.heart, self.begins_heart) = (Some(Arc::new(heart)), false);
         self
     }
 
     pub(super) fn monitor(&self) -> MonitorOptions {
-        self.monitor.clone().with_blind_after(self.blind_after())
+        self.monitor.clone()
+    }
+
+    pub(super) fn stall_after(&self) -> Duration {
+        self.no_silence(self.monitor.blind_after)
+    }
+
+    /// By itself the watch is blind once its own heart would be late.
+    pub(super) fn own(&self) -> Option<Own> {
+        let heart = self.heart.clone()?;
+        let late = heart.options().run().1.saturating_add(MIN_INTERVAL);
+        let blind_after = self.monitor.blind_after.or(Some(late));
+        Some(Own::new(heart, blind_after, self.no_silence(blind_after)))
     }
 
     /// A watch that stood still shall not take that for silence.
-    pub(super) fn stall_after(&self) -> Duration {
-        let longest = self.blind_after().unwrap_or(Duration::MAX).max(TICK * 2);
-        self.stall_after.min(longest)
-    }
-
-    /// By itself until its own heart would be late.
-    fn blind_after(&self) -> Option<Duration> {
-        let period = self.heart.as_ref().map(|heart| heart.options().run().1);
-        let own = period.map(|period| period.saturating_add(MIN_INTERVAL));
-        self.monitor.blind_after.or(own)
+    fn no_silence(&self, blind_after: Option<Duration>) -> Duration {
+        self.stall_after.min(blind_after.unwrap_or(Duration::MAX).max(TICK * 2))
     }
 
     /// What to subscribe to, on a backend with these wildcards.
