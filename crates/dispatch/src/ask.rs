@@ -80,7 +80,8 @@ impl Ask {
         self
     }
 
-    /// Asks one agent, and others only if need be. Takes [`Until::First`]`(1)`. Default: everybody is asked.
+    /// Asks one agent, and others only if need be. Takes [`Until::First`]`(1)`, and a dispatcher that is over no broker:
+    /// there nobody can be picked, and everybody is asked. Default: everybody is asked.
     pub fn hedge(mut self, hedge: Hedge) -> Self {
         self.hedge = Some(hedge);
         self
@@ -179,6 +180,9 @@ impl Ask {
         };
         let mut gather =
             Gather::new(&until, (sent, deadline), (agents.len(), elsewhere), reach, bounds);
+        if shared.elsewhere.is_some() {
+            gather = gather.called(agents.iter().map(|it| it.agent.id().clone()));
+        }
         let mut first = agents.len();
         if let Some(hedge) = hedge {
             gather = gather.hedged(hedge);

@@ -100,6 +100,7 @@ pub(crate) struct Gather {
     slots: Vec<State>,
     local: usize,
     elsewhere: Vec<AgentId>,
+    /// Where in `slots` who is to answer by name stands.
     places: HashMap<AgentId, usize>,
     /// Named agents that answered without being expected.
     strangers: HashSet<AgentId>,
@@ -172,6 +173,13 @@ impl Gather {
         };
         gather.judge(sent);
         gather
+    }
+
+    /// The names of the agents of this process, in their order: what comes from elsewhere under one of them is that
+    /// agent's answer.
+    pub(crate) fn called(mut self, names: impl Iterator<Item = AgentId>) -> Self {
+        self.places.extend(names.take(self.local).enumerate().map(|(place, name)| (name, place)));
+        self
     }
 
     /// Asks the first agent of this process only, and the others as `hedge` has it.

@@ -83,6 +83,25 @@ fn a_second_answer_is_a_duplicate_be_the_agent_expected_or_not() {
 }
 
 #[test]
+fn one_elsewhere_that_is_called_as_one_here_has_answered_in_its_place() {
+    for here_is_first in [true, false] {
+        let (it, t) = gather(&Until::AllKnown, 2, &["a"], Reach::Listed);
+        let mut it = it.called(["x", "y"].map(id).into_iter());
+        let mut both = [Responder::Local(1), Responder::Named(&id("y"))];
+        if !here_is_first {
+            both.reverse();
+        }
+        assert_eq!(it.reply(both[0], Outcome::Ok(1), t), Verdict::Deliver);
+        assert_eq!(it.reply(both[1], Outcome::Ok(1), t), Verdict::Duplicate);
+        assert_eq!(it.reply(Responder::Named(&id("a")), Outcome::Ok(1), t), Verdict::Deliver);
+        assert_eq!(it.ended(), None);
+        assert_eq!(it.reply(Responder::Local(0), Outcome::Ok(1), t), Verdict::Deliver);
+        let end = end(&mut it);
+        assert_eq!((end.ended, end.ok, end.duplicate), (Ended::AllKnown, 3, 1));
+    }
+}
+
+#[test]
 fn the_first_so_many_are_those_that_answered_well() {
     let (mut it, t) = gather(&Until::First(2), 4, &[], Reach::Closed);
     it.reply(Responder::Local(0), Outcome::Failed(0), t);

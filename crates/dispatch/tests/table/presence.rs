@@ -7,12 +7,13 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     behaviours,
-    scene::{SOON, Scene, gated, until},
+    scene::{SOON, Scene, echo, gated, until},
 };
 
 behaviours![
     agents_say_that_they_are_there_when_they_are_pinged,
     two_agents_of_one_name_are_told_of,
+    one_that_is_called_as_an_agent_here_is_a_duplicate,
     nobody_is_there_at_once,
     an_ask_of_those_who_are_present_fails_at_once_where_nobody_is,
     agents_that_beat_are_expected_and_those_that_stopped_are_not,
@@ -40,6 +41,20 @@ async fn two_agents_of_one_name_are_told_of(scene: Scene) -> Result<()> {
     assert_eq!(told, [("twin", 2)]);
     let mut replies = dispatcher.ask(scene.topic(), "x").until(Until::Deadline).send().await?;
     let first: Option<Reply<String>> = replies.next().await;
+    assert_eq!(first.map(|it| it.result), Some(Ok("x from twin".to_owned())));
+    until("the other's is counted", async || Ok(dispatcher.counts().duplicate == 1)).await?;
+    let end = replies.finish();
+    assert_eq!((end.ok, end.duplicate), (1, 1));
+    Ok(())
+}
+
+async fn one_that_is_called_as_an_agent_here_is_a_duplicate(scene: Scene) -> Result<()> {
+    let _there = scene.echo("twin").await?;
+    let dispatcher = scene.dispatcher().await?;
+    let _here = dispatcher.register(scene.topic(), &echo("twin")?)?;
+    let ask = dispatcher.ask(scene.topic(), "x").until(Until::Deadline).deadline(SOON);
+    let mut replies = ask.send::<String>().await?;
+    let first = replies.next().await;
     assert_eq!(first.map(|it| it.result), Some(Ok("x from twin".to_owned())));
     until("the other's is counted", async || Ok(dispatcher.counts().duplicate == 1)).await?;
     let end = replies.finish();
@@ -88,7 +103,7 @@ async fn agents_that_beat_are_expected_and_those_that_stopped_are_not(scene: Sce
     use sinew_beat::{HeartOptions, Watch, WatchOptions};
     use sinew_dispatch::{BeatPresence, Ended};
 
-    use crate::scene::{echo, said, tally};
+    use crate::scene::{said, tally};
 
     let asker = scene.connect().await?;
     let watched = WatchOptions::default().with_processes(format!("dispatch.{}.>", scene.topic()));
