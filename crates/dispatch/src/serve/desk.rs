@@ -1,20 +1,28 @@
 //! Which asks an agent takes, and which of those that it works on is called off: without clock, socket or task.
-use std::collections::{HashMap, VecDeque, hash_map::Entry};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use sinew_core::ReplyTo;
 
 use crate::wire::{AskHead, AskId};
 
-/// How many of the last cancellations are remembered: an ask, or another copy of it, may come after its own.
-const CANCELLED: usize = 256;
+/// How many of the last cancellations of what had not come are remembered: as many asks as may wait to be taken in, all of
+/// which their own may overtake.
+const CANCELLED: usize = 4096;
+/// How many of the last that were worked on are remembered: another copy of one may come.
+const DONE: usize = 256;
 
 /// What the agent works on. `Handle` is what an ask is called off by.
 #[derive(Debug)]
 pub(crate) struct Desk<Handle> {
     /// What asks of this very process are called: those are answered without the broker.
     mark: Box<str>,
+    /// What is worked on, and the last that were.
     open: HashMap<AskId, Open<Handle>>,
-    cancelled: VecDeque<AskId>,
+    /// The last that were, by their numbers, too.
+    done: VecDeque<(AskId, u64)>,
+    /// What was taken back before it came, and in which order.
+    cancelled: HashSet<AskId>,
+    order: VecDeque<AskId>,
     next: u64,
 }
 
@@ -22,7 +30,8 @@ pub(crate) struct Desk<Handle> {
 struct Open<Handle> {
     number: u64,
     asker: ReplyTo,
-    handle: Handle,
+    /// None once the work is done, or called off.
+    handle: Option<Handle>,
 }
 
 /// What becomes of an ask.
@@ -34,15 +43,22 @@ pub(crate) enum Taken {
     Own,
     /// Its time is over.
     Expired,
-    /// It was taken back, before it came or while an earlier copy of it was worked on.
+    /// It was taken back before it came.
     Cancelled,
-    /// It is worked on already.
+    /// It is worked on already, or was.
     Duplicate,
 }
 
 impl<Handle> Desk<Handle> {
     pub(crate) fn new(mark: &str) -> Self {
-        Self { mark: mark.into(), open: HashMap::new(), cancelled: VecDeque::new(), next: 0 }
+        Self {
+            mark: mark.into(),
+            open: HashMap::new(),
+            done: VecDeque::new(),
+            cancelled: HashSet::new(),
+            order: VecDeque::new(),
+            next: 0,
+        }
     }
 
     /// Looks at an ask that has come.
@@ -69,17 +85,25 @@ impl<Handle> Desk<Handle> {
     pub(crate) fn open(&mut self, id: AskId, asker: ReplyTo, handle: Handle) -> u64 {
         self.next += 1;
         let number = self.next;
-        self.open.entry(id).or_insert(Open { number, asker, handle });
+        if self.open.get(&id).is_none_or(|open| open.handle.is_none()) {
+            self.open.insert(id, Open { number, asker, handle: Some(handle) });
+        }
         number
     }
 
     /// The work of this number is done.
     pub(crate) fn done(&mut self, id: &AskId, number: u64) {
-        if let Entry::Occupied(open) = self.open.entry(id.clone())
-            && open.get().number == number
+        let Some(open) = self.open.get_mut(id).filter(|open| open.number == number) else { return };
+        open.handle = None;
+        // Not the buffer that it came in, which may be any size.
+        open.asker = ReplyTo::new(open.asker.native().to_vec());
+        if self.done.len() >= DONE
+            && let Some((oldest, number)) = self.done.pop_front()
+            && self.open.get(&oldest).is_some_and(|open| open.number == number)
         {
-            open.remove();
+            self.open.remove(&oldest);
         }
+        self.done.push_back((id.clone(), number));
     }
 
     /// An ask is taken back: what it is called off by, if it is worked on.
@@ -87,12 +111,18 @@ impl<Handle> Desk<Handle> {
         if self.is_own(&id) {
             return None;
         }
-        let open = self.open.remove(&id);
-        if self.cancelled.len() >= CANCELLED {
-            self.cancelled.pop_front();
+        if let Some(open) = self.open.get_mut(&id) {
+            return open.handle.take();
         }
-        self.cancelled.push_back(id);
-        open.map(|it| it.handle)
+        if self.cancelled.insert(id.clone()) {
+            self.order.push_back(id);
+        }
+        if self.order.len() > CANCELLED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.cancelled.remove(&oldest);
+        }
+        None
     }
 
     fn is_own(&self, id: &AskId) -> bool {
@@ -103,6 +133,8 @@ impl<Handle> Desk<Handle> {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use sinew_core::Buffer;
 
     use super::*;
 
@@ -125,7 +157,7 @@ mod tests {
         let number = desk.open(id("a"), asker("x"), 'a');
         assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Duplicate);
         desk.done(&id("a"), number);
-        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Run);
+        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Duplicate, "nor once it is done");
     }
 
     #[test]
@@ -137,7 +169,7 @@ mod tests {
         desk.done(&id("a"), second);
         assert_eq!(desk.cancel(id("a")), Some('a'), "the first one is still open");
         desk.done(&id("a"), first);
-        assert!(desk.open.is_empty());
+        assert_eq!(desk.done.len(), 1, "of one name one is remembered");
     }
 
     #[test]
@@ -153,9 +185,39 @@ mod tests {
         let mut desk = Desk::new("us");
         let number = desk.open(id("a"), asker("x"), 'a');
         assert_eq!(desk.cancel(id("a")), Some('a'));
-        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Cancelled, "while it winds up");
+        assert_eq!(desk.cancel(id("a")), None, "it is told once");
+        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Duplicate, "while it winds up");
         desk.done(&id("a"), number);
-        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Cancelled, "and after");
+        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Duplicate, "and after");
+    }
+
+    #[test]
+    fn another_asker_of_a_name_that_was_answered_is_answered_too() {
+        let mut desk = Desk::new("us");
+        let first = desk.open(id("a"), asker("x"), 'a');
+        desk.done(&id("a"), first);
+        // And may take it back, whoever is forgotten meanwhile.
+        assert_eq!(desk.look(&head("a", 5), &asker("y")), Taken::Run);
+        desk.open(id("a"), asker("y"), 'b');
+        for nth in 0..DONE {
+            let nth = id(&nth.to_string());
+            let number = desk.open(nth.clone(), asker("x"), 'c');
+            desk.done(&nth, number);
+        }
+        assert_eq!(desk.cancel(id("a")), Some('b'));
+    }
+
+    #[test]
+    fn what_was_answered_takes_no_more_than_so_much() {
+        let mut desk = Desk::new("us");
+        for nth in 0..10_000 {
+            let nth = id(&nth.to_string());
+            let number = desk.open(nth.clone(), asker("x"), ());
+            desk.done(&nth, number);
+        }
+        assert_eq!((desk.open.len(), desk.done.len()), (DONE, DONE));
+        assert_eq!(desk.look(&head("9999", 5), &asker("x")), Taken::Duplicate);
+        assert_eq!(desk.look(&head("0", 5), &asker("x")), Taken::Run);
     }
 
     #[test]
@@ -164,7 +226,8 @@ mod tests {
         for nth in 0..10_000 {
             assert_eq!(desk.cancel(id(&nth.to_string())), None);
         }
-        assert_eq!(desk.cancelled.len(), CANCELLED);
+        assert_eq!((desk.cancelled.len(), desk.order.len()), (CANCELLED, CANCELLED));
+        assert!(CANCELLED >= Buffer::default().messages, "whatever waits may have been taken back");
         assert_eq!(desk.look(&head("9999", 5), &asker("x")), Taken::Cancelled);
         assert_eq!(desk.look(&head("0", 5), &asker("x")), Taken::Run);
     }

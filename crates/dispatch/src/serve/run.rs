@@ -369,7 +369,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_that_panics_leaves_nothing_on_the_desk() {
+    fn work_that_panics_lets_go_of_its_ask() {
         let desk = Arc::new(SharedDesk::new(Desk::new("us")));
         let id = AskId::parse("a").unwrap();
         let (head, asker) = (AskHead::new(id.clone(), PLAIN), ReplyTo::new("x"));
@@ -381,14 +381,15 @@ mod tests {
             deadline: now + PLAIN,
             over: Over::default(),
         };
-        let number = lock(&desk).open(id.clone(), asker.clone(), Arc::new(info));
+        let info = Arc::new(info);
+        let number = lock(&desk).open(id.clone(), asker.clone(), Arc::clone(&info));
         let place = Place { desk: Arc::clone(&desk), id, number };
-        assert_eq!(lock(&desk).look(&head, &asker), Taken::Duplicate);
         let work = AssertUnwindSafe(move || {
             let _place = place;
             panic!("as a recorder of metrics may");
         });
         assert!(catch_unwind(work).is_err());
-        assert_eq!(lock(&desk).look(&head, &asker), Taken::Run);
+        assert_eq!(Arc::strong_count(&info), 1);
+        assert_eq!(lock(&desk).look(&head, &asker), Taken::Duplicate, "it is not begun again");
     }
 }

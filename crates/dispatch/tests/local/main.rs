@@ -4,6 +4,7 @@ mod common;
 
 mod agents;
 mod asks;
+mod backlog;
 mod broken;
 mod hedging;
 mod jitter;

@@ -142,6 +142,9 @@ async fn a_second_copy_of_an_ask_is_not_worked_on(scene: Scene) -> Result<()> {
     gate.close();
     let reply = soon("a reply", replies.next_item()).await?.ok_or_else(|| failed("none"))??;
     assert_eq!((reply.payload, served.service.counts().ok), (Bytes::from("hand"), 1));
+    backend.publisher()?.send(passed).await?;
+    until("nor is a third", async || Ok(served.service.counts().duplicate == 2)).await?;
+    assert_eq!(served.service.counts().ok, 1);
     Ok(())
 }
 
