@@ -43,7 +43,8 @@ impl<T: FromPayload + Send + 'static> Gathering<T> {
     ///
     /// # Cancel safety
     ///
-    /// Safe: a dropped call has taken nothing.
+    /// Safe: a dropped call has taken nothing. One that is kept without being polled keeps what comes from elsewhere from
+    /// being taken in: drop it, or go by the [`Stream`].
     pub async fn next(&mut self) -> Option<Reply<T>> {
         let awaiting = Awaiting(self);
         poll_fn(|cx| awaiting.0.poll_awaited(cx)).await

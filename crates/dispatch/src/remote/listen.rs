@@ -12,7 +12,10 @@ use futures_core::Stream as _;
 use sinew_core::{
     AnyPublisher, ErrorKind, Event, Incoming, Message, PublishExt as _, Result, Subject,
 };
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::{
+    task::coop::{cooperative, poll_proceed},
+    time::{sleep, sleep_until, timeout},
+};
 
 use crate::{
     Ended,
@@ -83,7 +86,7 @@ impl Answers {
         if is_open { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// Tells `sink` what has come while the ask goes on. Says whether more can come.
+    /// Tells `sink` what has come while the ask goes on, as much as is this task's turn. Says whether more can come.
     fn take_in<S: Sink + ?Sized>(
         &self,
         mut state: MutexGuard<'_, State>,
@@ -92,7 +95,9 @@ impl Answers {
     ) -> bool {
         let Some(incoming) = &mut state.incoming else { return false };
         while !self.ask.over.is_told() {
+            let Poll::Ready(turn) = poll_proceed(cx) else { break };
             let Poll::Ready(event) = Pin::new(&mut *incoming).poll_next(cx) else { break };
+            turn.made_progress();
             let Some(why) = tell(&self.ask, sink, event) else { continue };
             let (listener, ended) = (state.listener.take(), state.incoming.take());
             drop(state);
@@ -186,7 +191,7 @@ impl Listener {
 
     /// Ends when nothing can come any more.
     async fn linger(&self, incoming: &mut Incoming<Message>) {
-        while tell(&self.ask, &self.sink, incoming.next().await).is_none() {}
+        while tell(&self.ask, &self.sink, cooperative(incoming.next()).await).is_none() {}
     }
 
     /// Tells of those who were there, and are not any more.

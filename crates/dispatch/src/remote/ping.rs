@@ -2,7 +2,10 @@
 use std::collections::BTreeMap;
 
 use sinew_core::{ErrorKind, Event, Message, Request as _, Result, Subject};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    task::coop::cooperative,
+    time::{Instant, timeout_at},
+};
 
 use super::Remote;
 use crate::{
@@ -22,7 +25,7 @@ impl Remote {
         let mut agents = BTreeMap::<AgentId, AgentStatus>::new();
         let listening = async {
             let mut replies = self.requester.request(ping).await?;
-            while let Some(event) = replies.next().await {
+            while let Some(event) = cooperative(replies.next()).await {
                 match event {
                     Ok(Event::Item(reply)) => {
                         let head = ReplyHead::read(&reply.headers, &reply.payload);

@@ -1,19 +1,28 @@
 //! A broker that is away, beside agents that are here.
-use std::{future::pending, time::Duration};
+use std::{future::pending, sync::mpsc, thread, time::Duration};
 
+use futures_util::stream;
 use sinew_adapter_memory::MemoryBroker;
 use sinew_core::{
     AnyBackend, AnyLink, AnyPublisher, AnyRequester, AnySubscriber, Backend, Capabilities, Confirm,
-    Error, ErrorKind, HeaderCarriage, Incoming, Link, Message, Pending, Publish, Receipt,
+    Error, ErrorKind, Event, HeaderCarriage, Incoming, Link, Message, Pending, Publish, Receipt,
     Registration, Request, Requests, Result, Subscribe, Subscription,
 };
 use sinew_dispatch::{Dispatcher, Ended, Expect, Gathered, Until};
+use tokio::task::{JoinError, yield_now};
 
 use crate::common::{ms, quick};
 
-/// Claims everything, and fails at every request; or with none, never says anything to one.
+/// Claims everything.
 #[derive(Clone, Copy)]
-struct Broken(Option<ErrorKind>);
+enum Broken {
+    /// With this, whatever it is told.
+    Fails(ErrorKind),
+    /// It never answers.
+    Silent,
+    /// A request is answered by one agent, again and again.
+    Floods,
+}
 
 impl Broken {
     fn backend(self) -> AnyBackend {
@@ -24,9 +33,9 @@ impl Broken {
     }
 
     async fn fail<T>(self) -> Result<T> {
-        match self.0 {
-            Some(kind) => Err(Error::new(kind, "broken")),
-            None => pending().await,
+        match self {
+            Self::Fails(kind) => Err(Error::new(kind, "broken")),
+            Self::Silent | Self::Floods => pending().await,
         }
     }
 }
@@ -43,7 +52,7 @@ impl Backend for Broken {
 
 impl Link for Broken {
     fn watch(&self) -> Incoming<()> {
-        Incoming::new(futures_util::stream::pending(), || {})
+        Incoming::new(stream::pending(), || {})
     }
 
     async fn drain(&self, _: Duration) -> Result<()> {
@@ -68,14 +77,18 @@ impl Subscribe for Broken {
 }
 
 impl Request for Broken {
-    async fn request(&self, _: Message) -> Result<Incoming<Message>> {
-        self.fail().await
+    async fn request(&self, request: Message) -> Result<Incoming<Message>> {
+        if !matches!(self, Self::Floods) {
+            return self.fail().await;
+        }
+        let answer = Message::to(request.address, "x").with_header("sinew-agent", "a")?;
+        Ok(Incoming::new(stream::repeat_with(move || Ok(Event::Item(answer.clone()))), || {}))
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_is_away_keeps_nobody_here_from_answering() -> Result<()> {
-    let dispatcher = Dispatcher::over(&Broken(Some(ErrorKind::Disconnected)).backend())?;
+    let dispatcher = Dispatcher::over(&Broken::Fails(ErrorKind::Disconnected).backend())?;
     let err = dispatcher.ask("t", "?").send::<String>().await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Disconnected);
     let _here = dispatcher.register("t", &quick("here")?)?;
@@ -87,7 +100,7 @@ async fn a_broker_that_is_away_keeps_nobody_here_from_answering() -> Result<()> 
 
 #[tokio::test(start_paused = true)]
 async fn what_no_time_mends_is_told_whoever_is_here() -> Result<()> {
-    let dispatcher = Dispatcher::over(&Broken(Some(ErrorKind::Denied)).backend())?;
+    let dispatcher = Dispatcher::over(&Broken::Fails(ErrorKind::Denied).backend())?;
     let _here = dispatcher.register("t", &quick("here")?)?;
     let err = dispatcher.ask("t", "?").send::<String>().await.unwrap_err();
     assert_eq!((err.kind(), dispatcher.counts().pending), (ErrorKind::Denied, 0));
@@ -96,7 +109,7 @@ async fn what_no_time_mends_is_told_whoever_is_here() -> Result<()> {
 
 #[tokio::test(start_paused = true)]
 async fn a_broker_that_says_nothing_holds_up_no_ask_that_has_enough() -> Result<()> {
-    let dispatcher = Dispatcher::over(&Broken(None).backend())?;
+    let dispatcher = Dispatcher::over(&Broken::Silent.backend())?;
     let _here = dispatcher.register("t", &quick("here")?)?;
     let ask = dispatcher.ask("t", "?").until(Until::First(1));
     let Gathered { replies, end, .. } = ask.collect::<String>().await?;
@@ -104,6 +117,41 @@ async fn a_broker_that_says_nothing_holds_up_no_ask_that_has_enough() -> Result<
     let err = dispatcher.ask("elsewhere", "?").deadline(ms(100)).send::<String>().await;
     assert_eq!(err.unwrap_err().kind(), ErrorKind::Timeout);
     Ok(())
+}
+
+#[test]
+fn answers_without_end_hold_up_nobody() {
+    let (done, ended) = mpsc::channel();
+    // On a thread of its own, which it would hold for good.
+    let _held = thread::spawn(move || done.send(flooded()));
+    ended.recv_timeout(Duration::from_secs(60)).expect("it ends").expect("it ends well");
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn flooded() -> Result<()> {
+    let dispatcher = Dispatcher::over(&Broken::Floods.backend())?;
+    let asked = dispatcher.ask("t", "?").deadline(ms(300)).send::<String>().await?;
+    let collecting = tokio::spawn(asked.collect());
+    let other = async {
+        for turn in 0.. {
+            if collecting.is_finished() {
+                return turn;
+            }
+            yield_now().await;
+        }
+        0
+    };
+    assert!(other.await > 1, "others have their turns meanwhile");
+    let Gathered { replies, end, .. } = collecting.await.map_err(panicked)??;
+    assert_eq!((replies.len(), end.ended, end.ok), (1, Ended::Deadline, 1));
+    assert!(end.duplicate > 1, "{end:?}");
+    // While what is late is counted, too, and for as long as agents are looked for.
+    assert_eq!(dispatcher.agents("t", ms(100)).await?.len(), 1);
+    Ok(())
+}
+
+fn panicked(err: JoinError) -> Error {
+    Error::new(ErrorKind::Internal, "collect").with_source(err)
 }
 
 #[tokio::test(start_paused = true)]
