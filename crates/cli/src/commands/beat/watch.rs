@@ -62,7 +62,8 @@ impl Watch {
         }
         options = self.expect.iter().cloned().fold(options, WatchOptions::with_expected);
         let (own, config) = (self.heart, HeartConfig::default());
-        let watch = own.watch(session, &backend, &config, options, self.ending.within).await?;
+        let (watch, _trying) =
+            own.watch(session, &backend, &config, options, self.ending.within).await?;
         let table = watch.table();
         let report = Report { output: session.output, clock: watch.clock() };
         let backend_name = backend.capabilities().backend;

@@ -169,6 +169,11 @@ impl Board {
         self.lock().happened
     }
 
+    /// Whether the monitor hears a heart of its own.
+    pub(super) fn hears_itself(&self) -> bool {
+        self.table.hears_itself()
+    }
+
     /// What became of the beats of the monitor's own heart, if it has one.
     pub(super) fn heart_counts(&self) -> Option<HeartCounts> {
         self.table.heart_counts()

@@ -172,7 +172,7 @@ fn monitor(board: &Board, picture: &Picture, listeners: usize) -> String {
             "beat_monitor_heart",
             "1 if the monitor hears itself, and so notices a broker that hangs.",
             "gauge",
-            u64::from(board.heart_counts().is_some()),
+            u64::from(board.hears_itself()),
         ),
         ("beat_heard_total", "Beats taken.", "counter", counts.beats),
         ("beat_malformed_total", "Messages that were no beats.", "counter", counts.malformed),

@@ -51,7 +51,7 @@ use super::{
     Report,
     config::{self, Config},
     hears_expected,
-    own_heart::OwnHeart,
+    own_heart::{OwnHeart, Trying},
 };
 use crate::{
     args::Format,
@@ -183,7 +183,7 @@ impl Serve {
         };
         let is_known = snapshot.is_some();
         let uptimes = snapshot.as_ref().map(|it| it.attached().to_vec()).unwrap_or_default();
-        let watch = self.watch(session, &backend, &file, snapshot).await?;
+        let (watch, _trying) = self.watch(session, &backend, &file, snapshot).await?;
 
         let (table, clock) = (watch.table(), watch.clock());
         let webhooks = outputs::start(file.webhooks.clone(), clock, session.output).await?;
@@ -311,7 +311,7 @@ impl Serve {
         backend: &AnyBackend,
         file: &Config,
         snapshot: Option<Snapshot>,
-    ) -> Result<Watch, Failure> {
+    ) -> Result<(Watch, Option<Trying>), Failure> {
         let mut options = WatchOptions::default().with_monitor(file.monitor.clone());
         if let Some(pattern) = self.pattern.clone().or_else(|| file.processes.clone()) {
             options = options.with_processes(pattern);

@@ -280,9 +280,9 @@ async fn ready(State(app): State<App>) -> Response {
     if !board.is_ready() {
         return told(StatusCode::SERVICE_UNAVAILABLE, "blind: what is shown may be old\n");
     }
-    let text = match board.heart_counts() {
-        Some(_) => "ready\n",
-        None => "ready\nwithout a heart of its own: a broker that hangs is noticed late\n",
+    let text = match board.hears_itself() {
+        true => "ready\n",
+        false => "ready\nwithout a heart of its own: a broker that hangs is noticed late\n",
     };
     told(StatusCode::OK, text)
 }
