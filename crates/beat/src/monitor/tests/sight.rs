@@ -218,6 +218,33 @@ fn what_was_before_a_restart_is_no_silence() {
 }
 
 #[test]
+fn a_monitor_that_relies_on_what_it_hears_only_later_judges_by_it_from_then_on() {
+    let mut told = Told::new();
+    told.beat("a", beat(1), 0.0);
+    told.advance(4.0);
+    let before = [(State::Up, 0.0), (State::Late, 2.0), (State::Down, 4.0)];
+    assert_eq!(told.of("a"), before);
+    told.beat("b", beat(1), 10.0);
+    told.monitor.rely(Some(Duration::from_secs(3)), at(10.0), &mut told.events);
+    told.advance(100.0);
+    assert_eq!(told.of("b"), [(State::Up, 10.0)]);
+    assert_eq!((told.of("a"), told.sight()), (before.to_vec(), vec![("silent", 10.0)]));
+}
+
+#[test]
+fn a_monitor_that_relied_on_it_already_takes_one_thing_heard_for_no_proof() {
+    let mut told = wary();
+    told.own([0]);
+    told.beat("a", beat(0), 1.0);
+    // What waited comes through at once, its beat last.
+    told.beat("own", beat(2), 3.8);
+    told.monitor.rely(Some(Duration::from_secs(3)), at(3.8), &mut told.events);
+    told.advance(3.9);
+    told.beat("a", beat(0), 4.0);
+    assert_eq!(told.of("a"), [(State::Up, 1.0)]);
+}
+
+#[test]
 fn other_options_leave_what_is_heard_as_it_was() {
     let mut told = wary();
     told.own([0]);
