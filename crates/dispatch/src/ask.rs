@@ -130,7 +130,7 @@ impl Ask {
     /// [`ErrorKind::Overloaded`] when as many asks as may be are under way, and [`ErrorKind::InvalidOptions`] for what
     /// makes no sense together. [`ErrorKind::InvalidSubject`], [`ErrorKind::InvalidPayload`] and
     /// [`ErrorKind::InvalidHeader`] for what was given to it; and what a backend says to a request, unless that is
-    /// transient and there are agents in this process: then the ask is theirs, and [`End::gap`] says so.
+    /// transient and there are agents in this process: then the ask is theirs, and [`End::gap`](crate::End::gap) says so.
     ///
     /// # Cancel safety
     ///
