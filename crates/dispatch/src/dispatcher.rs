@@ -109,7 +109,7 @@ impl Dispatcher {
     /// topic.
     pub fn register(&self, topic: impl ToSubject, agent: &AnyAgent) -> Result<Registered> {
         let topic = topic.to_subject()?;
-        let entry = self.0.registry.add(&topic, agent.clone(), &self.0.meters)?;
+        let entry = self.0.registry.add(&topic, agent.clone(), false, &self.0.meters)?;
         Ok(Registered::new(&self.0.registry, topic, entry))
     }
 

@@ -32,6 +32,8 @@ pub(crate) struct Entry {
     pub(crate) agent: AnyAgent,
     /// What runs for this registration.
     pub(crate) load: Arc<Load>,
+    /// Whether it is asked, and says that it is there, over a broker, too.
+    pub(crate) is_served: bool,
 }
 
 impl Registry {
@@ -53,6 +55,7 @@ impl Registry {
         &self,
         topic: &Subject,
         agent: AnyAgent,
+        is_served: bool,
         meters: &Meters,
     ) -> Result<Arc<Entry>> {
         let mut topics = self.0.write().unwrap_or_else(PoisonError::into_inner);
@@ -64,7 +67,7 @@ impl Registry {
                     "one of that name is registered under this topic; drop its registration first",
                 ));
         }
-        let entry = Arc::new(Entry { agent, load: Arc::default() });
+        let entry = Arc::new(Entry { agent, load: Arc::default(), is_served });
         let entries = entries.iter().chain([&entry]).map(Arc::clone).collect();
         topics.insert(topic.clone(), Topic { entries, meter: meters.of(topic) });
         Ok(entry)

@@ -30,6 +30,7 @@ use crate::{
     asking::{Request, Sink, Watched},
     context::AskInfo,
     load::Load,
+    trace,
     wire::{AskHead, AskId, Subjects},
 };
 
@@ -246,10 +247,16 @@ impl Dispatcher {
         };
         for it in shared.registry.under(&topic).iter() {
             let (id, state) = (it.agent.id(), AgentState::of(&it.agent));
-            // One that is served from here has said so, too.
-            let here =
-                agents.entry(id.clone()).or_insert_with(|| AgentStatus::new(id.clone(), state));
-            here.state = state;
+            // One that is served from here has said so itself.
+            agents
+                .entry(id.clone())
+                .and_modify(
+                    |known| if it.is_served { known.state = state } else { known.met(state) },
+                )
+                .or_insert_with(|| AgentStatus::new(id.clone(), state));
+        }
+        for it in agents.values().filter(|it| it.count > 1) {
+            trace::share_a_name(&topic, &it.agent, it.count);
         }
         Ok(agents.into_values().collect())
     }

@@ -9,7 +9,7 @@ use tokio::{
 
 use super::Remote;
 use crate::{
-    AgentId, AgentState, AgentStatus, trace,
+    AgentId, AgentState, AgentStatus,
     wire::{ReplyHead, Subjects},
 };
 
@@ -52,11 +52,7 @@ impl Remote {
             let _inside = self.runtime.enter();
             timeout_at(until, listening)
         };
-        let listened = listening.await;
-        for it in agents.values().filter(|it| it.count > 1) {
-            trace::share_a_name(topic, &it.agent, it.count);
-        }
-        match listened {
+        match listening.await {
             Ok(Err(err)) => Err(err),
             Ok(Ok(())) | Err(_) => Ok(agents),
         }

@@ -42,6 +42,6 @@ counts! {
     duplicate = "duplicate",
     /// Answered, but the answer could not be published.
     unsent = "unsent",
-    /// Lost on its way in: the buffer was full.
+    /// Lost on its way in, an ask or what called one off: the buffer was full.
     lost = "lost",
 }

@@ -87,7 +87,7 @@ impl Dispatcher {
             ));
         };
         let topic = topic.to_subject()?;
-        let entry = shared.registry.add(&topic, agent.clone(), &shared.meters)?;
+        let entry = shared.registry.add(&topic, agent.clone(), true, &shared.meters)?;
         let registration = Registered::new(&shared.registry, topic.clone(), Arc::clone(&entry));
         let subjects = Subjects::of(&topic)?;
         // Apart from the asks, so that who leaves still hears what is called off of what it works on.

@@ -141,7 +141,7 @@ impl Run {
             tokio::select! {
                 biased;
                 // In this order, so that what was called off is not begun; each has its turn however much comes.
-                cancel = called_off(&mut self.cancels) => self.cancel(&cancel),
+                cancel = called_off(&mut self.cancels, &self.answering.counts) => self.cancel(&cancel),
                 event = cooperative(incoming.next()) => match event {
                     None => break Ok(()),
                     Some(Err(err)) => break Err(err),
@@ -161,7 +161,7 @@ impl Run {
         loop {
             tokio::select! {
                 done = self.tasks.join_next() => if done.is_none() { break ended },
-                cancel = called_off(&mut self.cancels) => self.cancel(&cancel),
+                cancel = called_off(&mut self.cancels, &self.answering.counts) => self.cancel(&cancel),
                 _ = turn.tick() => {}
             }
             turned();
@@ -275,10 +275,11 @@ impl Run {
 }
 
 /// The next cancellation. Waits for ever once none can come: the loop ends by other means.
-async fn called_off(cancels: &mut Incoming<Message>) -> Message {
+async fn called_off(cancels: &mut Incoming<Message>, counts: &Counts) -> Message {
     loop {
         match cooperative(cancels.next()).await {
             Some(Ok(Event::Item(cancel))) => return cancel,
+            Some(Ok(Event::Lost(count))) => counts.lost(count),
             Some(_) => {}
             None => pending().await,
         }
