@@ -15,7 +15,8 @@ use tokio::time::Instant;
 pub enum Begun {
     /// Nothing: it is to be handled, and is noted as being handled.
     Fresh,
-    /// It is being handled: it is looked at again later.
+    /// It is being handled: it is looked at again later, after a second first and after 30 s at last. Each look costs it a
+    /// delivery: see [`DedupStore`].
     Running,
     /// It was handled: it is acknowledged and not handled again.
     Done,
@@ -23,8 +24,13 @@ pub enum Begun {
 
 /// Remembers which events a handler has handled. It is written after the handler has succeeded: what fails is tried again.
 ///
-/// `handler` is the name of the handler's queue, `id` the message's id. A store that fails before a handler is run counts as
-/// a failed run; one that fails to note a success is logged, as the event was handled.
+/// `handler` is the name of the handler's queue, `id` the message's id. While a store cannot
+/// say what it knows, events go back to the broker and come again, after a second first and after 30 s at last, in either
+/// profile; where nothing goes back (plain NATS) they are dropped. One that fails to note a success is logged, as the event was handled.
+///
+/// Each time that an event goes back without a run costs it one of the deliveries that [`RetryPolicy`](crate::RetryPolicy)
+/// counts. With the default, after a crash whose note lasts for 15 s, or a store that was away for as long, the first delivery that
+/// fails is the last: the event goes to the error queue.
 pub trait DedupStore: Send + Sync {
     /// Says what is known, and where that is nothing, notes that it is being handled.
     ///

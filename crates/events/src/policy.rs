@@ -88,9 +88,8 @@ impl RetryPolicy {
 /// How many lengths each delay may have.
 const STRETCHES: u32 = 3;
 
-/// How long an event waits whose twin is being handled, and one that could not be put into the error queue.
+/// How long an event waits that could not be put into the error queue; and at most, one that was not run.
 pub(crate) const LATER: Duration = Duration::from_secs(30);
-const TWIN: Duration = Duration::from_secs(1);
 
 /// How one run of a handler, or the attempt to make one, has ended.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -100,6 +99,8 @@ pub(crate) enum Outcome {
     Duplicate,
     /// Somebody else handles it right now.
     InHand,
+    /// Nobody could say whether it was handled before.
+    Unknown,
     Failed {
         /// Trying again would not help.
         permanent: bool,
@@ -144,7 +145,9 @@ impl Policy {
     ) -> Disposition {
         match (outcome, self.profile) {
             (Outcome::Handled | Outcome::Duplicate, _) => Disposition::Ack,
-            (Outcome::InHand, _) => self.back(Disposition::RequeueAfter(TWIN)),
+            (Outcome::InHand | Outcome::Unknown, _) => {
+                self.back(Disposition::RequeueAfter(not_run(number(attempt))))
+            }
             (Outcome::Failed { .. }, Profile::Nameko) if self.requeue_on_error => {
                 self.back(Disposition::Requeue)
             }
@@ -184,6 +187,13 @@ impl Policy {
     }
 }
 
+/// How long an event waits that was not run on delivery `number`: twice as long each time, from a second on, as each wait
+/// costs it one of the deliveries that its failures are counted by.
+fn not_run(number: u32) -> Duration {
+    let doubled = 1_u64.checked_shl(number.saturating_sub(1)).map(Duration::from_secs);
+    doubled.filter(|wait| (..LATER).contains(wait)).unwrap_or(LATER)
+}
+
 /// Which delivery it is, at least: what is only known to come again is taken for the second one.
 pub(crate) fn number(attempt: Attempt) -> u32 {
     match attempt {
@@ -200,10 +210,11 @@ mod tests {
     use super::*;
 
     const FAILED: Outcome = Outcome::Failed { permanent: false };
-    const OUTCOMES: [Outcome; 6] = [
+    const OUTCOMES: [Outcome; 7] = [
         Outcome::Handled,
         Outcome::Duplicate,
         Outcome::InHand,
+        Outcome::Unknown,
         FAILED,
         Outcome::Failed { permanent: true },
         Outcome::Undecodable,
@@ -270,6 +281,21 @@ mod tests {
         let after = |attempt| policy.decide(FAILED, attempt, 1, 0);
         assert_eq!(after(Attempt::Unknown), Disposition::RequeueAfter(Duration::from_secs(1)));
         assert_eq!(after(Attempt::Redelivered), Disposition::RequeueAfter(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn what_was_not_run_goes_back_for_longer_each_time_in_either_profile() {
+        for profile in [Profile::Safe, Profile::Nameko] {
+            let policy = Policy { keeps_errors: false, ..policy(profile, RetryPolicy::none()) };
+            for outcome in [Outcome::InHand, Outcome::Unknown] {
+                for (number, seconds) in
+                    [(1, 1), (2, 2), (5, 16), (6, 30), (64, 30), (65, 30), (u32::MAX, 30)]
+                {
+                    let next = policy.decide(outcome, Attempt::Number(number), 0, 0);
+                    assert_eq!(next, Disposition::RequeueAfter(Duration::from_secs(seconds)));
+                }
+            }
+        }
     }
 
     proptest! {

@@ -123,13 +123,13 @@ impl Desk {
     ) -> End {
         let work = self.work(message, attempt, slot, cancelled, note);
         AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
-            self.not_run(Failure::new(Cause::Panicked, panicked(&*panic)), attempt)
+            let outcome = Outcome::Failed { permanent: false };
+            self.not_run(outcome, Failure::new(Cause::Panicked, panicked(&*panic)), attempt)
         })
     }
 
     /// A failure that was none of the handler's: it is not made again at once.
-    fn not_run(&self, failure: Failure, attempt: Attempt) -> End {
-        let outcome = Outcome::Failed { permanent: false };
+    fn not_run(&self, outcome: Outcome, failure: Failure, attempt: Attempt) -> End {
         let disposition = self.policy.decide(outcome, attempt, u32::MAX, fastrand::u32(..));
         self.log(&failure, disposition);
         End { outcome, disposition, runs: 0, failure: Some(failure) }
@@ -171,7 +171,8 @@ impl Desk {
             Ok(Begun::Done) => return end(Outcome::Duplicate, 0, None),
             Ok(Begun::Running) => return end(Outcome::InHand, 0, None),
             Err(err) => {
-                return self.not_run(Failure::new(Cause::Failed, err.to_string()), attempt);
+                let failure = Failure::new(Cause::Failed, err.to_string());
+                return self.not_run(Outcome::Unknown, failure, attempt);
             }
         }
         let mut run = 1;

@@ -89,7 +89,7 @@ impl Member {
             keeps_errors: is_settled && handler.is_reliable && service.profile == Profile::Safe,
         };
         if is_settled {
-            check_verdicts(&policy, &backend.capabilities())
+            check_verdicts(&policy, service.dedup.is_some(), &backend.capabilities())
                 .map_err(|err| err.with_subject(self.name.as_str()))?;
         }
         let must_be_alone = is_settled && is_broadcast && handler.is_reliable;
@@ -173,11 +173,15 @@ const GONE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// What the policy may ask for is asked for now.
-fn check_verdicts(policy: &Policy, capabilities: &Capabilities) -> Result<()> {
+fn check_verdicts(policy: &Policy, looks_up: bool, capabilities: &Capabilities) -> Result<()> {
     capabilities.require(
         Need::Settlement(Settlement::Each),
         "use a backend that settles each event by itself",
     )?;
+    if looks_up {
+        // What was not run goes back, in either profile.
+        capabilities.check_verdict(Verdict::RequeueAfter(LATER))?;
+    }
     match policy.profile {
         Profile::Nameko if policy.requeue_on_error => capabilities
             .require(Need::Requeue(Requeue::Immediate), "handle without `requeue_on_error`"),

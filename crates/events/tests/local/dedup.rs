@@ -1,7 +1,13 @@
 //! Events that come twice.
-use std::sync::atomic::Ordering::SeqCst;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    time::Duration,
+};
 
-use sinew_events::{EmitOptions, HandlerError, MemoryDedupStore, RetryPolicy, SettledAs};
+use sinew_core::{Error, ErrorKind};
+use sinew_events::{
+    Begun, DedupStore, EmitOptions, HandlerError, MemoryDedupStore, Profile, RetryPolicy, SettledAs,
+};
 
 use crate::support::{Scene, billing, counting, outcomes};
 
@@ -54,7 +60,7 @@ async fn what_has_no_id_is_handled_and_counted() {
     let service = billing(handler).with_dedup_store(MemoryDedupStore::default());
     let running = scene.start(&service).await;
     let mut events = running.events();
-    let orders = scene.orders().with_profile(sinew_events::Profile::Nameko);
+    let orders = scene.orders().with_profile(Profile::Nameko);
     for _ in 0..2 {
         orders.emit("created", &7).await.unwrap();
     }
@@ -86,4 +92,46 @@ async fn a_run_that_was_given_up_may_be_made_again_at_once() {
     let second = scene.start(&service).await;
     told.recv().await.unwrap();
     assert_eq!(second.counts().next().unwrap().2.duplicate, 0);
+}
+
+/// A store that is down for so many looks.
+struct Down(AtomicUsize);
+
+impl DedupStore for Down {
+    async fn begin(&self, _: &str, _: &str) -> sinew_core::Result<Begun> {
+        let left = self.0.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1));
+        match left {
+            Ok(_) => Err(Error::new(ErrorKind::Timeout, "look up event")),
+            Err(_) => Ok(Begun::Fresh),
+        }
+    }
+
+    async fn finish(&self, _: &str, _: &str) -> sinew_core::Result<()> {
+        Ok(())
+    }
+
+    async fn forget(&self, _: &str, _: &str) -> sinew_core::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_down_loses_nothing_in_either_profile_and_for_unreliable_handlers() {
+    for (profile, is_reliable) in
+        [(Profile::Nameko, true), (Profile::Safe, false), (Profile::Safe, true)]
+    {
+        let scene = Scene::new();
+        let (handler, runs) = counting(|_| Ok(()));
+        let service = billing(handler.with_reliable_delivery(is_reliable))
+            .with_profile(profile)
+            .with_dedup_store(Down(AtomicUsize::new(7)));
+        let running = scene.start(&service).await;
+        let mut events = running.events();
+        scene.emit("created", 7).await;
+        let mut expected =
+            [1, 2, 4, 8, 16, 30, 30].map(|it| SettledAs::Delayed(Duration::from_secs(it))).to_vec();
+        expected.push(SettledAs::Handled);
+        assert_eq!(outcomes(&mut events, 8).await, expected, "{profile:?} {is_reliable}");
+        assert_eq!(runs.load(SeqCst), 1);
+    }
 }
