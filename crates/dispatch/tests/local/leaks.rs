@@ -1,9 +1,12 @@
 //! No entry survives its ask, whatever its agents do.
 use std::time::Duration;
 
-use sinew_core::{ErrorKind, Result};
-use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Until};
-use tokio::runtime::Builder;
+use sinew_adapter_memory::MemoryBroker;
+use sinew_core::{
+    AnyBackend, ErrorKind, PublishExt as _, Result, Subject, Subscribe as _, Subscription,
+};
+use sinew_dispatch::{AgentError, AgentId, AnyAgent, Context, Dispatcher, Expect, Until};
+use tokio::runtime::{Builder, Handle};
 
 use crate::common::{failing, ms, pass, quick, silent};
 
@@ -75,7 +78,57 @@ async fn scene() -> Result<()> {
     for agent in &crew {
         assert_eq!(agent.running(), 0, "{agent:?}");
     }
-    let alive = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let alive = Handle::current().metrics().num_alive_tasks();
     assert_eq!(alive, 0, "tasks of asks that are over");
+    Ok(())
+}
+
+#[test]
+fn after_any_number_of_second_answers_nothing_is_left() {
+    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(answered_twice()).unwrap();
+}
+
+/// Answers all that is asked under `t`, twice.
+async fn answer_twice(backend: AnyBackend) -> Result<()> {
+    let wanted = Subscription::new(Subject::parse("t")?);
+    let mut asked = backend.subscriber()?.subscribe(wanted).await?;
+    let publisher = backend.publisher()?;
+    while let Some(ask) = asked.next_item().await {
+        let ask = ask?;
+        for text in ["one", "two"] {
+            let Some(reply) = ask.reply(text) else { continue };
+            // Whoever asked may be gone.
+            drop(publisher.send(reply.with_header("sinew-agent", "twice")?).await);
+        }
+    }
+    Ok(())
+}
+
+async fn answered_twice() -> Result<()> {
+    let broker = MemoryBroker::new();
+    let answering = tokio::spawn(answer_twice(broker.connect().into_any()));
+    let dispatcher = Dispatcher::over(&broker.connect().into_any())?;
+    let known = [AgentId::parse("twice")?, AgentId::parse("never")?];
+    pass(ms(10)).await;
+    let alive = || (Handle::current().metrics().num_alive_tasks(), broker.stats().intakes);
+    let before = alive();
+    let rounds = rounds() / 10;
+    for round in 0..rounds {
+        let ask = dispatcher.ask("t", "?").deadline(ms(10)).expect(Expect::Agents(known.to_vec()));
+        let mut asked = ask.send::<String>().await?;
+        match round % 3 {
+            0 => {}
+            1 => drop(asked.next().await),
+            _ => while asked.next().await.is_some() {},
+        }
+    }
+    // Those that are late are counted for a while.
+    pass(Duration::from_secs(20)).await;
+    let counts = dispatcher.counts();
+    assert_eq!((counts.pending, counts.asks), (0, u64::from(rounds)));
+    assert!(counts.duplicate >= u64::from(rounds / 3), "{counts:?}");
+    assert_eq!(alive(), before, "tasks and intakes of asks that are over");
+    assert!(!answering.is_finished());
     Ok(())
 }
