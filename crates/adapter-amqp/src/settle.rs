@@ -1,5 +1,5 @@
 //! Verdicts: handed over at once, sent in as few frames as say the same, refused when the channel is gone.
-use std::{pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use lapin::{
@@ -8,9 +8,12 @@ use lapin::{
     types::ShortString,
 };
 use sinew_core::{Attempt, Error, ErrorKind, Message, Pending, Sent, Settle, Verdict};
-use tokio::sync::{
-    mpsc::{OwnedPermit, Receiver},
-    oneshot, watch,
+use tokio::{
+    sync::{
+        mpsc::{OwnedPermit, Receiver},
+        oneshot, watch,
+    },
+    time::sleep,
 };
 
 use crate::{
@@ -25,6 +28,9 @@ use crate::{
 const OPERATION: &str = "amqp settle";
 /// How many verdicts are looked at in one turn.
 const BATCH: usize = 256;
+/// How long a delivery that was to be delayed, and could not be parked, is held before it goes back: at once, it would go
+/// round as fast as broker and network can.
+const HELD: Duration = Duration::from_secs(5);
 
 /// What the deliveries of one channel have in common: when it falls, the broker has taken them back.
 #[derive(Debug)]
@@ -167,7 +173,7 @@ impl Settlements {
                         acks.ack(command.tag);
                         acked.push(command);
                     }
-                    // It could not be parked, so it goes back at once.
+                    // It could not be parked, so it goes back.
                     Err(cause) => self.reject(&mut acks, command, true, Err(cause)).await,
                 },
             }
@@ -183,6 +189,9 @@ impl Settlements {
                         delayed.push(Box::pin(async move {
                             let Command { message, attempt, .. } = &command;
                             let parked = delay::park(&inner, &queue, message, *attempt, wait).await;
+                            if parked.is_err() {
+                                sleep(wait.min(HELD)).await;
+                            }
                             (command, parked)
                         }));
                     }

@@ -195,6 +195,7 @@ fn main() -> ExitCode {
             "a_delay_in_the_layout_of_nameko_amqp_retry_is_counted_by_either_side",
             parking::as_python(shared()),
         ),
+        trial("what_cannot_be_parked_is_held_before_it_goes_back", parking::unparked(shared())),
         trial("more_delays_at_once_than_channels_are_all_kept", parking::many_delays(shared())),
         trial(
             "a_delivery_that_is_held_beyond_its_queue_keeps_no_channel_open",

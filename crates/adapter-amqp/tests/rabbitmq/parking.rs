@@ -1,5 +1,5 @@
 //! Where a delayed requeue goes, and what it may cost.
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{TryStreamExt as _, stream::FuturesUnordered};
 use sinew_adapter_amqp::{
@@ -114,6 +114,25 @@ fn counted_by_python(message: &Message) -> i64 {
         _ => None,
     })
     .sum()
+}
+
+/// Who may make no queue for delays is not sent the same delivery as fast as it comes.
+pub(crate) async fn unparked(shared: Shared) -> Outcome {
+    const DELAY: Duration = Duration::from_millis(700);
+    let broker = shared.broker().await?;
+    broker.ctl(&["add_user", "unparked", "pw"]).await?;
+    broker.ctl(&["set_permissions", "unparked", "^unparked$", ".*", ".*"]).await?;
+    let amqp = options(shared.address().await?).with_user("unparked", "pw").connect().await?;
+    let mut intake = amqp.consume(queue("unparked")?).await?;
+    amqp.send(message("unparked", "x")?).await?;
+    let held = delivery(&mut intake, "x").await?;
+    let since = Instant::now();
+    refused(held.settle(Verdict::RequeueAfter(DELAY)).await, ErrorKind::Denied, Sent::No)?;
+    let again = delivery(&mut intake, "x").await?;
+    check(since.elapsed() >= DELAY, "it was held for as long as it was to be delayed")?;
+    check(again.attempt == Attempt::Redelivered, format!("{:?}", again.attempt))?;
+    again.ack().await?;
+    Ok(())
 }
 
 /// The broker allows a connection 2,047 channels.
