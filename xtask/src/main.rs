@@ -18,6 +18,7 @@ mod examples;
 mod failure;
 mod features;
 mod json;
+mod lanes;
 mod man;
 mod pack;
 mod program;

@@ -94,6 +94,21 @@ impl Program {
         Err(Failure::new(format!("{}: {status}: {}", self.line(), err.trim())))
     }
 
+    /// Runs it within `limit`, and returns how it ended with all that it wrote, to both streams, in order.
+    pub(crate) fn transcript(self, limit: Duration) -> Result<(ExitStatus, String)> {
+        let line = self.line();
+        eprintln!("$ {line}");
+        let (said, writer) = io::pipe().context(&line)?;
+        let mut command = self.command;
+        command.stdin(Stdio::null()).stderr(writer.try_clone().context(&line)?).stdout(writer);
+        let mut child = command.spawn().context(&line)?;
+        // It holds ends for writing, too, and the last of these ends the reading.
+        drop(command);
+        let said = drain(Some(said));
+        let status = wait(&mut child, limit).context(&line)?;
+        Ok((status, said.join().unwrap_or_default()))
+    }
+
     /// Runs it with stdout passing through `each_line` on its way to ours, and stops it when nothing came for
     /// longer than `silence`.
     pub(crate) fn follow(

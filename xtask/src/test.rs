@@ -6,13 +6,15 @@ use crate::{
     brokers::{self, nats, rabbitmq},
     chromium, examples,
     failure::{Failure, Result},
+    lanes,
     program::Program,
     python::{self, NAMEKO, NAMEKO_OLD, ORIGINALS, Originals},
     tally::Tally,
     workspace::Workspace,
 };
 
-/// No test says nothing for longer, nor does a cold build between two of cargo's lines on stdout.
+/// No test says nothing for longer, no part of the tests takes longer, nor does a cold build between two of cargo's lines on
+/// stdout.
 pub(crate) const SILENCE: Duration = Duration::from_secs(1200);
 
 /// Set for tests that are to do many more rounds.
@@ -36,23 +38,41 @@ pub(crate) fn run(length: Length, extra: &[&str]) -> Result {
     let environment = environment(&workspace)?;
     let mut tally = Tally::default();
 
-    let mut tests = Program::cargo().args(["test", "--no-fail-fast"]).current_dir(&workspace.root);
-    if !names_packages(extra) {
-        tests = tests.arg("--workspace");
-    }
-    for (name, value) in &environment {
-        tests = tests.env(name, value);
-    }
-    if length == Length::Long {
-        tests = tests.env(LONG, "1");
-    }
-    let status = tests.args(extra).follow(SILENCE, |line| tally.add_result_line(line))?;
-    if !status.success() && tally.failed == 0 {
-        eprintln!("cargo test: {status}, yet no test failed: something did not build, or died");
-        tally.failed += 1;
-    }
+    let cargo = |args: &[String]| {
+        let mut tests = Program::cargo().args(["test", "--no-fail-fast"]).args(args);
+        for (name, value) in &environment {
+            tests = tests.env(name, value);
+        }
+        if length == Length::Long {
+            tests = tests.env(LONG, "1");
+        }
+        tests.current_dir(&workspace.root)
+    };
     if extra.is_empty() {
+        // Built at once, so that what runs after it only looks whether it is.
+        Program::cargo()
+            .args(["test", "--workspace", "--no-run"])
+            .current_dir(&workspace.root)
+            .run()?;
+        let limit = if length == Length::Long { SILENCE * 6 } else { SILENCE };
+        let ran = lanes::run(&lanes::parts(&workspace), limit, &mut tally, |part| {
+            cargo(&[&["--workspace".to_owned()], part].concat())
+        });
+        if let Err(failure) = ran {
+            eprintln!("{failure}");
+            tally.failed += 1;
+        }
         examples::run(&workspace, &mut tally)?;
+    } else {
+        let mut args: Vec<_> = extra.iter().map(|&arg| arg.to_owned()).collect();
+        if !names_packages(extra) {
+            args.insert(0, "--workspace".to_owned());
+        }
+        let status = cargo(&args).follow(SILENCE, |line| tally.add_result_line(line))?;
+        if !status.success() && tally.failed == 0 {
+            eprintln!("cargo test: {status}, yet no test failed: something did not build, or died");
+            tally.failed += 1;
+        }
     }
     println!("{tally}");
     if tally.failed > 0 {
