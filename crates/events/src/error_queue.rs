@@ -9,10 +9,11 @@ use sinew_core::{
     Address, AnyBackend, AnyConsumer, AnyPublisher, Backend as _, Capabilities, Consume as _,
     Delivery, Error, ErrorKind, Message, Property, PublishExt as _, Queue, Result, Value,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::{
     Source,
+    deadline::deadline,
     kept::{self, Place, header},
     python::Uuid,
 };
@@ -82,7 +83,7 @@ impl ErrorQueue {
     ///
     /// Dropped, it leaves the events where they are. The queue may have been made.
     pub async fn take(&self, limit: u16, within: Duration) -> Result<Vec<KeptEvent>> {
-        let end = Instant::now() + within;
+        let end = deadline(within);
         let wanted = self.0.place.consumption(&self.0.queue)?.with_prefetch(limit);
         let status = self.0.consumer.declare(wanted.clone()).await?;
         let limit = status.messages.unwrap_or(u64::MAX).min(limit.into());

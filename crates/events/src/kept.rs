@@ -240,18 +240,25 @@ pub(crate) fn event_type(address: &Address) -> Option<&str> {
     }
 }
 
-/// Takes out what is said of an event that was given up, or brought back.
+/// Takes out what is said of an event that was given up, or brought back, and what a broker would act on.
 pub(crate) fn clear(headers: &mut Headers) {
     let is_ours = |name: &str| name.starts_with(header::ALL) || name.starts_with(header::REDRIVE);
     let ours: Vec<_> = headers
         .iter()
         .map(|(name, _)| name)
-        .filter(|name| is_ours(name))
+        .filter(|name| is_ours(name) || is_obeyed(name))
         .map(str::to_owned)
         .collect();
     for name in ours {
         headers.remove(&name);
     }
+}
+
+/// Whether RabbitMQ routes by a header, or counts in it: a copy would go elsewhere, too, and what is redriven would not begin
+/// with its first delivery.
+fn is_obeyed(header: &str) -> bool {
+    matches!(header, "CC" | "BCC" | "x-death" | "x-delivery-count")
+        || ["x-first-death-", "x-last-death-"].iter().any(|it| header.starts_with(it))
 }
 
 /// Whether an event is for the handler of this queue, as all are that were not redriven to another one. What was redriven has

@@ -6,6 +6,7 @@ mod call_id;
 mod compression;
 mod context;
 mod context_data;
+mod deadline;
 mod dedup;
 mod dispatcher;
 mod emit;

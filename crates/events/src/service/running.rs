@@ -6,7 +6,7 @@ use sinew_core::{Error, ErrorKind, Queue, Result};
 use tokio::{
     select,
     task::JoinSet,
-    time::{Instant, timeout, timeout_at},
+    time::{timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -18,7 +18,7 @@ use super::{
     slot::Room,
     told::{ServiceEvent, ServiceEvents, Teller},
 };
-use crate::{EventDispatcher, HandlerCounts, HandlerName};
+use crate::{EventDispatcher, HandlerCounts, HandlerName, deadline::deadline};
 
 /// A service that is running. Dropping it ends it at once: what is being handled is given up and comes again.
 ///
@@ -123,8 +123,8 @@ impl Running {
         self.intakes.join_next().await?.ok()
     }
 
-    /// Runs until a signal comes or a handler's intake has ended by itself, then drains for `within` at most; a second signal
-    /// ends it at once. `signal` waits for the next one: SIGTERM, Ctrl-C.
+    /// Runs until a signal comes or a handler's intake has ended by itself, then [drains](Running::drain) for `within`; a second
+    /// signal ends it at once. `signal` waits for the next one: SIGTERM, Ctrl-C.
     ///
     /// # Errors
     ///
@@ -154,7 +154,8 @@ impl Running {
         ended.and(drained)
     }
 
-    /// Ends it in order, and takes `within` at most: no new work; what runs goes on to its end, may emit, and is acknowledged;
+    /// Ends it in order, and takes `within` at most, and 2 s more where something is given up, for its event to be handed back
+    /// before it is dropped: no new work; what runs goes on to its end, may emit, and is acknowledged;
     /// what was sent ahead is given back to the broker; what was emitted is answered.
     ///
     /// # Errors
@@ -166,7 +167,7 @@ impl Running {
     ///
     /// Dropped, it ends at once, as a second signal should.
     pub async fn drain(mut self, within: Duration) -> Result<()> {
-        let end = Instant::now() + within;
+        let end = deadline(within);
         self.stop.cancel();
         let mut first = Ok(());
         let all = async {

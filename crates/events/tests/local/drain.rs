@@ -3,10 +3,10 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::stream::poll_fn;
 use sinew_core::{
-    AnyConsumer, Backend, Capabilities, Consume, Consumption, Delivery, ErrorKind, Incoming,
+    AnyConsumer, Backend, Capabilities, Consume, Consumption, Delivery, ErrorKind, Incoming, Queue,
     QueueStatus, Result,
 };
-use sinew_events::{Context, EventHandler, HandlerError, ServiceEvent, SettledAs};
+use sinew_events::{Context, ErrorQueue, EventHandler, HandlerError, ServiceEvent, SettledAs};
 use tokio::{
     sync::{Semaphore, mpsc},
     time::{Instant, timeout},
@@ -194,4 +194,17 @@ async fn an_intake_that_panics_is_told_to_its_owner() {
     let ended = timeout(LONG, running.ended()).await.unwrap().unwrap();
     assert_eq!(ended.result.unwrap_err().kind(), ErrorKind::Internal);
     running.drain(LONG).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_and_a_look_into_the_error_queue_may_take_as_long_as_there_is() {
+    let scene = Scene::new();
+    let (handler, _) = counting(|_| Err(HandlerError::permanent("x")));
+    let running = scene.start(&billing(handler)).await;
+    let mut events = running.events();
+    scene.emit("created", 7).await;
+    assert_eq!(outcomes(&mut events, 1).await, [SettledAs::DeadLettered]);
+    running.drain(Duration::MAX).await.unwrap();
+    let errors = ErrorQueue::new(&scene.connect(), Queue::parse(QUEUE).unwrap()).unwrap();
+    assert_eq!(errors.take(1, Duration::MAX).await.unwrap().len(), 1);
 }

@@ -141,3 +141,30 @@ async fn an_event_whose_error_queue_takes_nothing_is_handed_back() {
     drop(taken);
     assert_eq!(outcomes(&mut events, 1).await, [SettledAs::DeadLettered]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_and_a_redrive_have_no_headers_by_which_a_broker_routes_or_counts() {
+    let scene = Scene::new();
+    let (handler, _) =
+        counting(|run| if run == 1 { Err(HandlerError::permanent("x")) } else { Ok(()) });
+    let running = scene.start(&billing(handler)).await;
+    let mut events = running.events();
+    let obeyed =
+        ["CC", "BCC", "x-death", "x-delivery-count", "x-first-death-queue", "x-last-death-reason"];
+    let address = Source::parse("orders").unwrap().address("created").unwrap();
+    let mut message = Message::to(address, "7").with_content_type("application/json");
+    for name in obeyed.into_iter().chain(["x-mine"]) {
+        message = message.with_header(name, "elsewhere").unwrap();
+    }
+    scene.connect().publisher().unwrap().send(message).await.unwrap();
+    settled(&mut events).await;
+    let kept = scene.kept(QUEUE).await.remove(0);
+    let copy = kept.message().clone();
+    kept.redrive().await.unwrap();
+    let redriven = settled(&mut events).await;
+    assert_eq!(redriven.outcome, SettledAs::Handled);
+    for message in [copy, redriven.message] {
+        assert_eq!(message.headers.text("x-mine"), Some("elsewhere"));
+        assert_eq!(obeyed.map(|name| message.headers.value(name).cloned()), [const { None }; 6]);
+    }
+}
