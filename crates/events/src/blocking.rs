@@ -21,6 +21,11 @@ use crate::{Context, HandlerError};
 /// Each run has a thread of tokio's pool for blocking work. A thread cannot be ended from outside: a run that was given up goes
 /// on unless it looks at [`Context::is_cancelled`], and counts as one of the service's workers until it returns, so threads do
 /// not pile up.
+///
+/// Two runs of one event may overlap: one that a [`TimeoutLayer`](crate::TimeoutLayer) has ended goes on in its thread while
+/// the event is run again, here or elsewhere. And a runtime that is dropped, as that of `#[tokio::main]` is at its end, waits
+/// for such threads, however long: a program that must end makes its runtime itself, and ends it with
+/// `Runtime::shutdown_background`.
 pub fn blocking<Payload, Value, Failure>(
     handler: impl Fn(Context, Payload) -> Result<Value, Failure> + Send + Sync + 'static,
 ) -> impl Fn(Context, Payload) -> BoxFuture<'static, Result<Value, HandlerError>> + Send + Sync + 'static

@@ -165,7 +165,8 @@ impl EventHandler {
     }
 
     /// Which parts of the payload are not shown where it is logged (at `trace` alone): keys joined by dots, of which an
-    /// index is one, too, and `*` is any; the empty path is all of it. Default: none.
+    /// index is one, too, and `*` is any; the empty path is all of it. With any, what a
+    /// panic says is not logged either (Rust's own hook still prints it to stderr). Default: none.
     #[must_use]
     pub fn with_sensitive_arguments<'a>(
         mut self,

@@ -20,7 +20,8 @@ type Run = BoxFuture<'static, Result<Returned, HandlerError>>;
 
 /// Ends a run that takes longer, as a failure that is tried again.
 ///
-/// The handler is dropped; one that blocks goes on in its thread, and is told by its context.
+/// The handler is dropped; one that [blocks](crate::blocking()) goes on in its thread, beside the next run, and is told by its
+/// context.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeoutLayer(Duration);
 

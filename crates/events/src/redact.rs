@@ -16,6 +16,11 @@ impl Redacted {
         Self(paths.into_iter().map(Into::into).collect())
     }
 
+    /// Whether nothing is to be hidden.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The payload as JSON, cut; what cannot be read as a value is not shown at all.
     pub(crate) fn show(&self, body: &Body) -> String {
         let Ok(mut value) = body.decode::<Value>() else { return "(not shown)".to_owned() };

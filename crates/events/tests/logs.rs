@@ -70,6 +70,10 @@ async fn scene() -> Result<()> {
         "on_created",
         |_: Context, order: serde_json::Value| async move {
             match order.get("fails").and_then(serde_json::Value::as_str) {
+                Some("in panic") => {
+                    assert!(order.is_null(), "no such card: {order}");
+                    Ok(())
+                }
                 Some("as usual") => Err(HandlerError::permanent("as usual")),
                 Some(_) => Err(HandlerError::permanent("on fire")),
                 None => Ok(()),
@@ -79,23 +83,32 @@ async fn scene() -> Result<()> {
     .with_expected_errors(|err| err.to_string() == "as usual")
     .with_sensitive_arguments(["card.number"]);
     let backend = MemoryBroker::new().connect().into_any();
-    let service = Service::new("billing")?.with_retry(RetryPolicy::none()).with_handler(handler)?;
+    let open =
+        EventHandler::new("orders", "opened", "on_opened", |_: Context, door: u64| async move {
+            assert_ne!(door, 7, "no such door");
+            Ok::<_, HandlerError>(())
+        });
+    let service = Service::new("billing")?.with_retry(RetryPolicy::none());
+    let service = service.with_handler(handler)?.with_handler(open)?;
     let mut events = service.events();
     let _running = service.start(&backend).await?;
     let mut cause = ContextData::default();
     cause.insert("auth_token", "s3cret")?;
     cause.insert("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")?;
     let orders = EventDispatcher::new(&backend, "orders")?.with_context(cause);
-    for fails in [None, Some("as usual"), Some("badly")] {
+    for fails in [None, Some("as usual"), Some("badly"), Some("in panic")] {
         let order = serde_json::json!({"card": {"number": "4111", "name": "Ann"}, "fails": fails});
         orders.emit("created", &order).await?;
         while !matches!(events.next().await, Some(Ok(ServiceEvent::Settled(_)))) {}
     }
+    orders.emit("opened", &7).await?;
+    while !matches!(events.next().await, Some(Ok(ServiceEvent::Settled(_)))) {}
     Ok(())
 }
 
 #[test]
 fn logs_tell_what_failed_and_no_secret() {
+    std::panic::set_hook(Box::new(|_| {}));
     let lines = Lines::default();
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     tracing::subscriber::with_default(lines.clone(), || runtime.block_on(scene())).unwrap();
@@ -105,6 +118,9 @@ fn logs_tell_what_failed_and_no_secret() {
     assert!(has(&["WARN", "billing.on_created", "as usual", "permanent"]), "{all}");
     assert!(has(&["ERROR", "billing.on_created", "on fire"]), "{all}");
     assert!(!has(&["ERROR", "as usual"]), "{all}");
+    assert!(has(&["ERROR", "billing.on_created", "panicked", "see its log"]), "{all}");
+    assert!(has(&["WARN", "billing.on_opened", "no such door"]), "{all}");
+    assert!(!has(&["no such card"]), "{all}");
     assert!(has(&["TRACE", "********", "Ann"]), "{all}");
     assert!(has(&["DEBUG handle", "orders.events/created", "billing.on_created"]), "{all}");
     assert!(has(&["DEBUG run", "traceparent", "4bf92f3577b34da6a3ce929d0e0e4736"]), "{all}");

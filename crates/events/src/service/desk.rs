@@ -124,7 +124,7 @@ impl Desk {
         let work = self.work(message, attempt, slot, cancelled, note);
         AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
             let outcome = Outcome::Failed { permanent: false };
-            self.not_run(outcome, Failure::new(Cause::Panicked, panicked(&*panic)), attempt)
+            self.not_run(outcome, self.panicked(&*panic), attempt)
         })
     }
 
@@ -220,8 +220,17 @@ impl Desk {
                 let is_expected = (self.handler.is_expected)(&err);
                 Err(Failure { is_expected, ..Failure::new(cause, err.to_string()) })
             }
-            Err(panic) => Err(Failure::new(Cause::Panicked, panicked(&*panic))),
+            Err(panic) => Err(self.panicked(&*panic)),
         }
+    }
+
+    /// What a panic says may hold any part of a payload: it stays in the log here, and only where nothing is sensitive.
+    fn panicked(&self, panic: &(dyn Any + Send)) -> Failure {
+        if self.handler.redacted.is_empty() {
+            let panic = panicked(panic);
+            tracing::warn!(target: trace::TARGET, handler = %self.name, panic, "the handler panicked");
+        }
+        Failure::new(Cause::Panicked, "the handler panicked; see its log".to_owned())
     }
 
     fn context(

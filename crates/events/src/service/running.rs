@@ -125,6 +125,7 @@ impl Running {
 
     /// Runs until a signal comes or a handler's intake has ended by itself, then [drains](Running::drain) for `within`; a second
     /// signal ends it at once. `signal` waits for the next one: SIGTERM, Ctrl-C.
+    /// The process may outlive it: under `#[tokio::main]` it waits for threads of [`blocking`](crate::blocking()) handlers.
     ///
     /// # Errors
     ///

@@ -43,7 +43,7 @@ async fn fifty_panicking_and_fifty_cancelled_handlers_leave_nothing_unacknowledg
     let of = |kind| kept.iter().filter(|it| it.kind() == Some(kind)).count();
     assert_eq!((of("panicked"), of("failed")), (50, 50));
     let panicked = kept.iter().find(|it| it.kind() == Some("panicked")).unwrap();
-    assert_eq!(panicked.error(), Some("a handler fails"));
+    assert_eq!(panicked.error(), Some("the handler panicked; see its log"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,7 +104,7 @@ async fn what_panics_beside_a_handler_is_a_failure_as_well() {
     scene.emit("created", 7).await;
     let ended = outcomes(&mut events, 2).await;
     assert_eq!(ended, [SettledAs::Delayed(Duration::from_secs(1)), SettledAs::DeadLettered]);
-    assert_eq!(scene.kept(QUEUE).await[0].error(), Some("a reader fails"));
+    assert_eq!(scene.kept(QUEUE).await[0].error(), Some("the handler panicked; see its log"));
     running.drain(Duration::from_secs(1)).await.unwrap();
 
     let handler = unruly();
