@@ -6,6 +6,7 @@ use sinew_core::{Attempt, Message, Result, Value};
 use crate::{
     call_id::CallId,
     context_data::{ContextData, HeaderPrefix},
+    kept::emitted_as,
     names::{HandlerName, Source},
     service::Attachment,
 };
@@ -24,27 +25,27 @@ struct Call {
     id: CallId,
     handler: HandlerName,
     source: Source,
-    event_type: Arc<str>,
+    pattern: Arc<str>,
     message: Message,
     attempt: Attempt,
 }
 
 impl Context {
-    /// A run of `handler` for the event in `message`, with a call id of its own: what a service gives to its handlers,
+    /// A run of `handler`, which listens to `pattern`, for the event in `message`, with a call id of its own: what a service gives to its handlers,
     /// and a test to one that it calls itself.
     #[must_use]
     pub fn new(
         handler: HandlerName,
         source: Source,
-        event_type: impl Into<Arc<str>>,
+        pattern: impl Into<Arc<str>>,
         message: Message,
         attempt: Attempt,
         prefix: &HeaderPrefix,
     ) -> Self {
         let data = ContextData::received(&message.headers, prefix);
         let id = CallId::fresh(&handler);
-        let event_type = event_type.into();
-        let call = Arc::new(Call { id, handler, source, event_type, message, attempt });
+        let pattern = pattern.into();
+        let call = Arc::new(Call { id, handler, source, pattern, message, attempt });
         Self { call, data, attachment: None }
     }
 
@@ -88,10 +89,17 @@ impl Context {
         &self.call.source
     }
 
-    /// What the handler listens to, wildcards included; which event it has is in [`Context::message`]'s address.
+    /// What the handler listens to, wildcards included.
     #[must_use]
-    pub fn event_type(&self) -> &str {
-        &self.call.event_type
+    pub fn pattern(&self) -> &str {
+        &self.call.pattern
+    }
+
+    /// What the event was emitted as. `None` where nobody says: it came straight to the queue, as from the delay of a Python
+    /// member, and the handler listens to a wildcard; or its name is no text.
+    #[must_use]
+    pub fn event_type(&self) -> Option<&str> {
+        emitted_as(&self.call.message.address, &self.call.pattern)
     }
 
     /// The event as it came: its address, headers, properties and payload.
@@ -139,6 +147,8 @@ impl fmt::Debug for Context {
 
 #[cfg(test)]
 mod tests {
+    use sinew_core::{Address, Queue};
+
     use super::*;
 
     fn context(stack: &[&str]) -> Context {
@@ -164,6 +174,26 @@ mod tests {
         assert_eq!(run.parent_call_id(), Some("orders.create.2"));
         assert!(run.call_id().as_str().starts_with("billing.on_created."));
         assert_eq!(context(&[]).parent_call_id(), None);
+    }
+
+    #[test]
+    fn an_event_is_of_the_type_that_it_was_emitted_as_whatever_is_listened_to() {
+        let source = Source::parse("orders").unwrap();
+        let emitted = source.address("created").unwrap();
+        let straight = Address::Queue(Queue::parse("evt-orders-created").unwrap());
+        for (address, pattern, expected) in [
+            (&emitted, "created", Some("created")),
+            (&emitted, "#", Some("created")),
+            (&straight, "created", Some("created")),
+            (&straight, "created.*", None),
+            (&straight, "#", None),
+        ] {
+            let (handler, prefix) = ("billing.on".parse().unwrap(), HeaderPrefix::default());
+            let message = Message::to(address.clone(), "{}");
+            let run =
+                Context::new(handler, source.clone(), pattern, message, Attempt::Unknown, &prefix);
+            assert_eq!((run.event_type(), run.pattern()), (expected, pattern));
+        }
     }
 
     #[test]

@@ -144,6 +144,7 @@ pub(crate) struct Keeper {
     handler: HandlerName,
     queue: Queue,
     source: Source,
+    pattern: String,
 }
 
 impl Keeper {
@@ -152,6 +153,7 @@ impl Keeper {
         handler: &HandlerName,
         queue: &Queue,
         source: &Source,
+        pattern: &str,
     ) -> Result<Self> {
         let capabilities = backend.capabilities();
         Ok(Self {
@@ -162,6 +164,7 @@ impl Keeper {
             handler: handler.clone(),
             queue: queue.clone(),
             source: source.clone(),
+            pattern: pattern.to_owned(),
         })
     }
 
@@ -207,7 +210,7 @@ impl Keeper {
             (header::HANDLER, Some(self.handler.as_str().into())),
             (header::QUEUE, Some(self.queue.as_str().into())),
             (header::SOURCE, Some(self.source.as_str().into())),
-            (header::TYPE, event_type(&message.address).map(Into::into)),
+            (header::TYPE, emitted_as(&message.address, &self.pattern).map(Into::into)),
             (header::ID, id.map(Into::into)),
             (header::DELIVERIES, Some(deliveries.into())),
             (header::RUNS, Some(runs.into())),
@@ -237,6 +240,15 @@ pub(crate) fn event_type(address: &Address) -> Option<&str> {
         Address::Subject(_, subject) => Some(subject.as_str()),
         Address::Foreign(_, name) => std::str::from_utf8(name).ok(),
         _ => None,
+    }
+}
+
+/// The same, of an event that a handler of `pattern` has: one that came straight to its queue is of the only type there.
+pub(crate) fn emitted_as<'a>(address: &'a Address, pattern: &'a str) -> Option<&'a str> {
+    let is_one = || !pattern.split('.').any(|word| matches!(word, "*" | "#"));
+    match address {
+        Address::Queue(_) => Some(pattern).filter(|_| is_one()),
+        _ => event_type(address),
     }
 }
 

@@ -202,7 +202,13 @@ impl Service {
         let mut ready = Vec::with_capacity(plans.len());
         for (member, plan) in self.members.iter().zip(plans) {
             let keeper = match plan.policy.keeps_errors {
-                true => Some(Keeper::new(backend, &member.name, &plan.queue, &member.source)?),
+                true => Some(Keeper::new(
+                    backend,
+                    &member.name,
+                    &plan.queue,
+                    &member.source,
+                    &member.handler.event_type,
+                )?),
                 false => None,
             };
             let event = format!("{}/{}", member.source, member.handler.event_type);

@@ -42,7 +42,7 @@ async fn from_python(scene: Scene) -> Outcome {
         format!("{attempt:?}: once there, and perhaps on its way when Python went"),
     )?;
     // Its address is the queue's, its type is that of the handler.
-    equal("its type", seen.context.event_type(), "created")?;
+    equal("its type", seen.context.event_type(), Some("created"))?;
     ours.settles_as(SettledAs::Handled).await.map(drop)
 }
 

@@ -58,7 +58,7 @@ async fn plain(scene: Scene, generation: Generation) -> Outcome {
         equal(payload, seen.payload, value)?;
         equal("the language", seen.context.language(), Some("en"))?;
         check(seen.context.value("custom").is_some(), "what is custom comes, too")?;
-        equal("its type", seen.context.event_type(), "created")?;
+        equal("its type", seen.context.event_type(), Some("created"))?;
     }
     let zipped = json!({
         "source": source, "type": "created", "payload": "'zip' * 1000", "compression": "gzip", "context": {},

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use serde::{Serialize, de::IgnoredAny};
-use sinew_core::{Address, Attempt};
+use sinew_core::Attempt;
 use sinew_events::{
     AnySerializer, Context, EventHandler, HandlerError, HandlerKind, HandlerName, PayloadOptions,
     Profile, Running, Service, ServiceEvent, ServiceEvents, SettledAs,
@@ -294,7 +294,7 @@ impl Desk {
             return self.output.object(&Heard {
                 time: Time::now(),
                 service,
-                r#type: &event,
+                r#type: event,
                 payload: payload.into(),
                 context: context.iter().map(|(key, it)| (key, shown(key, it))).collect(),
                 attempt: match context.attempt() {
@@ -313,14 +313,9 @@ fn shown(key: &str, it: &sinew_core::Value) -> serde_json::Value {
     if key == "auth_token" { "********".into() } else { value(it) }
 }
 
-/// What the event was emitted as.
-fn event_type(context: &Context) -> String {
-    match &context.message().address {
-        Address::Subject(Some(_), subject) => subject.as_str().to_owned(),
-        Address::Foreign(Some(_), name) => String::from_utf8_lossy(name).into_owned(),
-        // It came straight to the queue, from the delay of a Python member, and nobody says.
-        _ => context.event_type().to_owned(),
-    }
+/// What the event was emitted as; where nobody says, what is listened to.
+fn event_type(context: &Context) -> &str {
+    context.event_type().unwrap_or_else(|| context.pattern())
 }
 
 async fn run(command: &str, context: &Context, payload: Bytes) -> Result<(), HandlerError> {
