@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use sinew_core::{AnyBackend, Queue};
+use sinew_core::{AnyBackend, Message, Queue};
 use sinew_events::{ErrorQueue, KeptEvent};
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     connection::ConnectionArgs,
     examples::{Example, section},
     exit::{Failure, Outcome, Status},
-    json::{Payload, Time, headers},
+    json::{Payload, Time},
     output::{escaped, printable},
     session::Session,
     time::{clock, parse_positive},
@@ -129,10 +129,13 @@ impl<'a> Kept<'a> {
 
     fn whole(number: usize, event: &'a KeptEvent) -> Self {
         let message = event.message();
-        let whole =
-            Whole { headers: headers(&message.headers), payload: (&message.payload).into() };
+        let whole = Whole { headers: headers(message), payload: (&message.payload).into() };
         Self { whole: Some(whole), ..Self::new(number, event) }
     }
+}
+
+fn headers(message: &Message) -> BTreeMap<&str, serde_json::Value> {
+    message.headers.iter().map(|(name, it)| (name, super::value(name, it))).collect()
 }
 
 /// A line for people.
@@ -263,7 +266,7 @@ fn object(kept: &Kept<'_>) -> Result<String, Failure> {
 fn shown(number: usize, event: &KeptEvent) -> String {
     let message = event.message();
     let mut lines = vec![line(number, event)];
-    for (name, value) in headers(&message.headers) {
+    for (name, value) in headers(message) {
         lines.push(printable(&format!("  {name}: {value}")));
     }
     lines.push(printable(&String::from_utf8_lossy(&message.payload)));

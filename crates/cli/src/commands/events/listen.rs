@@ -25,7 +25,7 @@ use crate::{
     examples::{Example, section_with_note},
     exit::{Failure, Outcome},
     interrupt::{Ending, Stop},
-    json::{Payload, Time, value},
+    json::{Payload, Time},
     output::{Output, printable},
     session::Session,
     time::clock,
@@ -296,7 +296,7 @@ impl Desk {
                 service,
                 r#type: event,
                 payload: payload.into(),
-                context: context.iter().map(|(key, it)| (key, shown(key, it))).collect(),
+                context: context.iter().map(|(key, it)| (key, super::value(key, it))).collect(),
                 attempt: match context.attempt() {
                     Attempt::Number(number) => Some(number),
                     _ => None,
@@ -306,11 +306,6 @@ impl Desk {
         let (time, text) = (clock(SystemTime::now()), String::from_utf8_lossy(payload));
         self.output.line(printable(&format!("{time} {service}/{event} {text}")))
     }
-}
-
-/// A value of the context; what proves who the caller is stays between the services.
-fn shown(key: &str, it: &sinew_core::Value) -> serde_json::Value {
-    if key == "auth_token" { "********".into() } else { value(it) }
 }
 
 /// What the event was emitted as; where nobody says, what is listened to.

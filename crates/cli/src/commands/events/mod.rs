@@ -8,6 +8,7 @@ use clap::Subcommand;
 use crate::{
     examples::{Example, section},
     exit::Outcome,
+    json,
     session::Session,
 };
 
@@ -48,5 +49,25 @@ impl EventsCommand {
             Self::Listen(it) => it.run(session).await,
             Self::Errors(it) => it.run(session).await,
         }
+    }
+}
+
+/// A value of the context, or of the header that carries it under any prefix; what proves who the caller is stays between
+/// the services.
+fn value(name: &str, it: &sinew_core::Value) -> serde_json::Value {
+    let key = name.rsplit_once('.').map_or(name, |(_, key)| key);
+    if key == "auth_token" { "********".into() } else { json::value(it) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::value;
+
+    #[test]
+    fn what_proves_who_the_caller_is_is_shown_under_no_prefix() {
+        for name in ["auth_token", "nameko.auth_token", "acme.x.auth_token"] {
+            assert_eq!(value(name, &"s3cret".into()), "********", "{name}");
+        }
+        assert_eq!(value("nameko.language", &"en".into()), "en");
     }
 }
