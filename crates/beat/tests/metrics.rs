@@ -1,54 +1,18 @@
 //! What is recorded is what the README lists, name by name.
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeSet, time::Duration};
 
-use metrics::{
-    Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
-    with_local_recorder,
-};
+use metrics::with_local_recorder;
 use sinew_beat::{Heart, HeartOptions, Instance, MonitorOptions, Watch, WatchOptions};
 use sinew_core::{Error, ErrorKind, Event, Message, Position, Result, Subject, publish_fn};
+use sinew_testkit::MetricKeys;
 use tokio::{
     runtime::Builder,
     time::{advance, timeout},
 };
 
-use self::scripted::{lock, scripted};
+use self::scripted::scripted;
 
 mod scripted;
-
-#[derive(Default)]
-struct Names(Mutex<BTreeSet<String>>);
-
-impl Names {
-    fn note(&self, key: &Key) {
-        lock(&self.0).insert(key.name().to_owned());
-    }
-}
-
-impl Recorder for Names {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        self.note(key);
-        Counter::noop()
-    }
-
-    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        self.note(key);
-        Gauge::noop()
-    }
-
-    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        self.note(key);
-        Histogram::noop()
-    }
-}
 
 /// Lets virtual time pass, and everything happen that is due within it.
 async fn pass(time: Duration) {
@@ -116,9 +80,9 @@ async fn scene() -> Result<()> {
 
 #[test]
 fn what_is_recorded_is_what_the_readme_lists() {
-    let names = Arc::new(Names::default());
+    let recorded = MetricKeys::default();
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    with_local_recorder(&*names, || runtime.block_on(scene())).unwrap();
+    with_local_recorder(&recorded, || runtime.block_on(scene())).unwrap();
     let readme = include_str!("../README.md");
     let (_, catalogue) = readme.split_once("\n## Metrics\n").unwrap();
     // Those of a webhook need somebody to post to.
@@ -129,5 +93,5 @@ fn what_is_recorded_is_what_the_readme_lists() {
         .flat_map(|first| first.split('`').filter(|text| text.starts_with("beat_")))
         .map(|name| name.split('{').next().unwrap_or(name).to_owned())
         .collect();
-    assert_eq!(*lock(&names.0), listed);
+    assert_eq!(recorded.names(), listed);
 }

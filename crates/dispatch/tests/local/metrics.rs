@@ -1,62 +1,17 @@
 //! What is recorded is what the README lists, name by name.
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::collections::BTreeSet;
 
-use metrics::{
-    Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
-    with_local_recorder,
-};
+use metrics::{Key, with_local_recorder};
 use sinew_adapter_memory::MemoryBroker;
 use sinew_core::{Message, PublishExt as _, ReplyTo, Result, Subject};
 use sinew_dispatch::{
     Dispatcher, Until,
     heads::{AskHead, AskId},
 };
+use sinew_testkit::MetricKeys;
 use tokio::runtime::Builder;
 
 use crate::common::{failing, ms, pass, quick, silent, slow};
-
-#[derive(Default)]
-struct Keys(Mutex<BTreeSet<String>>);
-
-impl Keys {
-    fn note(&self, key: &Key) {
-        let mut labels: Vec<_> = key.labels().map(metrics::Label::key).collect();
-        labels.sort_unstable();
-        let text = format!("{}{{{}}}", key.name(), labels.join(","));
-        self.add(text);
-        for outcome in key.labels().filter(|it| it.key() == "outcome") {
-            self.add(format!("outcome={}", outcome.value()));
-        }
-    }
-
-    fn add(&self, text: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(text);
-    }
-}
-
-impl Recorder for Keys {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        self.note(key);
-        Counter::noop()
-    }
-
-    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        self.note(key);
-        Gauge::noop()
-    }
-
-    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        self.note(key);
-        Histogram::noop()
-    }
-}
 
 async fn scene() -> Result<()> {
     let dispatcher = Dispatcher::local();
@@ -98,16 +53,16 @@ async fn served() -> Result<()> {
 
 #[test]
 fn what_is_recorded_is_what_the_readme_lists() {
-    let keys = Arc::new(Keys::default());
+    let recorded = MetricKeys::default();
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    with_local_recorder(&keys, || runtime.block_on(scene())).unwrap();
+    with_local_recorder(&recorded, || runtime.block_on(scene())).unwrap();
     let readme = include_str!("../../README.md");
     let listed: BTreeSet<String> = readme
         .lines()
         .filter_map(|line| Some(line.strip_prefix("| `dispatch_")?.split_once('`')?.0))
         .map(|it| format!("dispatch_{it}"))
         .collect();
-    let recorded = keys.0.lock().unwrap();
+    let keys = recorded.keys();
     let normal = |it: &String| {
         let (name, labels) = it.trim_end_matches('}').split_once('{').unwrap();
         let mut labels: Vec<_> = labels.split(',').collect();
@@ -115,11 +70,15 @@ fn what_is_recorded_is_what_the_readme_lists() {
         format!("{name}{{{}}}", labels.join(","))
     };
     let listed: BTreeSet<String> = listed.iter().map(normal).collect();
-    let (outcomes, recorded): (BTreeSet<_>, BTreeSet<_>) =
-        recorded.iter().cloned().partition(|it| it.starts_with("outcome="));
-    assert_eq!(recorded, listed);
+    let labelled = |key: &Key| {
+        let mut labels: Vec<_> = key.labels().map(metrics::Label::key).collect();
+        labels.sort_unstable();
+        format!("{}{{{}}}", key.name(), labels.join(","))
+    };
+    assert_eq!(keys.iter().map(labelled).collect::<BTreeSet<_>>(), listed);
     // What is lost on its way in is so on a broker.
     let row = readme.lines().find(|it| it.starts_with("| `dispatch_served_total")).unwrap();
-    let named = row.split('`').skip(3).step_by(2).filter(|it| *it != "lost");
-    assert_eq!(outcomes, named.map(|it| format!("outcome={it}")).collect());
+    let named: BTreeSet<_> = row.split('`').skip(3).step_by(2).filter(|it| *it != "lost").collect();
+    let labels = keys.iter().flat_map(Key::labels).filter(|it| it.key() == "outcome");
+    assert_eq!(labels.map(metrics::Label::value).collect::<BTreeSet<_>>(), named);
 }

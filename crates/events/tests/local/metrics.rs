@@ -1,47 +1,12 @@
 //! What is recorded is what the README lists, name by name.
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::collections::BTreeSet;
 
-use metrics::{
-    Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit,
-    with_local_recorder,
-};
+use metrics::with_local_recorder;
 use sinew_events::{HandlerError, MemoryDedupStore, Profile, SettledAs};
+use sinew_testkit::MetricKeys;
 use tokio::runtime::Builder;
 
 use crate::support::{Scene, billing, counting, outcomes};
-
-#[derive(Default)]
-struct Names(Mutex<BTreeSet<String>>);
-
-impl Names {
-    fn note(&self, key: &Key) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.name().to_owned());
-    }
-}
-
-impl Recorder for Names {
-    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-
-    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        self.note(key);
-        Counter::noop()
-    }
-
-    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-        self.note(key);
-        Gauge::noop()
-    }
-
-    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        self.note(key);
-        Histogram::noop()
-    }
-}
 
 async fn scene() {
     let scene = Scene::new();
@@ -61,9 +26,9 @@ async fn scene() {
 
 #[test]
 fn what_is_recorded_is_what_the_readme_lists() {
-    let names = Arc::new(Names::default());
+    let recorded = MetricKeys::default();
     let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    with_local_recorder(&names, || runtime.block_on(scene()));
+    with_local_recorder(&recorded, || runtime.block_on(scene()));
     let readme = include_str!("../../README.md");
     let table = readme.split_once("| metric | what |").unwrap().1.split_once("\n\n").unwrap().0;
     let names_of = |line: &str| -> Vec<String> {
@@ -76,5 +41,5 @@ fn what_is_recorded_is_what_the_readme_lists() {
     for rare in ["events_unsettled_total", "events_unkept_total", "events_lost_total"] {
         assert!(listed.remove(rare), "{rare}");
     }
-    assert_eq!(*names.0.lock().unwrap(), listed);
+    assert_eq!(recorded.names(), listed);
 }
