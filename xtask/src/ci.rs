@@ -6,7 +6,9 @@ use std::fs;
 use crate::{
     api, check, deny,
     failure::{Context, Failure, Result},
-    features, pack,
+    features,
+    lanes::FAILED_TEST,
+    pack,
     program::Program,
     stages::Stages,
     tally::Tally,
@@ -69,13 +71,21 @@ fn own_workspace(workspace: &Workspace, folder: &str, args: &[&str]) -> Result<P
 /// The README's test command, word for word.
 fn tests(tally: &mut Tally) -> Result {
     let mut closing = None;
+    let mut failed = String::new();
+    let each_line = |line: &str| {
+        closing = Tally::parse(line).or(closing);
+        if let Some(name) = line.strip_prefix(FAILED_TEST) {
+            failed.push_str("\n  ");
+            failed.push_str(name);
+        }
+    };
     let status = Program::cargo()
         .args(["xtask", "test"])
         .current_dir(workspace::root())
-        .follow(test::SILENCE, |line| closing = Tally::parse(line).or(closing))?;
+        .follow(test::SILENCE, each_line)?;
     *tally = closing.context("no test ran")?;
     if !status.success() {
-        return Err(Failure::new(format!("cargo xtask test: {status}")));
+        return Err(Failure::new(format!("cargo xtask test: {status}{failed}")));
     }
     Ok(())
 }

@@ -13,12 +13,15 @@ use std::{
 use crate::{
     failure::{Failure, Result},
     program::Program,
-    tally::Tally,
+    tally::{self, Tally},
     workspace::Workspace,
 };
 
 /// How many run at once: on two cores a third one waits for the others more than for its broker.
 const LANES: usize = 2;
+
+/// What a line begins with that names a test which failed.
+pub(crate) const FAILED_TEST: &str = "failed test: ";
 
 /// What `cargo test` runs of the workspace, as the arguments that choose each part, all parts together being all of it.
 pub(crate) fn parts(workspace: &Workspace) -> Vec<Vec<String>> {
@@ -34,7 +37,7 @@ pub(crate) fn parts(workspace: &Workspace) -> Vec<Vec<String>> {
 }
 
 /// Runs all parts, each by the program that `program` makes of it, and each within `limit`; what one has said is shown when it
-/// has ended. Fails when one cannot be run; tests that fail are counted.
+/// has ended, and the tests that failed once more at the end. Fails when one cannot be run; tests that fail are counted.
 pub(crate) fn run(
     parts: &[Vec<String>],
     limit: Duration,
@@ -42,19 +45,21 @@ pub(crate) fn run(
     program: impl Fn(&[String]) -> Program + Sync,
 ) -> Result {
     let next = AtomicUsize::new(0);
-    let ended = Mutex::new((tally, Vec::new()));
+    let ended = Mutex::new((tally, Vec::new(), Vec::new()));
     let lane = || {
         while let Some(part) = parts.get(next.fetch_add(1, Relaxed)) {
             let began = Instant::now();
             let transcript = program(part).transcript(limit);
             let part = part.join(" ");
             let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
-            let (tally, failures) = &mut *ended;
+            let (tally, failed_tests, failures) = &mut *ended;
             match transcript {
                 Ok((status, said)) => {
                     println!("{said}-- {part}: {status}, {:.1} s", began.elapsed().as_secs_f64());
                     let failed = tally.failed;
                     said.lines().for_each(|line| tally.add_result_line(line));
+                    let names = said.lines().filter_map(tally::failed_test);
+                    failed_tests.extend(names.map(|name| format!("{FAILED_TEST}{part}: {name}")));
                     if !status.success() && tally.failed == failed {
                         failures.push(format!("{part}: {status}, yet no test failed"));
                     }
@@ -64,7 +69,8 @@ pub(crate) fn run(
         }
     };
     thread::scope(|scope| (0..LANES).for_each(|_| drop(scope.spawn(lane))));
-    let (_, failures) = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (_, failed_tests, failures) = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failed_tests.iter().for_each(|line| println!("{line}"));
     match failures.is_empty() {
         true => Ok(()),
         false => Err(Failure::new(failures.join("\n"))),

@@ -46,6 +46,12 @@ impl fmt::Display for Tally {
     }
 }
 
+/// The name of the test which this line says has failed.
+pub(crate) fn failed_test(line: &str) -> Option<&str> {
+    let (name, verdict) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+    verdict.starts_with("FAILED").then_some(name.trim_end())
+}
+
 /// `12 passed` as (12, "passed").
 fn counted(part: &str) -> Option<(u64, &str)> {
     let (count, what) = part.trim().split_once(' ')?;
@@ -87,6 +93,14 @@ mod tests {
         tally.add_result_line("7 passed, 0 failed, 0 skipped");
         tally.add_result_line("test result is good: 9 passed");
         assert_eq!(tally, Tally::default());
+    }
+
+    #[test]
+    fn a_test_that_failed_is_named() {
+        assert_eq!(failed_test("test nats::a_b   ... FAILED"), Some("nats::a_b"));
+        for other in ["test nats::a_b ... ok", "test result: FAILED. 1 passed", "a ... FAILED"] {
+            assert_eq!(failed_test(other), None, "{other}");
+        }
     }
 
     #[test]
