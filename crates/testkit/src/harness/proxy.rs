@@ -100,6 +100,8 @@ async fn carry(mut client: TcpStream, upstream: SocketAddr, mut mode: watch::Rec
     match started {
         Mode::Forward { .. } => {
             if let Ok(mut server) = TcpStream::connect(upstream).await {
+                // A wire of its own would not hold small packets back for 40 ms, either.
+                let _ = (client.set_nodelay(true), server.set_nodelay(true));
                 let (from_client, to_client) = client.split();
                 let (from_server, to_server) = server.split();
                 let both = async {
