@@ -39,6 +39,7 @@ pub struct EventHandler {
     pub(crate) identifier: Option<Box<str>>,
     pub(crate) requeue_on_error: bool,
     pub(crate) concurrency: Option<usize>,
+    pub(crate) prefetch: Option<u16>,
     pub(crate) retry: Option<RetryPolicy>,
     pub(crate) prefix: Option<HeaderPrefix>,
     pub(crate) redacted: Redacted,
@@ -89,6 +90,7 @@ impl EventHandler {
             identifier: None,
             requeue_on_error: false,
             concurrency: None,
+            prefetch: None,
             retry: None,
             prefix: None,
             redacted: Redacted::default(),
@@ -131,11 +133,21 @@ impl EventHandler {
         self
     }
 
-    /// How many of its events are handled at once, of the service's workers; 0 counts as 1. Its consumer is then sent no more
-    /// than that. Default: as many as there are workers.
+    /// How many of its events are handled at once, of the service's workers; 0 counts as 1. Default: as many as there are
+    /// workers.
     #[must_use]
     pub fn with_concurrency(mut self, limit: usize) -> Self {
         self.concurrency = Some(limit.max(1));
+        self
+    }
+
+    /// How many of its events it is sent at most before the first of them is settled, as [`Service::with_prefetch`] has it.
+    /// Default, `None`: as the service has it.
+    ///
+    /// [`Service::with_prefetch`]: crate::Service::with_prefetch
+    #[must_use]
+    pub fn with_prefetch(mut self, prefetch: impl Into<Option<u16>>) -> Self {
+        self.prefetch = prefetch.into();
         self
     }
 

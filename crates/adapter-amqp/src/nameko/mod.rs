@@ -120,13 +120,14 @@ impl NamekoConfig {
         self.options.clone()
     }
 
-    /// How many events a service handles at once, and of each handler how many it is sent ahead. Default: 10.
+    /// How many events a service handles at once, and where [`NamekoConfig::prefetch_count`] says nothing, how many each
+    /// handler is sent ahead. Default: 10.
     #[must_use]
     pub fn max_workers(&self) -> usize {
         self.max_workers
     }
 
-    /// How many events each handler is sent ahead, in nameko 3. Default: none.
+    /// How many events each handler is sent ahead, in nameko 3. Default: none, which is as many as are handled at once.
     #[must_use]
     pub fn prefetch_count(&self) -> Option<u16> {
         self.prefetch_count

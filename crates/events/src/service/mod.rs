@@ -35,6 +35,7 @@ pub struct Service {
     source: Source,
     members: Vec<Member>,
     max_workers: usize,
+    prefetch: Option<u16>,
     profile: Profile,
     retry: RetryPolicy,
     payload: PayloadOptions,
@@ -57,6 +58,7 @@ impl Service {
             source: Source::parse(name)?,
             members: Vec::new(),
             max_workers: 10,
+            prefetch: None,
             profile: Profile::default(),
             retry: RetryPolicy::default(),
             payload: PayloadOptions::default(),
@@ -89,11 +91,20 @@ impl Service {
         Ok(self)
     }
 
-    /// How many events are handled at once, by all handlers together; 0 counts as 1. Each handler is sent no more than that
-    /// ahead. Default: 10.
+    /// How many events are handled at once, by all handlers together; 0 counts as 1. Default: 10.
     #[must_use]
     pub fn with_max_workers(mut self, workers: usize) -> Self {
         self.max_workers = workers.clamp(1, Semaphore::MAX_PERMITS);
+        self
+    }
+
+    /// How many events each handler is sent at most before the first of them is settled: what is handled, and what waits
+    /// here for a worker; 0 counts as 1. nameko 3's `PREFETCH_COUNT`. More than is handled at once keeps workers busy where
+    /// the broker is a round trip away; less limits what is handled. What waits when the service ends goes back. Default,
+    /// `None`: as many as the handler may handle at once.
+    #[must_use]
+    pub fn with_prefetch(mut self, prefetch: impl Into<Option<u16>>) -> Self {
+        self.prefetch = prefetch.into();
         self
     }
 

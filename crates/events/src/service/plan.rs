@@ -78,8 +78,10 @@ impl Member {
         let queue = self.queue()?;
         let concurrency =
             handler.concurrency.unwrap_or(service.max_workers).min(service.max_workers);
+        let prefetch = handler.prefetch.or(service.prefetch);
+        let prefetch = prefetch.unwrap_or_else(|| u16::try_from(concurrency).unwrap_or(u16::MAX));
         let is_broadcast = handler.kind == HandlerKind::Broadcast;
-        let wanted = self.wanted(backend, &queue, concurrency)?;
+        let wanted = self.wanted(backend, &queue, prefetch)?;
         let is_settled = matches!(wanted, Wanted::Consume(..));
         let policy = Policy {
             profile: service.profile,
@@ -96,7 +98,7 @@ impl Member {
         Ok(Plan { queue, wanted, policy, concurrency, must_be_alone })
     }
 
-    fn wanted(&self, backend: &AnyBackend, queue: &Queue, concurrency: usize) -> Result<Wanted> {
+    fn wanted(&self, backend: &AnyBackend, queue: &Queue, prefetch: u16) -> Result<Wanted> {
         let (handler, scope) = (&self.handler, self.source.scope().clone());
         let named = |err: Error| err.with_subject(self.name.as_str());
         let is_broadcast = handler.kind == HandlerKind::Broadcast;
@@ -115,7 +117,7 @@ impl Member {
                     .with_scope(scope)
                     .with_lifetime(lifetime)
                     .with_exclusive(is_exclusive)
-                    .with_prefetch(u16::try_from(concurrency).unwrap_or(u16::MAX));
+                    .with_prefetch(prefetch);
                 capabilities.check_consumption(&wanted).map_err(named)?;
                 Ok(Wanted::Consume(consumer, wanted))
             }

@@ -6,7 +6,7 @@ use std::sync::{
 
 use sinew_events::{Context, EventHandler, HandlerError, Service, SettledAs};
 
-use crate::support::{Scene, a_second, outcomes};
+use crate::support::{LONG, QUEUE, Scene, a_second, billing, outcomes};
 
 /// A handler that takes a second, and how many of its runs there were at once at most.
 fn slow(method: &str, all: &Arc<AtomicUsize>) -> (EventHandler, Arc<AtomicUsize>) {
@@ -73,4 +73,33 @@ async fn a_handler_at_its_limit_takes_no_worker_from_others() {
         scene.emit("created", id).await;
     }
     assert_eq!(outcomes(&mut events, 10).await, [SettledAs::Handled; 10]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_may_be_sent_ahead_than_is_handled_and_goes_back_when_the_service_ends() {
+    // In memory what nobody has asked for is not sent, and one is asked for while one is handled.
+    for (service_says, handler_says, sent) in
+        [(None, None, 1), (Some(5), None, 2), (Some(5), Some(1), 1), (Some(0), Some(5), 2)]
+    {
+        let scene = Scene::new();
+        let (handler, most) = slow("on_created", &Arc::default());
+        let service = billing(handler.with_prefetch(handler_says));
+        let service = service.with_max_workers(1).with_prefetch(service_says);
+        let running = scene.start(&service).await;
+        let mut events = running.events();
+        for id in 0..10 {
+            scene.emit("created", id).await;
+        }
+        for settled in 1..=3 {
+            assert_eq!(outcomes(&mut events, 1).await, [SettledAs::Handled]);
+            let left = 10 - settled - sent;
+            while scene.waiting(QUEUE).await != left {
+                tokio::task::yield_now().await;
+            }
+        }
+        running.drain(LONG).await.unwrap();
+        assert_eq!(outcomes(&mut events, 1).await, [SettledAs::Handled], "what ran was finished");
+        assert_eq!(scene.waiting(QUEUE).await, 10 - 4, "what only waited went back");
+        assert_eq!(most.load(SeqCst), 1, "one at a time, all the while");
+    }
 }

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 use crate::{
     Stage,
     rust::{Cast, as_it_is},
-    world::{Generation, Outcome, Scene, at, check, equal, python_handler, soon, text},
+    world::{Generation, Outcome, SOON, Scene, at, check, equal, python_handler, soon, text},
 };
 
 pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
@@ -27,6 +27,7 @@ pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
         stage.trial("a1_what_we_requeue_python_has_again", requeued),
         stage.trial("a2_what_fails_is_kept_or_gone_as_its_profile_has_it", failed),
         stage.trial("a4_no_more_is_prefetched_or_run_than_was_asked_for", prefetch),
+        stage.trial("a4_more_may_be_prefetched_than_run_and_goes_back", sent_ahead),
         stage.trial("a5_what_we_had_when_we_died_python_has_again", died),
         stage.trial("a6_a_quorum_queue_of_its_virtual_host_counts_what_we_requeue", quorum),
         stage.trial("d2_a_full_queue_that_rejects_is_an_error_of_the_emit", full),
@@ -99,7 +100,17 @@ async fn failed(scene: Scene) -> Outcome {
 }
 
 async fn prefetch(scene: Scene) -> Outcome {
-    const LIMIT: usize = 3;
+    limits(scene, 3, None).await
+}
+
+async fn sent_ahead(scene: Scene) -> Outcome {
+    limits(scene, 2, Some(5)).await
+}
+
+/// Five prefetches of events wait: no more than one of them is unsettled, and no more than `workers` run at once. When the
+/// service ends, what did not run is in the queue.
+async fn limits(scene: Scene, workers: usize, prefetch: Option<u16>) -> Outcome {
+    let sent = prefetch.map_or(workers, usize::from);
     let (source, service) = (scene.name("orders"), scene.name("billing"));
     let backend = scene.backend().await?;
     let (gate, running, most) =
@@ -115,22 +126,42 @@ async fn prefetch(scene: Scene) -> Outcome {
         }
     };
     let cast = Cast::new(&service)?.acts(&source, "created", "on", act, as_it_is)?;
-    let mut ours = cast.with(|it| it.with_max_workers(LIMIT)).start(&backend).await?;
+    let cast = cast.with(|it| it.with_max_workers(workers).with_prefetch(prefetch));
+    let mut ours = cast.start(&backend).await?;
     let dispatcher = EventDispatcher::new(&backend, &source)?;
-    for number in 0..5 * LIMIT {
+    for number in 0..5 * sent {
         dispatcher.emit("created", &number).await?;
     }
-    for _ in 0..LIMIT {
-        ours.seen().await?;
-    }
     let queue = format!("evt-{source}-created--{service}.on");
-    let waiting = status(&scene, &source, &queue).await?.messages;
-    equal("what waits at the broker", waiting, Some(4 * LIMIT as u64))?;
-    gate.add_permits(5 * LIMIT);
-    for _ in 0..5 * LIMIT {
+    let ready = async || Outcome::Ok(status(&scene, &source, &queue).await?.messages);
+    for handled in 0..=2 * sent {
+        let left = (5 * sent - handled - sent) as u64;
+        let settled = async {
+            loop {
+                match ready().await? {
+                    Some(now) if now > left => {}
+                    now => return equal("what is not sent", now, Some(left)),
+                }
+            }
+        };
+        soon("the broker sends one for one that is settled", settled).await??;
+        gate.add_permits(1);
         ours.settles_as(SettledAs::Handled).await?;
     }
-    equal("at once", most.load(Ordering::SeqCst), LIMIT)
+    let handled = 2 * sent + 1;
+    for _ in 0..handled + workers {
+        ours.seen().await?;
+    }
+    let drain = ours.running.drain(SOON);
+    let opened = async {
+        tokio::task::yield_now().await;
+        gate.add_permits(workers);
+    };
+    let (drained, ()) = tokio::join!(drain, opened);
+    drained?;
+    let left = (5 * sent - handled - workers) as u64;
+    equal("what goes back", ready().await?, Some(left))?;
+    equal("at once", most.load(Ordering::SeqCst), workers)
 }
 
 /// Without a word: its connections are cut.
