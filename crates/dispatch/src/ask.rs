@@ -10,13 +10,13 @@ use tokio::time::Instant;
 
 use crate::{
     AgentId, Context, DispatcherOptions, Ended, Expect, Gathered, Gathering, Hedge, Until,
-    asking::{Asking, Request, Sink, State, Watched},
+    asking::{Asking, Request, Sink, State},
     context::AskInfo,
     dispatcher::Shared,
-    gather::{Bounds, Gather, Reach},
+    gather::{Bounds, Gather, Pick, Reach},
     local::Entries,
     over::Over,
-    remote::{Answers, Remote},
+    remote::{Answers, Elsewhere, Whom},
     trace,
 };
 
@@ -80,8 +80,8 @@ impl Ask {
         self
     }
 
-    /// Asks one agent, and others only if need be. Takes [`Until::First`]`(1)`, and a dispatcher that is over no broker:
-    /// there nobody can be picked, and everybody is asked. Default: everybody is asked.
+    /// Asks one agent, and others only if need be: those of this process, and those elsewhere that [`Ask::expect`] names or
+    /// knows to be present, each in its turn. Takes [`Until::First`]`(1)`. Default: everybody is asked.
     pub fn hedge(mut self, hedge: Hedge) -> Self {
         self.hedge = Some(hedge);
         self
@@ -126,7 +126,8 @@ impl Ask {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NoResponders`] at once when there is nobody to ask, or nobody that is expected. [`ErrorKind::Timeout`] when no time was left,
+    /// [`ErrorKind::NoResponders`] at once when there is nobody to ask, nobody that is expected, or for a hedged ask nobody
+    /// whose name is known. [`ErrorKind::Timeout`] when no time was left,
     /// [`ErrorKind::Overloaded`] when as many asks as may be are under way, and [`ErrorKind::InvalidOptions`] for what
     /// makes no sense together. [`ErrorKind::InvalidSubject`], [`ErrorKind::InvalidPayload`] and
     /// [`ErrorKind::InvalidHeader`] for what was given to it; and what a backend says to a request, unless that is
@@ -136,9 +137,9 @@ impl Ask {
     ///
     /// A dropped call leaves nothing behind; agents may have been asked, and are told that it is over.
     pub async fn send<T: FromPayload + Send + 'static>(self) -> Result<Gathering<T>> {
-        let (mut gathering, elsewhere) = self.begin()?;
-        if let Some(elsewhere) = elsewhere {
-            gathering.set_answers(elsewhere.ask().await?);
+        let (mut gathering, outgoing) = self.begin()?;
+        if let Some(outgoing) = outgoing {
+            gathering.set_answers(outgoing.send().await?);
         }
         Ok(gathering)
     }
@@ -151,7 +152,7 @@ impl Ask {
     /// As [`Ask::send`], but for what a backend says.
     pub(crate) fn begin<T: FromPayload + Send + 'static>(
         self,
-    ) -> Result<(Gathering<T>, Option<Elsewhere>)> {
+    ) -> Result<(Gathering<T>, Option<Outgoing>)> {
         self.check()?;
         let Self { shared, topic, request, headers, until, expect, hedge, bounds, .. } = self;
         let (topic, request, mut headers) = (topic?, request?, headers?);
@@ -164,30 +165,41 @@ impl Ask {
         }
         let runtime = shared.runtime()?;
         let (agents, meter) = shared.registry.metered(&topic);
-        let agents = turned(agents, hedge.map(|_| shared.next_turn()));
         let nobody = shared.elsewhere.is_none() && agents.is_empty();
         if nobody {
             return Err(error(ErrorKind::NoResponders).with_detail("no agent is registered"));
         }
-        let (reach, elsewhere) = expected(&expect, &topic, &agents, shared.elsewhere.is_some());
-        if reach == Reach::Listed && agents.is_empty() && elsewhere.is_empty() {
-            return Err(error(ErrorKind::NoResponders).with_detail("nobody is expected to answer"));
+        let has_elsewhere = shared.elsewhere.is_some();
+        let (reach, names) = expected(&expect, &topic, &agents, has_elsewhere, hedge.is_some());
+        let fan_out = agents.len() + names.len();
+        if fan_out == 0 && reach != Reach::Open {
+            let why = match expect {
+                Expect::Nobody => {
+                    "no agent is known by name to be picked; say whom it may ask by `Ask::expect`"
+                }
+                _ => "nobody is expected to answer",
+            };
+            return Err(error(ErrorKind::NoResponders).with_detail(why));
         }
-        let fan_out = agents.len() + elsewhere.len();
-        let watched = match expect {
-            Expect::Present(presence) => Some(Watched { presence, names: elsewhere.clone() }),
-            _ => None,
+        let (presence, watched) = match expect {
+            Expect::Present(presence) => (Some(presence), names.clone()),
+            _ => (None, Vec::new()),
+        };
+        let elsewhere = match &shared.elsewhere {
+            Some(remote) => Some(Elsewhere::new(remote, &topic, request.clone(), presence)?),
+            None => None,
         };
         let mut gather =
-            Gather::new(&until, (sent, deadline), (agents.len(), elsewhere), reach, bounds);
-        if shared.elsewhere.is_some() {
+            Gather::new(&until, (sent, deadline), (agents.len(), names), reach, bounds);
+        if has_elsewhere {
             gather = gather.called(agents.iter().map(|it| it.agent.id().clone()));
         }
-        let mut first = agents.len();
+        let mut first = None;
         if let Some(hedge) = hedge {
-            gather = gather.hedged(hedge);
-            first = first.min(1);
+            gather = gather.hedged(hedge, shared.next_turn());
+            first = gather.hedge(sent);
         }
+        let has_here = !agents.is_empty();
         let pending = shared.acquire()?;
         let meter = meter.unwrap_or_else(|| shared.meters.of(&topic));
         meter.asked(fan_out);
@@ -200,30 +212,38 @@ impl Ask {
         let asking = Arc::new(Asking {
             runtime,
             info: Arc::clone(&info),
-            request: request.payload.clone(),
+            request: request.payload,
             agents,
+            elsewhere: hedge.and_then(|_| elsewhere.clone().map(Box::new)),
             meter,
             span,
             state: Mutex::new(State::new(gather, condition, pending)),
         });
         // From here on it is dropped as any other.
         let gathering = Gathering::new(Arc::clone(&asking));
-        let elsewhere = match &shared.elsewhere {
-            None => {
-                asking.nobody_elsewhere(Ended::NoAgents);
+        let whom = match (first, hedge) {
+            // Who is here, and may be next, need not wait until the backend has taken it.
+            (Some(Pick::Elsewhere(agent)), _) if !has_here => Some(Whom::One(agent)),
+            (None, None) => {
+                if !has_elsewhere {
+                    Arc::clone(&asking).nobody_elsewhere(None, Ended::NoAgents);
+                }
+                asking.ask_all();
+                Some(Whom::All(watched))
+            }
+            (first, _) => {
+                asking.ask_on(first);
                 None
             }
-            Some(remote) => Some(Elsewhere {
-                remote: Arc::clone(remote),
-                info,
-                request,
-                watched,
-                sink: Arc::<Asking<T>>::clone(&asking),
-                has_here: first > 0,
-            }),
         };
-        asking.begin(first);
-        Ok((gathering, elsewhere))
+        let outgoing = elsewhere.zip(whom).map(|(elsewhere, whom)| Outgoing {
+            elsewhere,
+            info,
+            whom,
+            sink: asking,
+            has_here,
+        });
+        Ok((gathering, outgoing))
     }
 
     /// Sends it, and waits for its end: [`Gathering::collect`].
@@ -260,8 +280,6 @@ impl Ask {
             "a deadline is at most 7 days"
         } else if self.bounds.replies == 0 {
             "an ask takes at least one reply"
-        } else if self.hedge.is_some() && self.shared.elsewhere.is_some() {
-            "hedging picks an agent of this process; over a broker nobody can be picked"
         } else {
             return Ok(());
         };
@@ -269,23 +287,22 @@ impl Ask {
     }
 }
 
-/// What it takes to ask those elsewhere, once those who are here have been asked.
-pub(crate) struct Elsewhere {
-    remote: Arc<Remote>,
+/// What is yet to be sent elsewhere, once those who are here have been asked.
+pub(crate) struct Outgoing {
+    elsewhere: Elsewhere,
     info: Arc<AskInfo>,
-    request: Request,
-    watched: Option<Watched>,
+    whom: Whom,
     sink: Arc<dyn Sink>,
     /// Whether somebody here may answer, whatever becomes of it.
     has_here: bool,
 }
 
-impl Elsewhere {
-    async fn ask(self) -> Result<Option<Arc<Answers>>> {
-        let Self { remote, info, request, watched, sink, has_here } = self;
-        match remote.ask(&info, request, watched, Arc::clone(&sink)).await {
+impl Outgoing {
+    async fn send(self) -> Result<Option<Arc<Answers>>> {
+        let Self { elsewhere, info, whom, sink, has_here } = self;
+        match elsewhere.ask(&info, whom, Arc::clone(&sink)).await {
             Err(err) if has_here && err.is_transient() => {
-                sink.nobody_elsewhere(Ended::Disconnected);
+                sink.nobody_elsewhere(None, Ended::Disconnected);
                 Ok(None)
             }
             sent => sent,
@@ -297,29 +314,23 @@ fn invalid(flaw: &'static str) -> Error {
     Error::new(ErrorKind::InvalidOptions, "ask").with_detail(flaw)
 }
 
-/// Those to ask, from the one whose turn it is.
-fn turned(agents: Entries, turn: Option<usize>) -> Entries {
-    match turn {
-        Some(turn) if agents.len() > 1 => {
-            let first = turn % agents.len();
-            agents.iter().cycle().skip(first).take(agents.len()).map(Arc::clone).collect()
-        }
-        _ => agents,
-    }
-}
-
 /// Who may answer, and who is expected to beside the agents of this process.
 fn expected(
     expect: &Expect,
     topic: &Subject,
     agents: &Entries,
     has_elsewhere: bool,
+    is_hedged: bool,
 ) -> (Reach, Vec<AgentId>) {
     let mut names = match expect {
         Expect::Nobody => Vec::new(),
         Expect::Agents(names) => names.clone(),
         Expect::Present(presence) => presence.present(topic),
     };
+    if is_hedged && !has_elsewhere {
+        // Nobody could ask them.
+        names.clear();
+    }
     names.sort_unstable();
     names.dedup();
     if !names.is_empty() {
@@ -328,7 +339,10 @@ fn expected(
     }
     let reach = match has_elsewhere {
         false => Reach::Closed,
-        true if matches!(expect, Expect::Nobody) => Reach::Open,
+        true if matches!(expect, Expect::Nobody) => match is_hedged {
+            true => Reach::Closed,
+            false => Reach::Open,
+        },
         true => Reach::Listed,
     };
     (reach, names)

@@ -15,9 +15,10 @@ use tracing::{Instrument as _, Span};
 use crate::{
     AgentError, AgentId, End, Ended, Predicate, Presence, Reply, SoFar,
     context::AskInfo,
-    gather::{Gather, Outcome, Responder, Verdict},
+    gather::{Gather, Outcome, Pick, Responder, Verdict},
     load::Counted,
     local::{Entries, admit, run},
+    remote::Elsewhere,
     stats::Meter,
 };
 
@@ -26,13 +27,16 @@ pub(crate) trait Sink: Send + Sync {
     /// An answer came.
     fn answer(self: Arc<Self>, from: Responder<'_>, answer: Result<Bytes, AgentError>);
     /// An agent elsewhere is known to be gone.
-    fn gone(&self, agent: &AgentId);
-    /// Nobody elsewhere can answer any more: [`Ended::NoAgents`] or [`Ended::Disconnected`].
-    fn nobody_elsewhere(&self, why: Ended);
+    fn gone(self: Arc<Self>, agent: &AgentId);
+    /// Nobody elsewhere can answer any more what `asked` was asked alone, or what all were: [`Ended::NoAgents`] or
+    /// [`Ended::Disconnected`].
+    fn nobody_elsewhere(self: Arc<Self>, asked: Option<&AgentId>, why: Ended);
     /// Answers may have been lost.
     fn gap(&self);
     /// Why it ended, if it has.
     fn ended(&self) -> Option<Ended>;
+    /// Whether somebody elsewhere may still work on it.
+    fn is_worked_on(&self) -> bool;
 }
 
 /// What is asked.
@@ -53,6 +57,8 @@ pub(crate) struct Asking<T> {
     pub(crate) info: Arc<AskInfo>,
     pub(crate) request: Bytes,
     pub(crate) agents: Entries,
+    /// Where agents elsewhere are asked one after the other.
+    pub(crate) elsewhere: Option<Box<Elsewhere>>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) span: Span,
     pub(crate) state: Mutex<State<T>>,
@@ -172,30 +178,47 @@ impl<T> Asking<T> {
 }
 
 impl<T: FromPayload + Send + 'static> Asking<T> {
-    /// Asks the agents of this process that are to be asked first.
-    pub(crate) fn begin(self: &Arc<Self>, places: usize) {
-        (0..places).for_each(|place| self.ask_on(Some(place)));
+    /// Asks all agents of this process.
+    pub(crate) fn ask_all(self: &Arc<Self>) {
+        (0..self.agents.len()).for_each(|place| self.ask_on(Some(Pick::Here(place))));
     }
 
     /// Time has passed.
     pub(crate) fn tick(self: &Arc<Self>) {
-        let now = Instant::now();
-        let mut state = self.lock();
-        state.gather.tick(now);
-        let next = state.gather.hedge(now);
-        self.settle(state);
-        self.ask_on(next);
+        self.ask_on(self.note(Gather::tick));
     }
 
-    /// Asks the agent at a place, and if it refuses, whomever the machine says to ask instead.
-    fn ask_on(self: &Arc<Self>, mut next: Option<usize>) {
-        while let Some(place) = next {
-            let refusal = self.ask_one(place).err();
-            next = refusal.and_then(|it| self.take(Responder::Local(place), Err(it)));
+    /// Asks an agent, and if it refuses or is not there, whomever the machine says to ask instead.
+    pub(crate) fn ask_on(self: &Arc<Self>, mut next: Option<Pick>) {
+        while let Some(pick) = next {
+            next = match pick {
+                Pick::Here(place) => {
+                    let refusal = self.ask_here(place).err();
+                    refusal.and_then(|it| self.take(Responder::Local(place), Err(it)))
+                }
+                Pick::Elsewhere(agent) => match &self.elsewhere {
+                    Some(elsewhere) if elsewhere.is_present(self.topic(), &agent) => {
+                        let sink = Arc::<Self>::clone(self);
+                        elsewhere.begin(Arc::clone(&self.info), agent, sink);
+                        None
+                    }
+                    _ => self.note(|gather, now| gather.absent(&agent, now)),
+                },
+            };
         }
     }
 
-    fn ask_one(self: &Arc<Self>, place: usize) -> Result<(), AgentError> {
+    /// Tells the machine something that may be a reason to ask another agent: whom.
+    fn note(&self, what: impl FnOnce(&mut Gather, Instant)) -> Option<Pick> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        what(&mut state.gather, now);
+        let next = state.gather.hedge(now);
+        self.settle(state);
+        next
+    }
+
+    fn ask_here(self: &Arc<Self>, place: usize) -> Result<(), AgentError> {
         let Some(entry) = self.agents.get(place) else { return Ok(()) };
         let context = admit(&entry.agent, &self.info, &entry.load)?;
         let span = crate::trace::agent(&self.span, entry.agent.id());
@@ -223,12 +246,12 @@ impl<T: FromPayload + Send + 'static> Asking<T> {
         }
     }
 
-    /// Takes an answer in; the place of whom to ask next, if anybody.
+    /// Takes an answer in; whom to ask next, if anybody.
     fn take(
         self: &Arc<Self>,
         from: Responder<'_>,
         answer: Result<Bytes, AgentError>,
-    ) -> Option<usize> {
+    ) -> Option<Pick> {
         // Here, so that what does not decode counts as failed, and the agents' tasks share the work.
         let result = answer.as_ref().map_err(Clone::clone).and_then(decode);
         let now = Instant::now();
@@ -336,20 +359,20 @@ impl<T: FromPayload + Send + 'static> Sink for Asking<T> {
         self.ask_on(next);
     }
 
-    fn gone(&self, agent: &AgentId) {
-        let mut state = self.lock();
-        state.gather.gone(agent, Instant::now());
-        self.settle(state);
+    fn gone(self: Arc<Self>, agent: &AgentId) {
+        self.ask_on(self.note(|gather, now| gather.gone(agent, now)));
     }
 
-    fn nobody_elsewhere(&self, why: Ended) {
-        let mut state = self.lock();
-        state.gather.nobody_elsewhere(why, Instant::now());
-        self.settle(state);
+    fn nobody_elsewhere(self: Arc<Self>, asked: Option<&AgentId>, why: Ended) {
+        self.ask_on(self.note(|gather, now| gather.nobody_elsewhere(asked, why, now)));
     }
 
     fn gap(&self) {
         self.lock().gather.gap();
+    }
+
+    fn is_worked_on(&self) -> bool {
+        self.lock().gather.is_worked_on()
     }
 
     fn ended(&self) -> Option<Ended> {

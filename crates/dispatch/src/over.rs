@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 pub(crate) struct Over {
     is_over: AtomicBool,
     told: Notify,
+    is_claimed: AtomicBool,
 }
 
 impl Over {
@@ -19,6 +20,11 @@ impl Over {
 
     pub(crate) fn is_told(&self) -> bool {
         self.is_over.load(SeqCst)
+    }
+
+    /// Whether the caller is who tells those elsewhere: said to one.
+    pub(crate) fn claim(&self) -> bool {
+        !self.is_claimed.swap(true, SeqCst)
     }
 
     /// Waits until somebody says so.

@@ -106,6 +106,12 @@ pub(crate) fn cut_off(topic: &Subject, error: &Error) {
     tracing::debug!(target: TARGET, %error, topic = topic.as_str(), "answers cannot come any more");
 }
 
+/// An agent elsewhere that was to be asked by name could not be.
+pub(crate) fn not_asked(topic: &Subject, agent: &AgentId, error: &Error) {
+    let (topic, agent) = (topic.as_str(), agent.as_str());
+    tracing::debug!(target: TARGET, %error, topic, agent, "an agent could not be asked");
+}
+
 pub(crate) fn not_called_off(topic: &Subject, error: &Error) {
     tracing::debug!(target: TARGET, %error, topic = topic.as_str(), "an ask could not be called off");
 }

@@ -70,7 +70,7 @@ impl fmt::Debug for Until {
 }
 
 /// Asks one agent, and after a while the next, until one has answered well: for [`Until::First`]`(1)` and handlers that
-/// may run twice.
+/// may run twice. [`Ask::hedge`](crate::Ask::hedge) says among whom.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Hedge {
     pub(crate) after: Duration,
@@ -79,7 +79,7 @@ pub struct Hedge {
 
 impl Hedge {
     /// Asks the next agent when the ones asked have not answered for `after`: the time within which most answers come,
-    /// such as the 95th percentile. One that fails is followed by the next at once.
+    /// such as the 95th percentile. One that fails, or is gone, is followed by the next at once.
     #[must_use]
     pub const fn after(after: Duration) -> Self {
         Self { after, max: 1 }

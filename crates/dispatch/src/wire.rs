@@ -6,7 +6,8 @@ use sinew_core::{Error, ErrorKind, Headers, Result, Subject};
 use crate::{AgentError, AgentId, AnyAgent, DispatcherOptions};
 
 /// The ask's own name, which a cancellation repeats. In an ask, after a space, how long the asker still waits, in whole
-/// milliseconds: a length of time, so that clocks need not agree. One header for both, as each is parsed by every agent.
+/// milliseconds: a length of time, so that clocks need not agree. After another one, the agent that it is for, where it is
+/// for one alone. One header for all of it, as each is parsed by every agent.
 const ASK: &str = "sinew-ask";
 /// Which agent answers.
 const AGENT: &str = "sinew-agent";
@@ -64,26 +65,36 @@ pub struct AskHead {
     pub id: Option<AskId>,
     /// How long its asker still waits, where that is known.
     pub remaining: Option<Duration>,
+    /// Who alone is to answer, where it is not for all.
+    pub to: Option<AgentId>,
 }
 
 impl AskHead {
     /// Of an ask that waits for so long.
     #[must_use]
     pub fn new(id: AskId, remaining: Duration) -> Self {
-        Self { id: Some(id), remaining: Some(remaining) }
+        Self { id: Some(id), remaining: Some(remaining), to: None }
+    }
+
+    /// For this agent alone.
+    #[must_use]
+    pub fn with_to(mut self, to: Option<AgentId>) -> Self {
+        self.to = to;
+        self
     }
 
     /// Reads what is there. What makes no sense counts as not said; nobody waits for longer than [`DispatcherOptions::MAX_DEADLINE`].
     #[must_use]
     pub fn read(headers: &Headers) -> Self {
         let said = headers.text(ASK).unwrap_or_default();
-        let (name, millis) = said.split_once(' ').unwrap_or((said, ""));
+        let mut words = said.split(' ');
         // Without a name that makes sense it cannot be taken back; it is asked all the same.
-        let Ok(id) = AskId::parse(name) else { return Self::default() };
-        let remaining = millis.parse::<i64>().ok().map(|millis| {
+        let Ok(id) = AskId::parse(words.next().unwrap_or_default()) else { return Self::default() };
+        let remaining = words.next().unwrap_or_default().parse::<i64>().ok().map(|millis| {
             Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(MAX_REMAINING)
         });
-        Self { id: Some(id), remaining }
+        let to = words.next().and_then(|name| AgentId::parse(name).ok());
+        Self { id: Some(id), remaining, to }
     }
 
     /// Says it. A part of a millisecond is dropped: an agent may think that it has less time, never more.
@@ -93,9 +104,12 @@ impl AskHead {
     /// [`ErrorKind::InvalidHeader`](sinew_core::ErrorKind::InvalidHeader) where the headers are full.
     pub fn write(&self, headers: &mut Headers) -> Result<()> {
         let Some(id) = &self.id else { return Ok(()) };
-        match self.remaining.map(|it| it.min(MAX_REMAINING).as_millis()) {
-            Some(millis) => headers.insert(ASK, format!("{id} {millis}"))?,
-            None => headers.insert(ASK, id.as_str())?,
+        let millis = self.remaining.map(|it| it.min(MAX_REMAINING).as_millis());
+        match (millis, &self.to) {
+            (None, None) => headers.insert(ASK, id.as_str())?,
+            (Some(millis), None) => headers.insert(ASK, format!("{id} {millis}"))?,
+            (Some(millis), Some(to)) => headers.insert(ASK, format!("{id} {millis} {to}"))?,
+            (None, Some(to)) => headers.insert(ASK, format!("{id} - {to}"))?,
         };
         Ok(())
     }
@@ -261,6 +275,7 @@ mod tests {
             "[!-~]{0,70}",
             "\\PC{0,20}",
             "[!-~]{1,64} -?[0-9]{1,20}",
+            "[!-~]{1,64} (-|[0-9]{1,5}) [!-~]{0,130}( .*)?",
             Just("true".to_owned()),
             Just("a.b".to_owned()),
         ];
@@ -269,13 +284,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_an_ask_says_arrives(id in "[!-~]{1,64}", millis in 0..100_000_000_u64, part in 0..1_000_000_u32) {
+        fn what_an_ask_says_arrives(
+            id in "[!-~]{1,64}", millis in 0..100_000_000_u64, part in 0..1_000_000_u32, to in "[a-z]{0,10}",
+        ) {
             let remaining = Duration::from_millis(millis) + Duration::from_nanos(part.into());
-            let head = AskHead::new(AskId::parse(&id).unwrap(), remaining);
+            let head = AskHead::new(AskId::parse(&id).unwrap(), remaining).with_to(AgentId::parse(&to).ok());
             let mut headers = Headers::default();
             head.write(&mut headers).unwrap();
             let read = AskHead::read(&headers);
-            prop_assert_eq!(&read.id, &head.id);
+            prop_assert_eq!((&read.id, &read.to), (&head.id, &head.to));
             let whole = Duration::from_millis(millis).min(MAX_REMAINING);
             prop_assert_eq!(read.remaining, Some(whole));
         }
@@ -327,12 +344,27 @@ mod tests {
             let read = AskHead::read(&headers(vec![(ASK, format!("x {said}"))]));
             assert_eq!(read.remaining, Some(Duration::from_millis(left)), "{said}");
         }
-        for said in ["", "soon", "1.5", "99999999999999999999", " 1", "1 1"] {
+        for said in ["", "soon", "1.5", "99999999999999999999", " 1", "-", "- 1"] {
             let read = AskHead::read(&headers(vec![(ASK, format!("x {said}"))]));
             assert_eq!((read.remaining, read.id), (None, AskId::parse("x").ok()), "{said}");
         }
         // Whoever gives no name says nothing.
         assert_eq!(AskHead::read(&headers(vec![(ASK, " 250".to_owned())])), AskHead::default());
+    }
+
+    #[test]
+    fn whom_it_is_for_stands_last_and_a_name_that_no_agent_has_is_none() {
+        for (said, to) in [
+            ("x 250 visual-7", Some("visual-7")),
+            ("x 250 visual-7 and more", Some("visual-7")),
+            ("x - visual-7", Some("visual-7")),
+            ("x 250", None),
+            ("x 250 ", None),
+            ("x 250 a.b", None),
+        ] {
+            let read = AskHead::read(&headers(vec![(ASK, said.to_owned())]));
+            assert_eq!(read.to.as_ref().map(AgentId::as_str), to, "{said}");
+        }
     }
 
     #[test]

@@ -22,6 +22,15 @@ pub(crate) enum Responder<'a> {
     Unnamed,
 }
 
+/// Whom to ask next, where one is asked after the other.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Pick {
+    /// An agent of this process, by its place.
+    Here(usize),
+    /// The agent elsewhere of that name.
+    Elsewhere(AgentId),
+}
+
 /// What it answered.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Outcome {
@@ -81,6 +90,8 @@ enum Rule {
 enum State {
     /// Not asked yet: kept for hedging, and not expected.
     Spare,
+    /// Not asked, as it is known to be gone.
+    Away,
     Asked,
     Ok,
     Failed,
@@ -124,8 +135,8 @@ struct Hedging {
     next: Instant,
     /// How many more may be asked.
     budget: usize,
-    /// The next that is not asked yet.
-    spare: usize,
+    /// From which place on to look for one.
+    turn: usize,
 }
 
 impl Gather {
@@ -182,14 +193,13 @@ impl Gather {
         self
     }
 
-    /// Asks the first agent of this process only, and the others as `hedge` has it.
-    pub(crate) fn hedged(mut self, hedge: Hedge) -> Self {
-        for state in self.slots.iter_mut().take(self.local).skip(1) {
-            *state = State::Spare;
-            self.open -= 1;
-        }
-        let next = self.sent.checked_add(hedge.after).unwrap_or(self.deadline);
-        self.hedge = Some(Hedging { every: hedge.after, next, budget: hedge.max, spare: 1 });
+    /// Asks nobody yet, but whom [`hedge`](Self::hedge) says, one after the other: first whose turn it is, by its place, of
+    /// those here and then of those elsewhere, and around.
+    pub(crate) fn hedged(mut self, hedge: Hedge, turn: usize) -> Self {
+        self.slots.fill(State::Spare);
+        self.open = 0;
+        let (next, budget) = (self.sent, hedge.max.saturating_add(1));
+        self.hedge = Some(Hedging { every: hedge.after, next, budget, turn });
         self
     }
 
@@ -234,8 +244,9 @@ impl Gather {
         match state {
             State::Asked => self.open -= 1,
             State::Gone => self.gone -= 1,
-            // A spare was not asked; it answers nothing.
-            State::Spare | State::Ok | State::Failed => return false,
+            // Nobody asked it, yet its word is as good as another's.
+            State::Spare | State::Away => {}
+            State::Ok | State::Failed => return false,
         }
         *state = match outcome {
             Outcome::Ok(_) => State::Ok,
@@ -253,29 +264,54 @@ impl Gather {
         }
     }
 
-    /// Nobody elsewhere can answer: the broker says so, or the way back is broken.
-    pub(crate) fn nobody_elsewhere(&mut self, why: Ended, now: Instant) {
+    /// An agent elsewhere was not there when it was to be asked: it was not, and another may be in its place.
+    pub(crate) fn absent(&mut self, agent: &AgentId, now: Instant) {
+        self.tick(now);
+        let state = self.places.get(agent).and_then(|&place| self.slots.get_mut(place));
+        if let Some(state) = state.filter(|it| **it == State::Asked && self.ended.is_none()) {
+            *state = State::Away;
+            self.open -= 1;
+            self.hedge.iter_mut().for_each(|it| it.budget += 1);
+            self.judge(now);
+        }
+    }
+
+    /// Nobody elsewhere can answer what `asked` was asked alone, or what all were: the broker says so, or the way back is
+    /// broken.
+    pub(crate) fn nobody_elsewhere(&mut self, asked: Option<&AgentId>, why: Ended, now: Instant) {
         self.tick(now);
         if self.ended.is_some() {
             return;
         }
         self.gap |= why == Ended::Disconnected;
-        (self.local..self.slots.len()).for_each(|place| self.leave(place));
-        self.reach = Reach::Closed;
+        for place in self.local..self.slots.len() {
+            let is_asked = asked.is_none_or(|it| self.places.get(it) == Some(&place));
+            // Where nobody hears one of them, nobody hears another; those who were heard may answer yet.
+            let is_spare = self.slots.get(place) == Some(&State::Spare);
+            if is_asked || (is_spare && why == Ended::NoAgents) {
+                self.leave(place);
+            }
+        }
+        if asked.is_none() {
+            self.reach = Reach::Closed;
+        }
         // What was answered, or can yet be, says more than that others cannot.
-        if self.local == 0 && (why == Ended::Disconnected || self.ok + self.failed == 0) {
+        let can_be = self.local > 0 || self.open > 0 || self.can_hedge();
+        if !can_be && (why == Ended::Disconnected || self.ok + self.failed == 0) {
             self.end(why, now);
         }
         self.judge(now);
     }
 
     fn leave(&mut self, place: usize) {
-        if let Some(state) = self.slots.get_mut(place)
-            && *state == State::Asked
-        {
-            *state = State::Gone;
-            self.open -= 1;
-            self.gone += 1;
+        match self.slots.get_mut(place) {
+            Some(state @ State::Asked) => {
+                *state = State::Gone;
+                self.open -= 1;
+                self.gone += 1;
+            }
+            Some(state @ State::Spare) => *state = State::Away,
+            _ => {}
         }
     }
 
@@ -345,7 +381,7 @@ impl Gather {
     }
 
     fn can_hedge(&self) -> bool {
-        self.hedge.as_ref().is_some_and(|it| it.budget > 0 && it.spare < self.local)
+        self.hedge.as_ref().is_some_and(|it| it.budget > 0) && self.slots.contains(&State::Spare)
     }
 
     fn end(&mut self, why: Ended, at: Instant) {
@@ -354,20 +390,30 @@ impl Gather {
         }
     }
 
-    /// The agent of this process to ask now, if there is one: when those asked were silent for long, or failed.
-    pub(crate) fn hedge(&mut self, now: Instant) -> Option<usize> {
-        let (open, can, deadline) = (self.open, self.can_hedge(), self.deadline);
-        let hedge = self.hedge.as_mut().filter(|_| can && self.ended.is_none())?;
+    /// The agent to ask now, if there is one: when those asked were silent for long, have failed or are gone.
+    pub(crate) fn hedge(&mut self, now: Instant) -> Option<Pick> {
+        let (open, all) = (self.open, self.slots.len());
+        let hedge = self.hedge.as_mut().filter(|it| it.budget > 0 && self.ended.is_none())?;
         if open > 0 && now < hedge.next {
             return None;
         }
-        let place = hedge.spare;
-        hedge.spare += 1;
+        let mut places = (0..all).map(|step| (hedge.turn % all + step) % all);
+        let place = places.find(|&place| self.slots.get(place) == Some(&State::Spare))?;
+        hedge.turn = place + 1;
         hedge.budget -= 1;
-        hedge.next = now.checked_add(hedge.every).unwrap_or(deadline);
+        hedge.next = now.checked_add(hedge.every).unwrap_or(self.deadline);
         *self.slots.get_mut(place)? = State::Asked;
         self.open += 1;
-        Some(place)
+        match place.checked_sub(self.local) {
+            Some(at) => self.elsewhere.get(at).cloned().map(Pick::Elsewhere),
+            None => Some(Pick::Here(place)),
+        }
+    }
+
+    /// Whether somebody elsewhere may still work on it: who is asked by name alone is known to, or not to.
+    pub(crate) fn is_worked_on(&self) -> bool {
+        let mut elsewhere = self.slots.iter().skip(self.local);
+        self.hedge.is_none() || elsewhere.any(|it| matches!(it, State::Asked | State::Gone))
     }
 
     /// When it wants to be told the time; `None` once it has ended.
@@ -407,7 +453,7 @@ impl Gather {
             match state {
                 State::Asked if ended.calls_off() => cancelled.extend(named),
                 State::Asked | State::Gone => missing.extend(named),
-                State::Spare | State::Ok | State::Failed => {}
+                State::Spare | State::Away | State::Ok | State::Failed => {}
             }
         }
         missing.sort_unstable();

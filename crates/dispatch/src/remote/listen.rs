@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    Ended,
+    AgentId, Ended,
     asking::{Sink, Watched},
     context::AskInfo,
     gather::Responder,
@@ -40,6 +40,8 @@ const CALL_OFF: Duration = Duration::from_secs(5);
 /// them, which spares a task's turn for each, and else by the [`Listener`].
 pub(crate) struct Answers {
     ask: Arc<AskInfo>,
+    /// Who was asked, where that was not everybody.
+    asked: Option<AgentId>,
     state: Mutex<State>,
 }
 
@@ -51,9 +53,13 @@ struct State {
 }
 
 impl Answers {
-    pub(super) fn new(ask: &Arc<AskInfo>, incoming: Incoming<Message>) -> Arc<Self> {
+    pub(super) fn new(
+        ask: &Arc<AskInfo>,
+        asked: Option<AgentId>,
+        incoming: Incoming<Message>,
+    ) -> Arc<Self> {
         let state = State { incoming: Some(incoming), is_awaited: false, listener: None };
-        Arc::new(Self { ask: Arc::clone(ask), state: Mutex::new(state) })
+        Arc::new(Self { ask: Arc::clone(ask), asked, state: Mutex::new(state) })
     }
 
     /// Tells `sink` what has come; what comes next wakes whoever asked, until it [leaves](Self::leave).
@@ -102,7 +108,7 @@ impl Answers {
             let (listener, ended) = (state.listener.take(), state.incoming.take());
             drop(state);
             drop(ended);
-            sink.nobody_elsewhere(why);
+            Arc::clone(sink).nobody_elsewhere(self.asked.as_ref(), why);
             listener.into_iter().for_each(Waker::wake);
             return false;
         }
@@ -175,7 +181,9 @@ impl Listener {
             _ if !is_over => {}
             Some(ended) if ended.is_told() => {
                 drop(incoming);
-                self.call_off().await;
+                if self.sink.is_worked_on() && ask.over.claim() {
+                    self.call_off().await;
+                }
             }
             // Some may not have answered: what they say yet is late, and is counted.
             None | Some(Ended::Deadline) => {
@@ -201,7 +209,7 @@ impl Listener {
             sleep(LOOK).await;
             let topic = &self.ask.topic;
             let gone = names.iter().filter(|name| !presence.is_present(topic, name));
-            gone.for_each(|name| self.sink.gone(name));
+            gone.for_each(|name| Arc::clone(&self.sink).gone(name));
         }
     }
 
@@ -216,7 +224,7 @@ impl Listener {
 
 async fn cancel(publisher: &AnyPublisher, subject: Subject, id: AskId) -> Result<()> {
     let mut message = Message::new(subject, "");
-    AskHead { id: Some(id), remaining: None }.write(&mut message.headers)?;
+    AskHead { id: Some(id), ..AskHead::default() }.write(&mut message.headers)?;
     match timeout(CALL_OFF, publisher.send(message)).await {
         Ok(sent) => sent.map(drop),
         Err(_) => Err(sinew_core::Error::new(ErrorKind::Timeout, "call off")),

@@ -1,4 +1,5 @@
 //! Agents behind a broker: how they are asked, and how their answers are heard.
+mod elsewhere;
 mod listen;
 mod ping;
 
@@ -15,23 +16,19 @@ use std::{
 
 use sinew_core::{
     AnyBackend, AnyPublisher, AnyRequester, AnySubscriber, Backend as _, Capabilities, Confirm,
-    Error, ErrorKind, HeaderCarriage, Message, Need, Property, Registration, Request as _,
-    Requests, Result, ToSubject,
+    Error, ErrorKind, HeaderCarriage, Need, Property, Registration, Requests, Result, ToSubject,
 };
 use tokio::{
     runtime::Handle,
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout},
 };
 
-pub(crate) use self::listen::Answers;
-use self::listen::Listener;
+pub(crate) use self::{
+    elsewhere::{Elsewhere, Whom},
+    listen::Answers,
+};
 use crate::{
-    AgentState, AgentStatus, Dispatcher, DispatcherOptions,
-    asking::{Request, Sink, Watched},
-    context::AskInfo,
-    load::Load,
-    trace,
-    wire::{AskHead, AskId, Subjects},
+    AgentState, AgentStatus, Dispatcher, DispatcherOptions, load::Load, trace, wire::AskId,
 };
 
 /// What to do where the backend lacks something.
@@ -99,77 +96,6 @@ impl Remote {
     fn name(&self) -> Result<AskId> {
         let number = self.names.hash_one(self.next.fetch_add(1, Relaxed));
         AskId::parse(&format!("{}.{number:016x}", self.mark))
-    }
-
-    /// The ask as a message.
-    fn message(&self, ask: &AskInfo, head: &AskHead, request: Request) -> Result<Message> {
-        let mut message = Message::new(ask.topic.clone(), request.payload);
-        message.headers = ask.headers.clone();
-        head.write(&mut message.headers)?;
-        if let Some(content_type) = request.content_type
-            && self.carries(Property::ContentType)
-        {
-            message = message.with_content_type(content_type);
-        }
-        // A broker that keeps time itself need not deliver what nobody waits for.
-        if let Some(remaining) = head.remaining.filter(|it| it.as_millis() > 0)
-            && self.carries(Property::Ttl)
-        {
-            message = message.with_ttl(remaining);
-        }
-        Ok(message)
-    }
-
-    /// Sends an ask there, and tells `sink` what comes of it until it is over; whoever asked may do that, too. An ask that
-    /// is over before the backend has taken it, as those who are here have answered, does not wait for that.
-    ///
-    /// # Errors
-    ///
-    /// What the backend says to a request.
-    ///
-    /// # Cancel safety
-    ///
-    /// The ask may have been sent; nobody listens.
-    pub(crate) async fn ask(
-        &self,
-        ask: &Arc<AskInfo>,
-        request: Request,
-        watched: Option<Watched>,
-        sink: Arc<dyn Sink>,
-    ) -> Result<Option<Arc<Answers>>> {
-        let cancel = Subjects::cancel(&ask.topic)?;
-        let remaining = ask.deadline.saturating_duration_since(Instant::now());
-        let name = self.name()?;
-        let head = AskHead::new(name.clone(), remaining);
-        let message = self.message(ask, &head, request)?;
-        let asking = {
-            let _inside = self.runtime.enter();
-            timeout_at(ask.deadline, self.requester.request(message))
-        };
-        let asked = tokio::select! {
-            biased;
-            () = ask.over.told() => return Ok(None),
-            asked = asking => asked,
-        };
-        let incoming = asked.map_err(|_| {
-            Error::new(ErrorKind::Timeout, "ask")
-                .with_subject(ask.topic.as_str())
-                .with_detail("the backend did not take it before its deadline")
-        })??;
-        let answers = Answers::new(ask, incoming);
-        let listener = Listener {
-            ask: Arc::clone(ask),
-            answers: Arc::clone(&answers),
-            sink,
-            watched,
-            cancel: (cancel, name),
-            publisher: self.publisher.clone(),
-            lingering: Arc::clone(&self.lingering),
-            under_way: Some(Load::count(&self.under_way)),
-        };
-        // It ends with the ask, or a while after it.
-        self.runtime.spawn(listener.hear());
-        Ok(Some(answers))
     }
 }
 

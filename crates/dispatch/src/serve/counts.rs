@@ -40,6 +40,8 @@ counts! {
     cancelled = "cancelled",
     /// A second copy of one that was worked on.
     duplicate = "duplicate",
+    /// For another agent alone.
+    for_another = "for_another",
     /// Answered, but the answer could not be published.
     unsent = "unsent",
     /// Lost on its way in, an ask or what called one off: the buffer was full.

@@ -186,6 +186,9 @@ impl Run {
         // What nobody waits for is not asked.
         let Message { reply_to: Some(asker), headers, payload, .. } = message else { return };
         let head = AskHead::read(&headers);
+        if head.to.as_ref().is_some_and(|to| to != self.entry.agent.id()) {
+            return counts.for_another(1);
+        }
         match lock(&self.desk).look(&head, &asker) {
             Taken::Run => {}
             Taken::Own => return,

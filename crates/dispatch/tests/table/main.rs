@@ -8,6 +8,7 @@
 mod answers;
 mod broker;
 mod faults;
+mod hedging;
 mod limits;
 mod payloads;
 mod presence;
@@ -57,9 +58,13 @@ fn main() -> ExitCode {
     let shared = Kind::ALL.map(|kind| (kind, Shared::default()));
     let mut trials = Vec::new();
     for (kind, shared) in &shared {
-        for behaviours in
-            [answers::BEHAVIOURS, limits::BEHAVIOURS, payloads::BEHAVIOURS, presence::BEHAVIOURS]
-        {
+        for behaviours in [
+            answers::BEHAVIOURS,
+            hedging::BEHAVIOURS,
+            limits::BEHAVIOURS,
+            payloads::BEHAVIOURS,
+            presence::BEHAVIOURS,
+        ] {
             trials.extend(behaviours.iter().map(|it| trial(*kind, Some(shared), &runtime, it)));
         }
         trials.extend(faults::BEHAVIOURS.iter().map(|it| trial(*kind, None, &runtime, it)));

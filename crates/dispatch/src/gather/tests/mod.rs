@@ -1,4 +1,8 @@
 //! The machine, in a time of its own.
+mod hedging;
+
+use std::collections::BTreeSet;
+
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
@@ -206,11 +210,11 @@ fn an_agent_that_is_gone_is_not_waited_for_but_may_answer() {
 #[test]
 fn nobody_elsewhere_ends_it_unless_somebody_is_here() {
     let (mut it, t) = gather(&Until::AllKnown, 0, &["a"], Reach::Listed);
-    it.nobody_elsewhere(Ended::NoAgents, t);
+    it.nobody_elsewhere(None, Ended::NoAgents, t);
     assert_eq!((it.ended(), names(&end(&mut it).missing)), (Some(Ended::NoAgents), vec!["a"]));
 
     let (mut it, t) = gather(&Until::Deadline, 1, &[], Reach::Open);
-    it.nobody_elsewhere(Ended::NoAgents, t);
+    it.nobody_elsewhere(None, Ended::NoAgents, t);
     assert_eq!(it.ended(), None);
     it.reply(Responder::Local(0), Outcome::Ok(1), t);
     assert_eq!(it.ended(), Some(Ended::AllKnown));
@@ -220,7 +224,7 @@ fn nobody_elsewhere_ends_it_unless_somebody_is_here() {
 fn an_intake_of_replies_that_breaks_ends_it_and_says_that_some_may_be_lost() {
     let (mut it, t) = gather(&Until::Deadline, 0, &[], Reach::Open);
     it.reply(Responder::Unnamed, Outcome::Ok(1), t);
-    it.nobody_elsewhere(Ended::Disconnected, t);
+    it.nobody_elsewhere(None, Ended::Disconnected, t);
     assert_eq!((it.ended(), end(&mut it).gap), (Some(Ended::Disconnected), true));
 }
 
@@ -253,33 +257,6 @@ fn it_takes_so_many_replies_and_no_more() {
     assert_eq!((it.ended(), end(&mut it).failed), (Some(Ended::Limit), 100));
 }
 
-#[test]
-fn a_hedge_asks_the_next_after_a_while_at_most_its_budget() {
-    let (it, t) = gather(&Until::First(1), 4, &[], Reach::Closed);
-    let mut it = it.hedged(Hedge::after(ms(50)).max(2));
-    assert_eq!((it.hedge(t), it.next_deadline()), (None, Some(t + ms(50))));
-    assert_eq!(it.hedge(t + ms(50)), Some(1));
-    assert_eq!((it.hedge(t + ms(50)), it.next_deadline()), (None, Some(t + ms(100))));
-    assert_eq!(it.hedge(t + ms(100)), Some(2));
-    assert_eq!((it.hedge(t + ms(150)), it.next_deadline()), (None, Some(t + ms(5000))));
-    it.reply(Responder::Local(2), Outcome::Ok(1), t + ms(200));
-    let end = end(&mut it);
-    // Whoever was not asked was not expected.
-    assert_eq!((end.ended, names(&end.cancelled)), (Ended::First, vec!["local-0", "local-1"]));
-    assert!(end.missing.is_empty());
-}
-
-#[test]
-fn a_hedge_asks_the_next_at_once_when_one_fails() {
-    let (it, t) = gather(&Until::First(1), 3, &[], Reach::Closed);
-    let mut it = it.hedged(Hedge::after(ms(50)));
-    it.reply(Responder::Local(0), Outcome::Failed(0), t);
-    assert_eq!(it.hedge(t), Some(1));
-    it.reply(Responder::Local(1), Outcome::Failed(0), t);
-    assert_eq!((it.hedge(t), it.ended()), (None, Some(Ended::AllKnown)));
-    assert_eq!(end(&mut it).failed, 2);
-}
-
 /// What may happen to an ask.
 #[derive(Clone, Debug)]
 enum Happens {
@@ -287,7 +264,8 @@ enum Happens {
     Named(usize, bool),
     Unnamed(bool),
     Gone(usize),
-    NobodyElsewhere(bool),
+    Absent(usize),
+    NobodyElsewhere(Option<usize>, bool),
     Gap,
     Tick,
     Hedge,
@@ -300,7 +278,9 @@ fn happens() -> impl Strategy<Value = (u64, Happens)> {
         6 => (0..8_usize, any::<bool>()).prop_map(|(at, ok)| Happens::Named(at, ok)),
         2 => any::<bool>().prop_map(Happens::Unnamed),
         2 => (0..8_usize).prop_map(Happens::Gone),
-        1 => any::<bool>().prop_map(Happens::NobodyElsewhere),
+        1 => (0..8_usize).prop_map(Happens::Absent),
+        1 => (proptest::option::of(0..8_usize), any::<bool>())
+            .prop_map(|(at, broke)| Happens::NobodyElsewhere(at, broke)),
         1 => Just(Happens::Gap),
         4 => Just(Happens::Tick),
         2 => Just(Happens::Hedge),
@@ -335,7 +315,7 @@ proptest! {
         local in 0..6_usize,
         elsewhere in 0..6_usize,
         reach in prop_oneof![Just(Reach::Closed), Just(Reach::Listed), Just(Reach::Open)],
-        hedged in any::<bool>(),
+        hedged in proptest::option::of((0..20_usize, 0..5_usize)),
         events in vec(happens(), 0..60),
     ) {
         let t = Instant::now();
@@ -348,11 +328,12 @@ proptest! {
             reach,
             bounds,
         );
-        let hedged = hedged && it.ended().is_none() && local > 0;
-        let mut asked = local;
-        if hedged {
-            it = it.hedged(Hedge::after(ms(100)).max(2));
-            asked = 1;
+        let hedged = hedged.filter(|_| it.ended().is_none() && local + elsewhere > 0);
+        // By their places; of a hedged ask those that it picked, and those that answered unasked.
+        let (mut asked, mut picked): (BTreeSet<_>, _) = ((0..local + elsewhere).collect(), 0);
+        if let Some((turn, max)) = hedged {
+            it = it.hedged(Hedge::after(ms(100)).max(max), turn);
+            asked.clear();
         }
         let name = |place: usize| Some(id(&format!("near-{place}")));
         let (mut now, mut delivered, mut frozen) = (t, 0, None::<End>);
@@ -367,20 +348,45 @@ proptest! {
                 }
                 Happens::Unnamed(ok) => Some(it.reply(Responder::Unnamed, outcome(ok), now)),
                 Happens::Gone(at) => { it.gone(&pool[at], now); None }
-                Happens::NobodyElsewhere(broke) => {
-                    it.nobody_elsewhere(if broke { Ended::Disconnected } else { Ended::NoAgents }, now);
+                Happens::Absent(at) => {
+                    // Said only of whom is asked by name alone, and just was.
+                    let is_asked = it.slots.get(local + at) == Some(&State::Asked);
+                    if hedged.is_some() && at < elsewhere && is_asked {
+                        it.absent(&pool[at], now);
+                        if it.slots[local + at] == State::Away {
+                            asked.remove(&(local + at));
+                            picked -= 1;
+                        }
+                    }
+                    None
+                }
+                Happens::NobodyElsewhere(at, broke) => {
+                    let at = at.filter(|_| hedged.is_some()).map(|at| &pool[at]);
+                    it.nobody_elsewhere(at, if broke { Ended::Disconnected } else { Ended::NoAgents }, now);
                     None
                 }
                 Happens::Gap => { it.gap(); None }
                 Happens::Tick => { it.tick(now); None }
                 Happens::Hedge => {
-                    if it.hedge(now).is_some() { asked += 1; }
+                    if let Some(pick) = it.hedge(now) {
+                        picked += 1;
+                        let place = match pick {
+                            Pick::Here(place) => place,
+                            Pick::Elsewhere(agent) => it.places[&agent],
+                        };
+                        prop_assert!(asked.insert(place), "asked twice");
+                    }
                     None
                 }
                 Happens::Stop => { it.stop(Ended::Stopped, now); None }
             };
             let tells = matches!(verdict, Some(Verdict::Deliver | Verdict::TooLarge));
             prop_assert!(!(was_over && tells), "told after its end");
+            match event {
+                Happens::Local(place, _) if tells => drop(asked.insert(place)),
+                Happens::Named(at, _) if tells && at < elsewhere => drop(asked.insert(local + at)),
+                _ => {}
+            }
             delivered += usize::from(tells);
             prop_assert!(it.bytes <= bounds.bytes && delivered <= bounds.replies);
             prop_assert_eq!(it.counts().0 + it.counts().1, delivered);
@@ -403,7 +409,8 @@ proptest! {
         prop_assert!(end.elapsed <= ms(3000));
         // Strangers are beyond those that were asked.
         let answered = it.slots.iter().filter(|it| matches!(it, State::Ok | State::Failed)).count();
-        prop_assert_eq!(answered + end.missing.len() + end.cancelled.len(), asked + elsewhere);
+        prop_assert_eq!(answered + end.missing.len() + end.cancelled.len(), asked.len());
+        prop_assert!(hedged.is_none_or(|(_, max)| picked <= max + 1), "more than its budget");
         prop_assert!(answered <= end.ok + end.failed);
         let mut all: Vec<_> = end.missing.iter().chain(&end.cancelled).collect();
         all.sort_unstable();
