@@ -76,8 +76,10 @@ fn of(properties: &Properties) -> Result<BasicProperties, Cause> {
         wire = wire.with_priority(*priority);
     }
     if let Some(timestamp) = timestamp {
-        let seconds = fields::seconds(*timestamp)
-            .ok_or(Cause::plain(ErrorKind::InvalidOptions, "a time stamp is 1970 or later here"))?;
+        let seconds = fields::seconds(*timestamp).ok_or(Cause::plain(
+            ErrorKind::InvalidOptions,
+            "a time stamp is of the years 1970 to 9999 here",
+        ))?;
         wire = wire.with_timestamp(seconds);
     }
     Ok(wire)
@@ -258,9 +260,12 @@ mod tests {
     }
 
     #[test]
-    fn a_time_before_1970_is_refused() {
+    fn a_time_before_1970_or_after_9999_is_refused() {
         let before = UNIX_EPOCH - Duration::from_secs(1);
-        assert_eq!(refusal(&plain().with_timestamp(before)), ErrorKind::InvalidOptions);
+        let after = UNIX_EPOCH + Duration::from_secs(253_402_300_800);
+        for time in [before, after] {
+            assert_eq!(refusal(&plain().with_timestamp(time)), ErrorKind::InvalidOptions);
+        }
     }
 
     #[test]
@@ -346,7 +351,7 @@ mod tests {
             texts in prop::array::uniform7(text()),
             ttl in prop::option::of(any::<u32>()),
             priority in prop::option::of(0_u8..=9),
-            timestamp in prop::option::of(0_u64..1 << 40),
+            timestamp in prop::option::of(0..253_402_300_800_u64),
             durable in any::<bool>(),
         ) {
             let mut sent = plain();

@@ -76,7 +76,7 @@ pub struct ContextData {
     inserted: Headers,
 }
 
-const CALL_ID_STACK: &str = "call_id_stack";
+pub(crate) const CALL_ID_STACK: &str = "call_id_stack";
 /// Headers that are context though they have no prefix: those of W3C.
 const CARRIED: [&str; 3] = ["traceparent", "tracestate", "baggage"];
 /// What tells of a message and not of its cause, and so is never sent on.

@@ -1,9 +1,9 @@
 //! How an event is emitted, beside what it says.
 use std::time::Duration;
 
-use sinew_core::{Headers, Result, Value};
+use sinew_core::{Error, ErrorKind, Headers, Result, Value};
 
-use crate::Compression;
+use crate::{Compression, context_data::CALL_ID_STACK};
 
 /// How an event is emitted: what is unset is as the dispatcher has it.
 ///
@@ -94,8 +94,15 @@ impl EmitOptions {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidHeader`](sinew_core::ErrorKind::InvalidHeader), as [`Headers::insert`] has it.
+    /// [`ErrorKind::InvalidHeader`], as [`Headers::insert`] has it, and for `call_id_stack` and `compression`, with a prefix or
+    /// without: a Python process ends for the one, and loses the event for the other, where it is not what it should be.
     pub fn with_header(mut self, name: &str, value: impl Into<Value>) -> Result<Self> {
+        let key = name.rsplit('.').next().unwrap_or(name);
+        if key == CALL_ID_STACK || key == "compression" {
+            return Err(Error::new(ErrorKind::InvalidHeader, "set header")
+                .with_subject(name)
+                .with_detail("a call and a payload say this of themselves"));
+        }
         self.headers.insert(name, value)?;
         Ok(self)
     }
@@ -120,5 +127,20 @@ impl EmitOptions {
             compression: self.compression.or(defaults.compression),
             headers,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_call_and_a_payload_say_of_themselves_is_no_header_to_set() {
+        for name in ["call_id_stack", "nameko.call_id_stack", "acme.call_id_stack", "compression"] {
+            let refused = EmitOptions::new().with_header(name, "x").unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::InvalidHeader, "{name}");
+        }
+        let set = EmitOptions::new().with_header("call_id", 1).unwrap();
+        assert_eq!(set.headers.integer("call_id"), Some(1));
     }
 }

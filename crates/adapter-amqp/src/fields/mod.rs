@@ -6,7 +6,7 @@
 //! | `Bool` | `t` | `t` |
 //! | `Integer` | `l`, whatever its size: its type says nothing about its value | `b` `B` `s` `u` `I` `i` `l` `L` |
 //! | `Float` | `d`, where it is finite | `f` `d` |
-//! | `Text` | `S` | `S` in UTF-8; `D` as its digits, `12.34`; `T` beyond what a clock can say, as its seconds |
+//! | `Text` | `S` | `S` in UTF-8; `D` as its digits, `12.34`; `T` beyond the year 9999, as its seconds |
 //! | `Bytes` | `x` | `x`, and `S` that is no UTF-8 |
 //! | `Time` | `T`: whole seconds, the fraction is cut off | `T` |
 //! | `List` | `A` | `A` |
@@ -128,7 +128,9 @@ fn write(value: &Value, levels: usize, room: &mut usize) -> Result<AMQPValue, Ca
         }
         Value::Time(time) => {
             take(room, 8)?;
-            AMQPValue::Timestamp(seconds(*time).ok_or(refuse("a time is 1970 or later here"))?)
+            AMQPValue::Timestamp(
+                seconds(*time).ok_or(refuse("a time is of the years 1970 to 9999 here"))?,
+            )
         }
         Value::List(list) => {
             take(room, LENGTH)?;
@@ -184,15 +186,20 @@ fn read(value: &AMQPValue, levels: usize) -> Option<Value> {
     })
 }
 
-/// Whole seconds since 1970, which is as a time stamp travels; `None` before that.
+/// Whole seconds since 1970, which is as a time stamp travels; `None` before that, and after the year 9999.
 pub(crate) fn seconds(time: SystemTime) -> Option<u64> {
-    time.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+    let since = time.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    (since <= LAST_SECOND).then_some(since)
 }
 
-/// The reverse; `None` beyond what the system's clock can say.
+/// The reverse; `None` for what is never sent.
 pub(crate) fn time(seconds: u64) -> Option<SystemTime> {
-    UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
+    (seconds <= LAST_SECOND).then(|| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))?
 }
+
+/// The last one of the year 9999. A later one no client in Python can read: its connection ends, the message comes again with
+/// the next one, and so for ever.
+const LAST_SECOND: u64 = 253_402_300_799;
 
 /// The digits of a decimal, all of them. Its number is signed, which the client does not say, but Java and Python do.
 fn digits(decimal: DecimalValue) -> String {
