@@ -60,7 +60,24 @@ pub(crate) const NAMEKO_OLD: Originals = Originals {
         "kombu==5.2.4",
         "amqp==5.1.1",
         "eventlet==0.41.3",
+        "nameko-amqp-retry==0.7.1",
         "setuptools==80.9.0",
+    ],
+};
+
+/// nameko as its next release has it, and its instrumentation by OpenTelemetry, which wants that one.
+pub(crate) const NAMEKO_RC: Originals = Originals {
+    variable: "SINEW_NAMEKO_RC",
+    folder: "python-nameko-rc",
+    pins: &[
+        "nameko==3.0.0rc11",
+        "kombu==5.7.0",
+        "amqp==5.4.2",
+        "eventlet==0.41.3",
+        "opentelemetry-instrumentation-nameko==0.5.2",
+        "opentelemetry-instrumentation==0.66b2",
+        "opentelemetry-api==1.45.2",
+        "opentelemetry-sdk==1.45.2",
     ],
 };
 

@@ -8,7 +8,7 @@ use crate::{
     failure::{Failure, Result},
     lanes,
     program::Program,
-    python::{self, NAMEKO, NAMEKO_OLD, ORIGINALS, Originals},
+    python::{self, NAMEKO, NAMEKO_OLD, NAMEKO_RC, ORIGINALS, Originals},
     tally::Tally,
     workspace::Workspace,
 };
@@ -86,12 +86,13 @@ pub(crate) fn environment(workspace: &Workspace) -> Result<Environment> {
     let python = |name, originals: &Originals| {
         (name, originals.variable, python::provide(workspace, originals))
     };
-    let sources: [(&str, &'static str, Result<PathBuf>); 5] = [
+    let sources: [(&str, &'static str, Result<PathBuf>); 6] = [
         ("nats-server", nats::VARIABLE, nats::provide(workspace)),
         ("rabbitmq-server", rabbitmq::VARIABLE, rabbitmq::provide(workspace)),
         python("python originals", &ORIGINALS),
         python("nameko", &NAMEKO),
         python("nameko on kombu 5.2", &NAMEKO_OLD),
+        python("nameko 3.0.0rc11", &NAMEKO_RC),
     ];
     let mut environment = Environment::new();
     let mut missing = Vec::new();

@@ -1,7 +1,7 @@
 //! Real nameko services and ours in one cluster: what is measured of nameko's wire holds both ways.
 //!
 //! Each trial is named for what it shows. One RabbitMQ serves all of them, and one Python process for each generation of
-//! kombu, whose services come and go; every trial has names of its own.
+//! nameko, whose services come and go; every trial has names of its own.
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use libtest_mimic::{Arguments, Trial};
@@ -10,10 +10,11 @@ use tokio::{
     runtime::{Builder, Runtime},
     time::timeout,
 };
-use world::{Scene, World};
+use world::{Generation, Scene, World};
 
 mod delaying;
 mod emitting;
+mod headers;
 mod payloads;
 mod peer;
 mod pools;
@@ -21,6 +22,7 @@ mod rust;
 mod settling;
 mod stopping;
 mod topology;
+mod tracing;
 mod world;
 
 fn main() -> ExitCode {
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     topology::trials(&stage, &mut trials);
     emitting::trials(&stage, &mut trials);
+    headers::trials(&stage, &mut trials);
+    tracing::trials(&stage, &mut trials);
     payloads::trials(&stage, &mut trials);
     pools::trials(&stage, &mut trials);
     settling::trials(&stage, &mut trials);
@@ -67,7 +71,26 @@ impl Stage {
         F: FnOnce(Scene) -> Run + Send + 'static,
         Run: Future<Output = Outcome> + Send + 'static,
     {
-        let (runtime, scene) = (Arc::clone(&self.runtime), self.world.scene());
+        self.trial_of(Generation::Today, name, run)
+    }
+
+    /// One for each of these generations of nameko, by [`Scene::peer`].
+    fn trials<F, Run>(&self, generations: &[Generation], name: &str, run: F) -> Vec<Trial>
+    where
+        F: FnOnce(Scene) -> Run + Copy + Send + 'static,
+        Run: Future<Output = Outcome> + Send + 'static,
+    {
+        let named = |generation| format!("{name}_{generation:?}").to_lowercase();
+        let trial = |generation| self.trial_of(generation, &named(generation), run);
+        generations.iter().copied().map(trial).collect()
+    }
+
+    fn trial_of<F, Run>(&self, generation: Generation, name: &str, run: F) -> Trial
+    where
+        F: FnOnce(Scene) -> Run + Send + 'static,
+        Run: Future<Output = Outcome> + Send + 'static,
+    {
+        let (runtime, scene) = (Arc::clone(&self.runtime), self.world.scene(generation));
         Trial::ignorable_test(name, move || {
             conclude(runtime.block_on(async { timeout(PATIENCE, run(scene)).await? }))
         })

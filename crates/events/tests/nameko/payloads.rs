@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde_json::{Value as Json, json};
 use sinew_core::{Message, PublishExt as _};
 use sinew_events::{
-    Context, EventHandler, HandlerError, Profile, Service, SettledAs, Source,
+    Compression, Context, EmitOptions, EventDispatcher, EventHandler, HandlerError, Profile,
+    Service, SettledAs, Source,
     python::{Bytes, Date, DateTime, Decimal, Time, Uuid},
 };
 use tokio::sync::mpsc::unbounded_channel;
@@ -12,35 +13,33 @@ use tokio::sync::mpsc::unbounded_channel;
 use crate::{
     Stage,
     rust::{Cast, as_it_is},
-    world::{Generation, Outcome, Scene, check, equal, soon},
+    world::{Generation, Outcome, Scene, at, check, equal, python_handler, soon, text},
 };
 
 pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
-    for generation in [Generation::Today, Generation::Old] {
-        let named = |what: &str| format!("{what}_{generation:?}").to_lowercase();
-        trials.extend([
-            stage.trial(&named("e1_e4_what_python_emits_is_what_we_handle"), move |scene| {
-                plain(scene, generation)
-            }),
-            stage.trial(&named("e2_values_that_json_has_not_are_read"), move |scene| {
-                typed(scene, generation)
-            }),
-        ]);
-    }
-    trials.extend([
-        stage.trial("e3_what_json_has_not_is_an_error_and_kept", beyond_json),
-        stage.trial("e5_a3_what_cannot_be_decoded_is_kept_or_dropped_as_asked", undecodable),
-        stage.trial("e6_an_event_without_a_context_is_handled_in_a_fresh_one", standalone),
-    ]);
+    let (all, both) = (Generation::ALL, Generation::NAMEKOS);
+    trials.extend(stage.trials(all, "e1_e4_what_one_emits_the_other_handles", plain));
+    trials.extend(stage.trials(all, "e2_values_that_json_has_not_are_read", typed));
+    trials.extend(stage.trials(both, "e3_what_json_has_not_is_an_error_and_kept", beyond_json));
+    trials.extend(stage.trials(
+        both,
+        "e5_a3_what_cannot_be_decoded_is_kept_or_dropped_as_asked",
+        undecodable,
+    ));
+    trials.extend(stage.trials(
+        both,
+        "e6_an_event_without_a_context_is_handled_in_a_fresh_one",
+        standalone,
+    ));
 }
 
-async fn plain(scene: Scene, generation: Generation) -> Outcome {
+async fn plain(scene: Scene) -> Outcome {
     let source = scene.name("orders");
     let backend = scene.backend().await?;
     let service = scene.name("billing");
     let mut ours =
         Cast::new(&service)?.handles(&source, "created", "on", as_it_is)?.start(&backend).await?;
-    let mut python = scene.python(generation).await?;
+    let mut python = scene.peer().await?;
     let context = json!({ "language": "en", "custom": { "a": [1, null] } });
     for (payload, value) in [
         (
@@ -64,7 +63,18 @@ async fn plain(scene: Scene, generation: Generation) -> Outcome {
         "source": source, "type": "created", "payload": "'zip' * 1000", "compression": "gzip", "context": {},
     });
     python.ask("emit", zipped).await?;
-    equal("what was compressed", ours.seen().await?.payload, json!("zip".repeat(1000)))
+    equal("what was compressed", ours.seen().await?.payload, json!("zip".repeat(1000)))?;
+
+    // And the other way.
+    let handler = python_handler("theirs", &source, "zipped", "pool", Json::Null);
+    python.start("p", &service, [handler]).await?;
+    let zipped = EmitOptions::new().with_compression(Compression::Gzip);
+    let value = json!({ "zip": "\u{e9}zip".repeat(1000) });
+    EventDispatcher::new(&backend, &source)?.emit_with("zipped", &value, &zipped).await?;
+    let received = python.received("theirs").await?;
+    equal("how", text(at(&received, "/headers"), "compression"), "application/x-gzip")?;
+    equal("what we compressed", at(&python.handled("theirs").await?, "/json"), &value)?;
+    python.ask("kill", json!({ "name": "p" })).await
 }
 
 #[derive(Debug, Deserialize, PartialEq)]
@@ -78,7 +88,7 @@ struct Typed {
     bytes: Option<Bytes>,
 }
 
-async fn typed(scene: Scene, generation: Generation) -> Outcome {
+async fn typed(scene: Scene) -> Outcome {
     let source = scene.name("orders");
     let backend = scene.backend().await?;
     let (teller, mut seen) = unbounded_channel();
@@ -89,12 +99,10 @@ async fn typed(scene: Scene, generation: Generation) -> Outcome {
     });
     let service = Service::new(&scene.name("billing"))?.with_handler(handler)?;
     let _running = service.start(&backend).await?;
-    let mut python = scene.python(generation).await?;
+    let mut python = scene.peer().await?;
     // Before 5.3 kombu refuses bytes.
-    let bytes = match generation {
-        Generation::Today => "b'\\x00\\xff'",
-        Generation::Old => "None",
-    };
+    let has_bytes = scene.generation != Generation::Old;
+    let bytes = if has_bytes { "b'\\x00\\xff'" } else { "None" };
     let payload = format!(
         "{{'naive': datetime.datetime(2026, 1, 2, 3, 4, 5, 678901), \
          'utc': datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc), \
@@ -111,8 +119,7 @@ async fn typed(scene: Scene, generation: Generation) -> Outcome {
         time: Time::parse("03:04:05")?,
         decimal: Decimal::parse("1.20")?,
         uuid: Uuid::parse("12345678-1234-5678-1234-567812345678")?,
-        bytes: (generation == Generation::Today)
-            .then(|| Bytes(bytes::Bytes::from_static(b"\0\xff"))),
+        bytes: has_bytes.then(|| Bytes(bytes::Bytes::from_static(b"\0\xff"))),
     };
     equal("typed values", seen, wanted)
 }
@@ -124,7 +131,7 @@ async fn beyond_json(scene: Scene) -> Outcome {
     let service = scene.name("billing");
     let mut ours =
         Cast::new(&service)?.handles(&source, "created", "on", as_it_is)?.start(&backend).await?;
-    let mut python = scene.python(Generation::Today).await?;
+    let mut python = scene.peer().await?;
     python.emit(&source, "created", "{'n': [nan]}", json!({})).await?;
     let kept = ours.settles_as(SettledAs::DeadLettered).await?;
     check(kept.error.is_some(), "it says why")?;
@@ -144,7 +151,7 @@ async fn undecodable(scene: Scene) -> Outcome {
     let mut safe = safe.start(&backend).await?;
     let parity = Cast::new(&scene.name("parity"))?.handles(&source, "created", "on", as_it_is)?;
     let mut parity = parity.with(|it| it.with_profile(Profile::Nameko)).start(&backend).await?;
-    let mut python = scene.python(Generation::Today).await?;
+    let mut python = scene.peer().await?;
     for serializer in ["pickle", "yaml"] {
         let emit = json!({
             "source": source, "type": "created", "payload": "{'a': 1}", "serializer": serializer, "context": {},
@@ -175,7 +182,7 @@ async fn standalone(scene: Scene) -> Outcome {
     let backend = scene.backend().await?;
     let mut ours =
         Cast::new(&service)?.handles(&source, "created", "on", as_it_is)?.start(&backend).await?;
-    let mut python = scene.python(Generation::Today).await?;
+    let mut python = scene.peer().await?;
     // nameko's declares no exchange; it is ours here.
     python.ask("emit", json!({ "source": source, "type": "created", "payload": "1" })).await?;
     let seen = ours.seen().await?;

@@ -1,6 +1,6 @@
 """nameko services in one process, for the tests: told what to do by lines of JSON, and telling what happens by others.
 
-    python peer.py AMQP_URI
+    python peer.py AMQP_URI [--traced]
 
 Payloads are told as Python expressions, and shown as their `repr`, so that no value is lost on the way.
 """
@@ -9,6 +9,7 @@ import eventlet
 eventlet.monkey_patch()
 
 # ruff: noqa: E402
+import contextlib
 import datetime
 import decimal
 import json
@@ -18,7 +19,9 @@ import threading
 import traceback
 import uuid
 
+import nameko
 from eventlet import tpool
+from eventlet.semaphore import Semaphore
 from nameko.containers import ServiceContainer
 from nameko.events import BROADCAST, SERVICE_POOL, SINGLETON, EventDispatcher, EventHandler
 from nameko.extensions import DependencyProvider
@@ -30,6 +33,22 @@ try:
 except ImportError:
     Backoff = BackoffPublisher = None
 
+# Before 3.0 the configuration is an argument of each container.
+GLOBAL = getattr(nameko, "config", None)
+
+current_span = None
+if "--traced" in sys.argv:
+    from nameko_opentelemetry import NamekoInstrumentor
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+
+    trace.set_tracer_provider(TracerProvider())
+    NamekoInstrumentor().instrument()
+    # Those that it has put in place.
+    from nameko.standalone.events import event_dispatcher  # noqa: F811
+
+    current_span = trace.get_current_span
+
 KINDS = {"pool": SERVICE_POOL, "singleton": SINGLETON, "broadcast": BROADCAST}
 NAMES = {"datetime": datetime, "decimal": decimal, "uuid": uuid, "nan": float("nan")}
 WRITING = threading.Lock()
@@ -40,6 +59,19 @@ def tell(**what):
     with WRITING:
         sys.__stdout__.write(line + "\n")
         sys.__stdout__.flush()
+
+
+def span():
+    """The W3C ids of the span that this runs in, where it is traced."""
+    if current_span is None:
+        return None
+    its = current_span()
+    ids = its.get_span_context()
+    return {
+        "trace": f"{ids.trace_id:032x}",
+        "id": f"{ids.span_id:016x}",
+        "parent": its.parent and f"{its.parent.span_id:016x}",
+    }
 
 
 class Worker(DependencyProvider):
@@ -103,6 +135,7 @@ if Backoff:
 
     class Short(Backoff):
         schedule = (60,)
+        limit = 0
         random_sigma = 0
 
 
@@ -128,6 +161,7 @@ def method(spec, tag, name):
             stack=worker.call_id_stack,
             origin=worker.origin_call_id,
             parent=worker.immediate_parent_call_id,
+            span=span(),
         )
         if "hold" in then:
             eventlet.sleep(then["hold"])
@@ -146,9 +180,18 @@ class Peer:
         self.uri = uri
         self.containers = {}
         self.emitters = {}
+        self.configuring = Semaphore()
 
-    def config(self, more=None):
-        return dict({"AMQP_URI": self.uri}, **(more or {}))
+    @contextlib.contextmanager
+    def configured(self, more):
+        """Arguments that say the configuration, where they do: from 3.0 on it is one for all, read while they start."""
+        config = dict({"AMQP_URI": self.uri}, **(more or {}))
+        if GLOBAL is None:
+            yield (config,)
+            return
+        with self.configuring:
+            GLOBAL.setup(config)
+            yield ()
 
     def start(self, tag, name, service, handlers, config=None, dispatcher=None):
         members = {
@@ -168,9 +211,18 @@ class Peer:
                 identifier=spec.get("identifier"),
                 prefix=spec.get("prefix"),
             )(method(spec, tag, name))
-        container = ServiceContainer(type("Service", (), members), self.config(config))
-        self.containers[tag, name] = container
-        container.start()
+        with self.configured(config) as configuration:
+            container = ServiceContainer(type("Service", (), members), *configuration)
+            self.containers[tag, name] = container
+            container.start()
+        eventlet.spawn_n(self.watch, tag, name, container)
+
+    def watch(self, tag, name, container):
+        """Tells when it ends by an error: whatever runs it would end, too."""
+        try:
+            container.wait()
+        except Exception as err:
+            tell(tag=tag, told="died", name=name, error=repr(err))
 
     def stop(self, tag, name):
         self.containers.pop((tag, name)).stop()
@@ -181,7 +233,8 @@ class Peer:
     def emit(self, tag, source, type, payload, context=None, config=None, prefix=None, **options):
         payload = eval(payload, dict(NAMES))
         if context is None:
-            event_dispatcher(self.config(config), **options)(source, type, payload)
+            with self.configured(config) as configuration:
+                event_dispatcher(*configuration, **options)(source, type, payload)
             return
         key = json.dumps([tag, source, config, prefix, options], sort_keys=True)
         if key not in self.emitters:
@@ -191,7 +244,9 @@ class Peer:
 
     def emitter(self, source, config, prefix, options):
         class Dispatcher(EventDispatcher):
-            header_prefix = prefix or EventDispatcher.header_prefix
+            # Not to be chosen from 3.0 on.
+            if prefix:
+                header_prefix = prefix
 
         class Emitter:
             name = source
@@ -201,8 +256,9 @@ class Peer:
             def emit(self, type, payload):
                 self.dispatch(type, payload)
 
-        container = ServiceContainer(Emitter, self.config(config))
-        container.start()
+        with self.configured(config) as configuration:
+            container = ServiceContainer(Emitter, *configuration)
+            container.start()
         return container
 
     def obey(self, do, number, tag, **arguments):

@@ -24,7 +24,7 @@ use crate::world::{Outcome, soon, text};
 
 /// Dropped, it is killed.
 pub(crate) struct Peer {
-    child: Child,
+    _child: Child,
     shared: Arc<Shared>,
 }
 
@@ -36,10 +36,11 @@ struct Shared {
 }
 
 impl Peer {
-    pub(crate) async fn start(python: &Path, url: &str) -> Outcome<Self> {
+    pub(crate) async fn start(python: &Path, url: &str, more: &[&str]) -> Outcome<Self> {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nameko/peer.py");
         let mut child = Command::new(python)
             .args(["-W", "ignore", script, url])
+            .args(more)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // What nameko logs of failures that are meant.
@@ -52,7 +53,7 @@ impl Peer {
         let (input, numbers) = (AsyncMutex::new(input), AtomicU64::new(0));
         let shared = Arc::new(Shared { input, numbers, desks: Mutex::default() });
         tokio::spawn(hear(BufReader::new(output).lines(), Arc::clone(&shared)));
-        Ok(Self { child, shared })
+        Ok(Self { _child: child, shared })
     }
 
     /// What is told of one trial from now on, and the way to tell it something.
@@ -61,11 +62,6 @@ impl Peer {
         self.shared.desks().insert(tag.to_owned(), teller);
         let shared = Arc::clone(&self.shared);
         Desk { shared, tag: tag.to_owned(), told, kept: VecDeque::new() }
-    }
-
-    /// As by SIGKILL; ends when it is dead.
-    pub(crate) async fn kill(&mut self) -> Outcome {
-        Ok(self.child.kill().await?)
     }
 }
 

@@ -15,15 +15,34 @@ use crate::{
 };
 
 pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
-    trials.extend([
-        stage.trial("p1_a_pool_of_both_handles_each_of_1000_events_once", shared_pool),
-        stage.trial("p2_p3_each_service_has_it_once_and_a_singleton_once_in_all", once_each),
-        stage.trial("p4_a_broadcast_comes_to_each_instance_and_its_queues_go", broadcast),
-        stage.trial("p5_a_reliable_broadcast_waits_for_who_is_away_of_either", awaited_broadcast),
-        stage.trial("p6_a_second_instance_of_one_identifier_is_a_conflict", same_identifier),
-        stage.trial("p8_wildcards_want_the_same_of_either", wildcards),
-        stage.trial("r1_a_reliable_pool_keeps_what_comes_while_all_are_away", reliable),
-    ]);
+    let both = Generation::NAMEKOS;
+    trials.extend(stage.trials(
+        both,
+        "p1_a_pool_of_both_handles_each_of_1000_events_once",
+        shared_pool,
+    ));
+    trials.extend(stage.trials(
+        both,
+        "p2_p3_each_service_has_it_once_and_a_singleton_once_in_all",
+        once_each,
+    ));
+    trials.extend(stage.trials(
+        both,
+        "p4_a_broadcast_comes_to_each_instance_and_its_queues_go",
+        broadcast,
+    ));
+    trials.extend(stage.trials(
+        both,
+        "p5_a_reliable_broadcast_waits_for_who_is_away_of_either",
+        awaited_broadcast,
+    ));
+    trials.extend(stage.trials(
+        both,
+        "p6_a_second_instance_of_one_identifier_is_a_conflict",
+        same_identifier,
+    ));
+    trials.extend(stage.trials(both, "p8_wildcards_want_the_same_of_either", wildcards));
+    trials.push(stage.trial("r1_a_reliable_pool_keeps_what_comes_while_all_are_away", reliable));
     trials.push(Trial::test(
         "p7_a_reliable_broadcast_without_an_identifier_cannot_be_built",
         || {
@@ -51,7 +70,7 @@ async fn status(
 async fn shared_pool(scene: Scene) -> Outcome {
     const EVENTS: u32 = 1000;
     let (source, service) = (scene.name("orders"), scene.name("billing"));
-    let mut python = scene.python(Generation::Today).await?;
+    let mut python = scene.peer().await?;
     let handler = python_handler("on", &source, "created", "pool", Json::Null);
     for name in ["p1", "p2"] {
         python.start(name, &service, [handler.clone()]).await?;
@@ -114,7 +133,7 @@ async fn shared_pool(scene: Scene) -> Outcome {
 
 async fn once_each(scene: Scene) -> Outcome {
     let source = scene.name("orders");
-    let mut python = scene.python(Generation::Today).await?;
+    let mut python = scene.peer().await?;
     let handlers = [
         python_handler("pool", &source, "created", "pool", Json::Null),
         python_handler("one", &source, "created", "singleton", Json::Null),
@@ -157,7 +176,7 @@ async fn queues(scene: &Scene, source: &str) -> Outcome<Vec<String>> {
 
 async fn broadcast(scene: Scene) -> Outcome {
     let (source, service) = (scene.name("orders"), scene.name("billing"));
-    let mut python = scene.python(Generation::Today).await?;
+    let mut python = scene.peer().await?;
     for name in ["p1", "p2"] {
         let loose = json!({ "reliable": false });
         let handler = python_handler("on", &source, "created", "broadcast", loose);
@@ -223,7 +242,7 @@ async fn awaited_broadcast(scene: Scene) -> Outcome {
     equal("what waited", waited, (0..3).map(|it| json!(it)).collect())?;
     away(ours).await?;
     dispatcher.emit("created", &3).await?;
-    let mut python = scene.python(Generation::Today).await?;
+    let mut python = scene.peer().await?;
     let same = json!({ "identifier": "host-1" });
     let handler = python_handler("on", &source, "created", "broadcast", same);
     python.start("p", &service, [handler]).await?;
@@ -239,7 +258,7 @@ async fn same_identifier(scene: Scene) -> Outcome {
     let _first = cast("host-1")?.start(&backend).await?;
     let refused = soon("a refusal", cast("host-1")?.service.start(&backend)).await?.err();
     equal("beside ours", refused.map(|it| it.kind()), Some(ErrorKind::Conflict))?;
-    let mut python = scene.python(Generation::Today).await?;
+    let mut python = scene.peer().await?;
     let same = json!({ "identifier": "host-2" });
     let handler = python_handler("on", &source, "created", "broadcast", same);
     python.start("p", &service, [handler]).await?;
@@ -254,7 +273,7 @@ async fn wildcards(scene: Scene) -> Outcome {
         [("words", "a.#"), ("word", "a.*"), ("all", "#"), ("empty", "")];
     const TYPES: [&str; 7] = ["a", "a.b", "a.b.c", "", "b", "two words", "b.a.c"];
     let source = scene.name("orders");
-    let mut python = scene.python(Generation::Today).await?;
+    let mut python = scene.peer().await?;
     let handlers =
         WANTED.map(|(method, wanted)| python_handler(method, &source, wanted, "pool", Json::Null));
     python.start("p", &scene.name("theirs"), handlers).await?;

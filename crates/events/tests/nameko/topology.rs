@@ -15,11 +15,20 @@ use crate::{
 };
 
 pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
-    trials.extend([
-        stage.trial("t1_t2_what_we_declare_is_what_nameko_declares_whoever_is_first", flags),
-        stage.trial("t3_an_exchange_of_another_kind_is_a_conflict_at_once", auto_delete),
+    let both = Generation::NAMEKOS;
+    trials.extend(stage.trials(
+        both,
+        "t1_t2_what_we_declare_is_what_nameko_declares_whoever_is_first",
+        flags,
+    ));
+    trials.extend(stage.trials(
+        both,
+        "t3_an_exchange_of_another_kind_is_a_conflict_at_once",
+        auto_delete,
+    ));
+    trials.push(
         stage.trial("t4_a_missing_exchange_that_is_not_ours_to_declare_is_not_found", missing),
-    ]);
+    );
 }
 
 /// Method, type, kind, whether it is reliable, identifier.
@@ -111,7 +120,7 @@ async fn flags(scene: Scene) -> Outcome {
     }
     let [beside_python, alone] = &*backends else { return Err("two are ours".into()) };
     let [python_first, rust_first] = [(&*python_vhost, beside_python), (&*rust_vhost, alone)];
-    let mut python = scene.python(Generation::Today).await?;
+    let mut python = scene.peer().await?;
     let config = |vhost| json!({ "AMQP_URI": pyamqp(&broker.url_of(vhost)) });
 
     let spec = json!({
@@ -147,7 +156,7 @@ async fn flags(scene: Scene) -> Outcome {
 
 async fn auto_delete(scene: Scene) -> Outcome {
     let (source, service) = (scene.name("orders"), scene.name("billing"));
-    let mut python = scene.python(Generation::Today).await?;
+    let mut python = scene.peer().await?;
     let spec = json!({
         "name": "p", "service": service, "config": { "AUTO_DELETE_EVENT_EXCHANGES": true },
         "handlers": [python_handler("on", &source, "created", "pool", Value::Null)],

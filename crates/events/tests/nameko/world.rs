@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sinew_adapter_amqp::{Amqp, AmqpOptions, ExchangePolicy};
 use sinew_core::AnyBackend;
 use sinew_testkit::harness::{
-    find_nameko, find_old_nameko,
+    find_nameko, find_old_nameko, find_prerelease_nameko,
     rabbitmq::{RabbitMq, RabbitMqOptions},
 };
 pub(crate) use sinew_testkit::trial::Outcome;
@@ -23,13 +23,25 @@ use crate::peer::{Desk, Peer};
 /// How long a step may take on a machine that has other things to do.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
-/// Which kombu nameko stands on.
+/// Which nameko, on which kombu.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Generation {
     /// kombu 5.7, as an install of today has it.
     Today,
     /// kombu 5.2, as old fleets have it.
     Old,
+    /// nameko 3.0.0rc11 on kombu 5.7.
+    Prerelease,
+    /// The same under OpenTelemetry's instrumentation.
+    Traced,
+}
+
+impl Generation {
+    /// Both kombus.
+    pub(crate) const KOMBUS: &[Self] = &[Self::Today, Self::Old];
+    /// Both namekos.
+    pub(crate) const NAMEKOS: &[Self] = &[Self::Today, Self::Prerelease];
+    pub(crate) const ALL: &[Self] = &[Self::Today, Self::Old, Self::Prerelease];
 }
 
 #[derive(Clone, Default)]
@@ -40,13 +52,15 @@ struct Shared {
     broker: OnceCell<RabbitMq>,
     today: OnceCell<Peer>,
     old: OnceCell<Peer>,
+    prerelease: OnceCell<Peer>,
+    traced: OnceCell<Peer>,
     scenes: AtomicUsize,
 }
 
 impl World {
-    pub(crate) fn scene(&self) -> Scene {
+    pub(crate) fn scene(&self, generation: Generation) -> Scene {
         let number = self.0.scenes.fetch_add(1, Ordering::Relaxed);
-        Scene { world: self.clone(), tag: format!("t{number}") }
+        Scene { world: self.clone(), tag: format!("t{number}"), generation }
     }
 }
 
@@ -54,6 +68,8 @@ impl World {
 pub(crate) struct Scene {
     world: World,
     tag: String,
+    /// Of the Python that it is about.
+    pub(crate) generation: Generation,
 }
 
 impl Scene {
@@ -67,24 +83,23 @@ impl Scene {
         format!("{}-{what}", self.tag)
     }
 
+    /// The Python process that this trial is about; what it tells of it.
+    pub(crate) async fn peer(&self) -> Outcome<Desk> {
+        self.python(self.generation).await
+    }
+
     /// A Python process; what it tells of this trial.
     pub(crate) async fn python(&self, generation: Generation) -> Outcome<Desk> {
         let url = pyamqp(&self.broker().await?.url());
         let shared = &self.world.0;
-        let (cell, program) = match generation {
-            Generation::Today => (&shared.today, find_nameko()?),
-            Generation::Old => (&shared.old, find_old_nameko()?),
+        let (cell, program, more): (_, _, &[_]) = match generation {
+            Generation::Today => (&shared.today, find_nameko()?, &[]),
+            Generation::Old => (&shared.old, find_old_nameko()?, &[]),
+            Generation::Prerelease => (&shared.prerelease, find_prerelease_nameko()?, &[]),
+            Generation::Traced => (&shared.traced, find_prerelease_nameko()?, &["--traced"]),
         };
-        let peer = cell.get_or_try_init(|| Peer::start(&program, &url)).await?;
+        let peer = cell.get_or_try_init(|| Peer::start(&program, &url, more)).await?;
         Ok(peer.desk(&self.tag))
-    }
-
-    /// A Python process of this trial's own, to be killed.
-    pub(crate) async fn python_alone(&self) -> Outcome<(Peer, Desk)> {
-        let url = self.broker().await?.url();
-        let peer = Peer::start(&find_nameko()?, &pyamqp(&url)).await?;
-        let desk = peer.desk(&self.tag);
-        Ok((peer, desk))
     }
 
     /// Options that declare exchanges as nameko does.

@@ -66,6 +66,16 @@ pub fn find_old_nameko() -> Result<PathBuf> {
     find_environment("SINEW_NAMEKO_OLD", "python-nameko-old", "a Python with nameko on kombu 5.2")
 }
 
+/// The Python that has the nameko to come, 3.0.0rc11, with its instrumentation by OpenTelemetry: `SINEW_NAMEKO_RC`, else
+/// the one that `cargo xtask test` installed.
+///
+/// # Errors
+///
+/// [`ErrorKind::NotFound`] when there is none.
+pub fn find_prerelease_nameko() -> Result<PathBuf> {
+    find_environment("SINEW_NAMEKO_RC", "python-nameko-rc", "a Python with nameko 3.0.0rc11")
+}
+
 /// What the variable names, else the environment of that folder.
 fn find_environment(variable: &str, folder: &str, what: &'static str) -> Result<PathBuf> {
     let program = format!("{folder}/bin/python");

@@ -15,7 +15,10 @@ mod server;
 
 pub(crate) use self::locate::is_missing;
 pub use self::{
-    locate::{find_nameko, find_nats_server, find_old_nameko, find_python, find_rabbitmq_server},
+    locate::{
+        find_nameko, find_nats_server, find_old_nameko, find_prerelease_nameko, find_python,
+        find_rabbitmq_server,
+    },
     proxy::Proxy,
     server::{Recipe, Server},
 };
