@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use lapin::message::Delivery as WireDelivery;
 use sinew_core::{
-    Buffer, Consume, Consumption, Delivery, Incoming, Lifetime, Overflow, QueueStatus, Result,
+    Buffer, Consume, Consumption, Delivery, Incoming, Lifetime, Overflow, Queue, QueueStatus,
+    Result,
 };
 use tokio::sync::mpsc::{self, Sender};
 
@@ -44,6 +45,20 @@ impl Consume for Amqp {
             .await
             .map_err(|cause| cause.during("amqp declare").on(queue.as_str()).into())
     }
+
+    async fn inspect(&self, queue: &Queue) -> Result<QueueStatus> {
+        let looking = look(Arc::clone(&self.inner), queue.clone());
+        self.inner
+            .at_home(looking)
+            .await
+            .map_err(|cause| cause.during("amqp inspect").on(queue.as_str()).into())
+    }
+}
+
+async fn look(inner: Arc<Inner>, queue: Queue) -> Result<QueueStatus, Cause> {
+    inner.check_open()?;
+    let session = inner.consuming.session()?;
+    declare::inspect(&session, queues::named(&queue)?).await
 }
 
 async fn establish(inner: Arc<Inner>, wanted: Consumption) -> Result<QueueStatus, Cause> {

@@ -1,6 +1,6 @@
 //! Declaring at the broker. All of it can be said again, so it is: what was there a moment ago may be gone.
 use lapin::{
-    Channel,
+    Channel, Queue,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::{FieldTable, ShortString},
 };
@@ -59,7 +59,17 @@ impl Inner {
         };
         let declared =
             channel.exchange_declare(exchange.clone(), kind.into(), options, FieldTable::default());
-        session.ask(declared).await
+        let declared = session.ask(declared).await;
+        declared.map_err(|cause| match cause.kind() {
+            ErrorKind::NotFound => Cause::Given {
+                kind: ErrorKind::NotFound,
+                detail: format!(
+                    "{}; have it made: `?declare_exchanges` in a URL, `AmqpOptions::with_exchanges`",
+                    cause.describe()
+                ),
+            },
+            _ => cause,
+        })
     }
 }
 
@@ -107,9 +117,7 @@ impl QueueSpec {
         };
         let declared = channel.queue_declare(self.name.clone(), options, self.arguments.clone());
         let queue = session.ask(declared).await.map_err(|cause| self.explain(cause))?;
-        Ok(QueueStatus::new()
-            .with_messages(queue.message_count().into())
-            .with_consumers(queue.consumer_count()))
+        Ok(status(&queue))
     }
 
     /// Binds it as often as it has patterns.
@@ -142,12 +150,7 @@ impl QueueSpec {
 
     /// Whether there is such a queue.
     pub(crate) async fn exists(&self, session: &Session) -> Result<bool, Cause> {
-        let channel = session.channel().await?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let asked = channel.queue_declare(self.name.clone(), passive, FieldTable::default());
-        let answer = session.ask(asked).await;
-        close(session, &channel).await;
-        match answer {
+        match inspect(session, self.name.clone()).await {
             Ok(_) => Ok(true),
             Err(cause) => match cause.kind() {
                 ErrorKind::NotFound => Ok(false),
@@ -166,6 +169,22 @@ impl QueueSpec {
         close(session, &channel).await;
         deleted.map(drop)
     }
+}
+
+/// How a queue is, which is not made: an error ends the channel, so it is one of its own.
+pub(crate) async fn inspect(session: &Session, name: ShortString) -> Result<QueueStatus, Cause> {
+    let channel = session.channel().await?;
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let asked = channel.queue_declare(name, passive, FieldTable::default());
+    let answer = session.ask(asked).await;
+    close(session, &channel).await;
+    answer.map(|queue| status(&queue))
+}
+
+fn status(queue: &Queue) -> QueueStatus {
+    QueueStatus::new()
+        .with_messages(queue.message_count().into())
+        .with_consumers(queue.consumer_count())
 }
 
 /// Closes a channel whose work is done. Where it cannot be, it is closed, or will be with the connection.

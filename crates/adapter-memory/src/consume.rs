@@ -6,15 +6,20 @@ use std::{
 };
 
 use futures_core::Stream;
-use sinew_core::{Attempt, Consume, Consumption, Delivery, Event, Incoming, QueueStatus, Result};
+use sinew_core::{
+    Attempt, Consume, Consumption, Delivery, Event, Incoming, Queue, QueueStatus, Result,
+};
 
 use crate::{
     Memory,
     clock::{self, Timer},
     connection::Connection,
+    error::MemoryError,
     intakes::Registered,
     queue::{Backlog, Take},
     settle::Settlement,
+    state::State,
+    wait::Wakers,
 };
 
 impl Consume for Memory {
@@ -39,6 +44,15 @@ impl Consume for Memory {
             .register("memory declare", |state, _| Ok(state.declare(&wanted)?.status()))
             .await
             .map_err(|err| err.with_subject(wanted.queue.as_str()))
+    }
+
+    async fn inspect(&self, queue: &Queue) -> Result<QueueStatus> {
+        let look = |state: &mut State, _: &mut Wakers| match state.queues.get(queue) {
+            Some(found) => Ok(found.status()),
+            None => Err(MemoryError::NoQueue),
+        };
+        let looked = self.connection.register("memory inspect", look).await;
+        looked.map_err(|err| err.with_subject(queue.as_str()))
     }
 }
 

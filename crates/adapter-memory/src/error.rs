@@ -29,6 +29,8 @@ pub(crate) enum MemoryError {
     WrongPosition { end: Box<Position>, wanted: Box<Position> },
     #[error("there is no position {wanted}: the log ends at {end}")]
     NoPosition { end: Box<Position>, wanted: Box<Position> },
+    #[error("no such queue; it is made when it is declared, or consumed")]
+    NoQueue,
     #[error("queue {0:?} has other patterns, another scope or another lifetime")]
     QueueDiffers(Queue),
     #[error("queue {0:?} has a consumer, and one of the two wants it exclusively")]
@@ -59,7 +61,7 @@ impl MemoryError {
             Self::Unroutable => ErrorKind::Unroutable,
             Self::NoResponders => ErrorKind::NoResponders,
             Self::WrongPosition { .. } => ErrorKind::WrongPosition,
-            Self::NoPosition { .. } => ErrorKind::NotFound,
+            Self::NoPosition { .. } | Self::NoQueue => ErrorKind::NotFound,
             Self::QueueDiffers(_) | Self::QueueTaken(_) => ErrorKind::Conflict,
             Self::GroupStart => ErrorKind::Unsupported,
             Self::HasReplyTo | Self::ForeignReply => ErrorKind::InvalidOptions,

@@ -1,7 +1,7 @@
 //! The contract of settled intake.
 use std::{fmt, sync::Arc};
 
-use crate::{Backend, BoxFuture, Capabilities, Consumption, Delivery, Incoming, Result};
+use crate::{Backend, BoxFuture, Capabilities, Consumption, Delivery, Incoming, Queue, Result};
 
 /// Takes deliveries in, each to be settled: a named queue bound to patterns; each message goes to one of its
 /// consumers.
@@ -42,6 +42,19 @@ pub trait Consume: Backend {
     ///
     /// After a dropped call the queue may be there.
     fn declare(&self, wanted: Consumption) -> impl Future<Output = Result<QueueStatus>> + Send;
+
+    /// Tells how a queue is, whatever it is bound to, and makes none.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) where it is not there,
+    /// [`ErrorKind::Conflict`](crate::ErrorKind::Conflict) where it is and another connection has it for itself alone,
+    /// [`ErrorKind::Denied`](crate::ErrorKind::Denied), [`ErrorKind::Closed`](crate::ErrorKind::Closed), or the link's.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    fn inspect(&self, queue: &Queue) -> impl Future<Output = Result<QueueStatus>> + Send;
 }
 
 /// How a queue is at one moment, as far as its backend tells.
@@ -87,6 +100,10 @@ impl<C: Consume> Consume for Arc<C> {
     fn declare(&self, wanted: Consumption) -> impl Future<Output = Result<QueueStatus>> + Send {
         (**self).declare(wanted)
     }
+
+    fn inspect(&self, queue: &Queue) -> impl Future<Output = Result<QueueStatus>> + Send {
+        (**self).inspect(queue)
+    }
 }
 
 /// Any consumer, its type erased. Cloning shares it.
@@ -96,6 +113,7 @@ pub struct AnyConsumer(Arc<dyn ConsumeDyn>);
 trait ConsumeDyn: Backend {
     fn consume_dyn(&self, wanted: Consumption) -> BoxFuture<'_, Result<Incoming<Delivery>>>;
     fn declare_dyn(&self, wanted: Consumption) -> BoxFuture<'_, Result<QueueStatus>>;
+    fn inspect_dyn<'a>(&'a self, queue: &'a Queue) -> BoxFuture<'a, Result<QueueStatus>>;
 }
 
 impl<C: Consume> ConsumeDyn for C {
@@ -105,6 +123,10 @@ impl<C: Consume> ConsumeDyn for C {
 
     fn declare_dyn(&self, wanted: Consumption) -> BoxFuture<'_, Result<QueueStatus>> {
         Box::pin(self.declare(wanted))
+    }
+
+    fn inspect_dyn<'a>(&'a self, queue: &'a Queue) -> BoxFuture<'a, Result<QueueStatus>> {
+        Box::pin(self.inspect(queue))
     }
 }
 
@@ -126,6 +148,10 @@ impl Consume for AnyConsumer {
 
     fn declare(&self, wanted: Consumption) -> impl Future<Output = Result<QueueStatus>> + Send {
         self.0.declare_dyn(wanted)
+    }
+
+    async fn inspect(&self, queue: &Queue) -> Result<QueueStatus> {
+        self.0.inspect_dyn(queue).await
     }
 }
 

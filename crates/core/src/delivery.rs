@@ -26,6 +26,18 @@ pub enum Attempt {
     Unknown,
 }
 
+impl Attempt {
+    /// Which one it is at least, counted from 1: one that is only known not to be the first may be the second.
+    #[must_use]
+    pub const fn at_least(self) -> u32 {
+        match self {
+            Self::Number(number) if number > 1 => number,
+            Self::Number(_) | Self::Unknown => 1,
+            Self::Redelivered => 2,
+        }
+    }
+}
+
 /// What becomes of a delivery.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
@@ -153,6 +165,13 @@ mod tests {
         fn revoked(&self) -> BoxFuture<'static, ()> {
             Box::pin(std::future::pending())
         }
+    }
+
+    #[test]
+    fn a_delivery_is_at_least_the_one_that_it_is_known_to_be() {
+        let known =
+            [Attempt::Number(0), Attempt::Number(7), Attempt::Redelivered, Attempt::Unknown];
+        assert_eq!(known.map(Attempt::at_least), [1, 7, 2, 1]);
     }
 
     impl Recorder {

@@ -107,14 +107,9 @@ fn copy(
         };
         Some((name.clone(), value))
     });
-    let deliveries = match attempt {
-        Attempt::Number(number) => number,
-        Attempt::Redelivered => 2,
-        _ => 1,
-    };
     let ours = [(EXCHANGE, route.exchange), (KEY, route.key)]
         .map(|(name, text)| (name.into(), AMQPValue::LongString(text.as_str().into())));
-    let counted = (DELIVERIES.into(), AMQPValue::LongLongInt(deliveries.into()));
+    let counted = (DELIVERIES.into(), AMQPValue::LongLongInt(attempt.at_least().into()));
     let headers: BTreeMap<_, _> =
         kept.chain(ours).chain([counted]).chain(place.mark.clone()).collect();
     let wire = wire.with_headers(headers.into());

@@ -93,6 +93,19 @@ impl Consume for JetStream {
             }
         }
     }
+
+    async fn inspect(&self, queue: &Queue) -> Result<QueueStatus> {
+        let Self { nats, stream } = self;
+        let (inner, name) = (&nats.inner, consumer_name(queue));
+        let looking = async {
+            inner.check_open()?;
+            stream.api.consumer_info(inner, &stream.name, &name).await
+        };
+        match looking.await {
+            Ok(info) => Ok(QueueStatus::new().with_messages(info.num_pending)),
+            Err(cause) => Err(cause.during("nats jetstream inspect").on(queue.as_str()).into()),
+        }
+    }
 }
 
 impl JetStream {

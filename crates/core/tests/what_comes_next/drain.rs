@@ -109,6 +109,10 @@ impl Consume for Conn {
         self.capabilities().check_consumption(&wanted)?;
         Ok(QueueStatus::new())
     }
+
+    async fn inspect(&self, _: &Queue) -> Result<QueueStatus> {
+        Ok(QueueStatus::new())
+    }
 }
 
 impl Link for Conn {

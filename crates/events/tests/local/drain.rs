@@ -182,6 +182,10 @@ impl Consume for Panicking {
     async fn declare(&self, wanted: Consumption) -> Result<QueueStatus> {
         self.0.declare(wanted).await
     }
+
+    async fn inspect(&self, queue: &Queue) -> Result<QueueStatus> {
+        self.0.inspect(queue).await
+    }
 }
 
 #[tokio::test(start_paused = true)]

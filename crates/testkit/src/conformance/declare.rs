@@ -19,6 +19,7 @@ use super::{
 behaviours! { "declare";
     when::publishes_and_consumes => a_declared_queue_keeps_what_is_published,
     when::publishes_and_consumes => a_declaration_tells_how_the_queue_is,
+    when::publishes_and_consumes => a_look_makes_no_queue_and_tells_how_one_is,
     |it| when::has_durable_queues(it) && it.queues.has(QueueKind::UntilUnused)
         => declaring_a_queue_of_another_lifetime_is_a_conflict,
     when::consumes => a_kind_of_queue_that_the_backend_has_not_is_not_declared,
@@ -63,6 +64,21 @@ async fn a_declaration_tells_how_the_queue_is(cx: &Context) -> Outcome {
         Ok(())
     })
     .await?
+}
+
+async fn a_look_makes_no_queue_and_tells_how_one_is(cx: &Context) -> Outcome {
+    let work = Work::open(cx, "looked").await?;
+    let consumer = work.backend.consumer()?;
+    let look = || cx.soon("a look at a queue", consumer.inspect(&work.wanted.queue));
+    for _ in 0..2 {
+        refused("a look at no queue", look().await?, &[ErrorKind::NotFound])?;
+    }
+    let declared = declare(cx, &work.backend, work.wanted.clone()).await?;
+    ensure_eq("a look at a new queue", look().await?.during("inspect")?, declared)?;
+    work.publish(3).await?;
+    let messages = look().await?.during("inspect")?.messages;
+    ensure_eq("messages in a queue of three", messages, declared.messages.map(|none| none + 3))?;
+    work.yields(work.consume().await?, numbered("m", 3)).await
 }
 
 async fn declaring_a_queue_of_another_lifetime_is_a_conflict(cx: &Context) -> Outcome {

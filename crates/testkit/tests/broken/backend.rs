@@ -99,6 +99,13 @@ impl FlawedBackend {
             || (self.has(Flaw::OkWhenNotTaken) && self.is_blocked())
     }
 
+    fn miscounted(&self, status: QueueStatus) -> QueueStatus {
+        match (self.flawed.flaw, status.consumers) {
+            (Some(Flaw::CountsConsumersWrong), Some(count)) => status.with_consumers(count + 1),
+            _ => status,
+        }
+    }
+
     /// What it makes of the patterns, the group or queue, and the start of any intake.
     fn misread(
         &self,
@@ -357,11 +364,17 @@ impl Consume for FlawedBackend {
             }
             _ => {}
         }
-        let status = self.inner.declare(wanted).await?;
-        Ok(match (self.flawed.flaw, status.consumers) {
-            (Some(Flaw::CountsConsumersWrong), Some(count)) => status.with_consumers(count + 1),
-            _ => status,
-        })
+        Ok(self.miscounted(self.inner.declare(wanted).await?))
+    }
+
+    async fn inspect(&self, queue: &Queue) -> Result<QueueStatus> {
+        let mut queue = queue.clone();
+        self.misread(&mut Vec::new(), Some(&mut queue), &mut Start::New)?;
+        if self.has(Flaw::MakesTheQueueItLooksFor) {
+            let wanted = Consumption::new(queue, Pattern::parse("nothing")?);
+            return self.inner.declare(wanted).await;
+        }
+        Ok(self.miscounted(self.inner.inspect(&queue).await?))
     }
 }
 

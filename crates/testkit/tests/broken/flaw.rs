@@ -180,6 +180,8 @@ flaws! {
     IgnoresTheLifetime => ["declare::declaring_a_queue_of_another_lifetime_is_a_conflict", "queues::an_unused_queue_goes", "queues::a_queue_of_another_lifetime_is_a_conflict"];
     /// A declared queue is made by its first consumer.
     DeclaresNothing => ["declare::a_declared_queue_keeps_what_is_published", "declare::a_queue_is_published_to_by_its_name"], also ["declare::"];
+    /// Who looks for a queue makes it.
+    MakesTheQueueItLooksFor => ["declare::a_look_makes_no_queue_and_tells_how_one_is"];
     /// One consumer more than there are.
     CountsConsumersWrong => ["declare::a_declaration_tells_how_the_queue_is"];
     /// A message to a queue is one to the subject of its name.
