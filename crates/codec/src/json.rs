@@ -43,3 +43,29 @@ fn refusal(err: &serde_json::Error) -> Error {
         err.column()
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(text: String) -> f64 {
+        Json::<f64>::from_payload(&text.into()).unwrap().0
+    }
+
+    #[test]
+    fn a_float_is_read_as_the_one_next_to_what_is_written() {
+        for text in ["31.245270191439438", "1.00000000000000005e300", "9007199254740993"] {
+            assert_eq!(read(text.to_owned()).to_bits(), text.parse::<f64>().unwrap().to_bits());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_float_comes_back_as_it_was(float in prop::num::f64::NORMAL | prop::num::f64::SUBNORMAL) {
+            let written = Json(float).into_payload().unwrap();
+            prop_assert_eq!(Json::<f64>::from_payload(&written).unwrap().0.to_bits(), float.to_bits());
+        }
+    }
+}
