@@ -1,6 +1,7 @@
 //! A handler with its type erased, as layers see it: a tower service from an invocation to what the handler returned.
 use std::{
     any::Any,
+    cell::OnceCell,
     error::Error as StdError,
     fmt,
     future::poll_fn,
@@ -8,40 +9,102 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
+use serde::de::DeserializeOwned;
 use sinew_core::BoxFuture;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::{Context, HandlerError};
+use crate::{Body, Context, HandlerError, PayloadError};
 
 /// One run of a handler: what it is told, and what it is to handle.
-#[derive(Debug)]
 #[non_exhaustive]
 pub struct Invocation {
     /// What the handler is told beside the payload.
     pub context: Context,
-    payload: Box<dyn Any + Send>,
+    body: Body,
+    decode: Decode,
+    /// Read from the body once somebody looks.
+    payload: OnceCell<Decoded>,
+    is_changed: bool,
+}
+
+pub(crate) type Decode = fn(&Body) -> Decoded;
+pub(crate) type Decoded = Result<Box<dyn Any + Send>, PayloadError>;
+
+/// What reads a payload for a handler that takes it as this type.
+pub(crate) fn decode<Payload: DeserializeOwned + Send + 'static>(body: &Body) -> Decoded {
+    Ok(Box::new(body.decode::<Payload>()?))
 }
 
 impl Invocation {
-    pub(crate) fn new(context: Context, payload: Box<dyn Any + Send>) -> Self {
-        Self { context, payload }
+    /// A run of a handler that takes a `Payload`, for a test of a layer; a service makes its own.
+    ///
+    /// # Errors
+    ///
+    /// Why `body` cannot be read as one.
+    pub fn new<Payload: DeserializeOwned + Send + 'static>(
+        context: Context,
+        body: Body,
+    ) -> Result<Self, PayloadError> {
+        let payload = decode::<Payload>(&body)?;
+        Ok(Self::decoded(context, body, decode::<Payload>, payload))
+    }
+
+    /// The same, of what is read already.
+    pub(crate) fn decoded(
+        context: Context,
+        body: Body,
+        decode: Decode,
+        payload: Box<dyn Any + Send>,
+    ) -> Self {
+        Self { context, body, decode, payload: OnceCell::from(Ok(payload)), is_changed: false }
+    }
+
+    /// The same run once more, for layers that make it again: what tower's retry `Policy::clone_request` asks for. It
+    /// copies no bytes; its payload is read anew if anyone looks at it, as no payload need be `Clone`. So there is none once
+    /// [`Invocation::payload_mut`] was called: put what changes a payload inside of what runs it again.
+    #[must_use]
+    pub fn try_clone(&self) -> Option<Self> {
+        (!self.is_changed).then(|| Self {
+            context: self.context.clone(),
+            body: self.body.clone(),
+            decode: self.decode,
+            payload: OnceCell::new(),
+            is_changed: false,
+        })
     }
 
     /// The payload, where it is of this type: that which the handler takes.
     #[must_use]
     pub fn payload<T: 'static>(&self) -> Option<&T> {
-        self.payload.downcast_ref()
+        self.payload.get_or_init(|| (self.decode)(&self.body)).as_ref().ok()?.downcast_ref()
     }
 
     /// The same, to change.
     pub fn payload_mut<T: 'static>(&mut self) -> Option<&mut T> {
-        self.payload.downcast_mut()
+        self.payload::<T>()?;
+        self.is_changed = true;
+        self.payload.get_mut()?.as_mut().ok()?.downcast_mut()
     }
 
-    pub(crate) fn into_parts<T: 'static>(self) -> Option<(Context, T)> {
-        let payload = self.payload.downcast().ok()?;
-        Some((self.context, *payload))
+    pub(crate) fn into_parts<T: 'static>(self) -> Result<(Context, T), HandlerError> {
+        let Self { context, body, decode, payload, .. } = self;
+        let payload = payload.into_inner().unwrap_or_else(|| decode(&body))?;
+        match payload.downcast() {
+            Ok(payload) => Ok((context, *payload)),
+            // It was decoded as what the handler takes; a layer can change it, not its type.
+            Err(_) => Err(HandlerError::permanent("a payload of another type")),
+        }
+    }
+}
+
+/// Shows how long the payload is: what it says may be a secret.
+impl fmt::Debug for Invocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invocation")
+            .field("context", &self.context)
+            .field("body", &self.body)
+            .finish_non_exhaustive()
     }
 }
 

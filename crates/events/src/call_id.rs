@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc};
 
 use sinew_core::{Headers, Value};
 
-use crate::{names::HandlerName, python::Uuid};
+use crate::{id::Id, names::HandlerName};
 
 /// The id of one run of a handler: `{service}.{method}.{uuid}`, unlike any other's.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -13,7 +13,7 @@ impl CallId {
     /// One that nobody has had.
     #[must_use]
     pub fn fresh(handler: &HandlerName) -> Self {
-        Self(format!("{handler}.{}", Uuid::random()).into())
+        Self(format!("{handler}.{}", Id::fresh()).into())
     }
 
     /// The text.
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(parts, [8, 4, 4, 4, 12]);
         let (version, variant) = (uuid.as_bytes()[14], uuid.as_bytes()[19]);
         assert!(version == b'4' && b"89ab".contains(&variant), "{uuid}");
-        let many: HashSet<_> = (0..1000).map(|_| Uuid::random().to_string()).collect();
+        let many: HashSet<_> = (0..1000).map(|_| Id::fresh().to_string()).collect();
         assert_eq!(many.len(), 1000);
     }
 

@@ -9,7 +9,7 @@ use sinew_core::{
 
 use crate::{
     CallId, ContextData, EmitOptions, Encoded, HeaderPrefix, PayloadError, PayloadOptions, Profile,
-    Source, python::Uuid, stats::EmitMeter,
+    Source, id::Id, stats::EmitMeter,
 };
 
 /// Emits the events of one service: from anywhere, or by [`Context::emit`](crate::Context::emit) from its handlers.
@@ -235,7 +235,7 @@ impl EventDispatcher {
         }
         let carries = |property| shared.capabilities.properties.has(property);
         let is_safe = shared.profile == Profile::Safe;
-        let fresh = || (is_safe && carries(Property::Id)).then(|| Uuid::random().to_string());
+        let fresh = || (is_safe && carries(Property::Id)).then(|| Id::fresh().to_string());
         let properties = message.properties_mut();
         properties.must_route = options.must_route.unwrap_or(false);
         properties.ttl = options.expiration;

@@ -14,8 +14,8 @@ use tokio::time::timeout_at;
 use crate::{
     Source,
     deadline::deadline,
+    id::Id,
     kept::{self, Place, header},
-    python::Uuid,
 };
 
 /// The error queue of one handler: what it gave up, and why.
@@ -43,6 +43,8 @@ struct Inner {
     capabilities: Capabilities,
     queue: Queue,
     place: Place,
+    /// What it is consumed by.
+    reader: Queue,
 }
 
 impl ErrorQueue {
@@ -58,6 +60,7 @@ impl ErrorQueue {
             publisher: backend.publisher()?,
             consumer: backend.consumer()?,
             place: Place::of(&queue, &capabilities)?,
+            reader: kept::reader(&queue)?,
             capabilities,
             queue,
         })))
@@ -77,15 +80,17 @@ impl ErrorQueue {
     ///
     /// # Errors
     ///
-    /// As [`Consume::consume`](sinew_core::Consume::consume) and its intake have them.
+    /// [`ErrorKind::NotFound`] where there is no such queue, and none is made: its handler has given up nothing, or is
+    /// called otherwise. Else as [`Consume::consume`](sinew_core::Consume::consume) and its intake have them.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it leaves the events where they are. The queue may have been made.
+    /// Dropped, it leaves the events where they are.
     pub async fn take(&self, limit: u16, within: Duration) -> Result<Vec<KeptEvent>> {
         let end = deadline(within);
-        let wanted = self.0.place.consumption(&self.0.queue)?.with_prefetch(limit);
-        let status = self.0.consumer.declare(wanted.clone()).await?;
+        let wanted = self.0.place.consumption(&self.0.reader).with_prefetch(limit);
+        let status =
+            self.0.consumer.inspect(&self.0.reader).await.map_err(|err| self.explain(err))?;
         let limit = status.messages.unwrap_or(u64::MAX).min(limit.into());
         let mut taken = Vec::new();
         if limit == 0 {
@@ -101,6 +106,20 @@ impl ErrorQueue {
             }
         }
         Ok(taken)
+    }
+
+    fn explain(&self, err: Error) -> Error {
+        match err.kind() {
+            ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "look into error queue")
+                .with_subject(self.place())
+                .with_detail(format!(
+                    "it is made with the first event that the handler of queue `{}` gives up: none was, or that \
+                     queue is called otherwise",
+                    self.0.queue
+                ))
+                .with_source(err),
+            _ => err,
+        }
     }
 }
 
@@ -170,6 +189,13 @@ impl KeptEvent {
     #[must_use]
     pub fn runs(&self) -> Option<i64> {
         self.message().headers.integer(header::RUNS)
+    }
+
+    /// How many headers of the event are not here, as there was no room for them beside those that say what went wrong: of
+    /// 1,024 headers the first 1,008 are kept. None dropped is `None`.
+    #[must_use]
+    pub fn headers_dropped(&self) -> Option<i64> {
+        self.message().headers.integer(header::HEADERS_DROPPED)
     }
 
     /// When it was given up first, where headers have types.
@@ -245,7 +271,7 @@ impl KeptEvent {
         let properties = message.properties_mut();
         // Where the broker de-duplicates, it would take the event's own id for a second copy, and drop it.
         properties.id = match carries(Property::Deduplication) {
-            true => Some(Uuid::random().to_string()),
+            true => Some(Id::fresh().to_string()),
             false => id,
         };
         properties.must_route = carries(Property::MustRoute);

@@ -1,5 +1,5 @@
 //! Which events come to which method of a service, and how.
-use std::{any::Any, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use serde::de::DeserializeOwned;
 use sinew_core::BoxFuture;
@@ -7,8 +7,10 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::{
-    AnyHandler, Body, Context, HandlerError, HandlerKind, HeaderPrefix, Invocation, PayloadError,
-    RetryPolicy, Returned, any_handler::BoxError, redact::Redacted,
+    AnyHandler, Context, HandlerError, HandlerKind, HeaderPrefix, Invocation, RetryPolicy,
+    Returned,
+    any_handler::{BoxError, Decode, decode},
+    redact::Redacted,
 };
 
 /// A method of a service, and the events that it handles: nameko's `@event_handler`.
@@ -49,7 +51,6 @@ pub struct EventHandler {
 }
 
 type Expected = Arc<dyn Fn(&HandlerError) -> bool + Send + Sync>;
-type Decode = fn(&Body) -> Result<Box<dyn Any + Send>, PayloadError>;
 
 impl EventHandler {
     /// Handles the events of `event_type` that the service `source` emits, as `method` of the service that it is put into.
@@ -71,14 +72,11 @@ impl EventHandler {
     {
         let run = move |invocation: Invocation| -> BoxFuture<'static, _> {
             match invocation.into_parts::<Payload>() {
-                Some((context, payload)) => {
+                Ok((context, payload)) => {
                     let running = handler(context, payload);
                     Box::pin(async move { running.await.map(Returned::new).map_err(Into::into) })
                 }
-                // It was decoded as what this closure takes; a layer can change it, not its type.
-                None => {
-                    Box::pin(async { Err(HandlerError::permanent("a payload of another type")) })
-                }
+                Err(err) => Box::pin(async { Err(err) }),
             }
         };
         Self {
@@ -95,7 +93,7 @@ impl EventHandler {
             prefix: None,
             redacted: Redacted::default(),
             handler: AnyHandler::of_fn(run),
-            decode: |body| Ok(Box::new(body.decode::<Payload>()?)),
+            decode: decode::<Payload>,
             is_expected: Arc::new(|_| false),
         }
     }
@@ -206,7 +204,8 @@ impl EventHandler {
         self
     }
 
-    /// Puts a layer around each run, outside of those that it has: this crate's, tower's, or your own.
+    /// Puts a layer around each run, outside of those that it has: this crate's, tower's, or your own, whose services are
+    /// `Clone`. What makes a run again has it from [`Invocation::try_clone`].
     ///
     /// What is outside of all layers is fixed: an event is decoded, looked up if it was handled before, run (through the
     /// layers) and run again, put into the error queue.

@@ -7,7 +7,7 @@ use sinew_core::{
     Start, Subject, Value, encode_name,
 };
 
-use crate::{HandlerName, Source, error::cut, python::Uuid};
+use crate::{HandlerName, Source, error::cut, id::Id};
 
 /// What is said of an event in an error queue, in headers.
 pub(crate) mod header {
@@ -33,6 +33,8 @@ pub(crate) mod header {
     pub(crate) const FIRST: &str = "sinew-error-first";
     /// When it was given up last.
     pub(crate) const LAST: &str = "sinew-error-last";
+    /// How many headers of the event there was no room for.
+    pub(crate) const HEADERS_DROPPED: &str = "sinew-error-headers-dropped";
     /// All of those.
     pub(crate) const ALL: &str = "sinew-error-";
 
@@ -111,7 +113,7 @@ impl Place {
                 let token = encode_name(queue.as_str());
                 Self::Subject(Subject::from_tokens(["sinew", "errors", &token])?)
             }
-            _ => Self::Queue(Queue::parse(&format!("{queue}.errors"))?),
+            _ => Self::Queue(reader(queue)?),
         })
     }
 
@@ -122,16 +124,24 @@ impl Place {
         }
     }
 
-    /// What reads it.
-    pub(crate) fn consumption(&self, handler: &Queue) -> Result<Consumption> {
-        Ok(match self {
+    /// What reads it, as the queue that [`reader`] names.
+    pub(crate) fn consumption(&self, reader: &Queue) -> Consumption {
+        match self {
             Self::Queue(queue) => Consumption::unbound(queue.clone()),
             Self::Subject(subject) => {
-                let reader = Queue::parse(&format!("{handler}.errors"))?;
-                Consumption::new(reader, subject.clone()).with_start(Start::Earliest)
+                Consumption::new(reader.clone(), subject.clone()).with_start(Start::Earliest)
             }
-        })
+        }
     }
+}
+
+/// The queue by which the events are read that the handler of `queue` gave up.
+///
+/// # Errors
+///
+/// [`ErrorKind::InvalidName`](sinew_core::ErrorKind::InvalidName) where its name is too long.
+pub(crate) fn reader(queue: &Queue) -> Result<Queue> {
+    Queue::parse(&format!("{queue}.errors"))
 }
 
 /// Puts the events of one handler into its error queue.
@@ -141,6 +151,7 @@ pub(crate) struct Keeper {
     consumer: AnyConsumer,
     capabilities: Capabilities,
     place: Place,
+    reader: Queue,
     handler: HandlerName,
     queue: Queue,
     source: Source,
@@ -160,6 +171,7 @@ impl Keeper {
             publisher: backend.publisher()?,
             consumer: backend.consumer()?,
             place: Place::of(queue, &capabilities)?,
+            reader: reader(queue)?,
             capabilities,
             handler: handler.clone(),
             queue: queue.clone(),
@@ -177,9 +189,7 @@ impl Keeper {
         runs: u32,
     ) -> Result<()> {
         let copy = self.copy(message, failure, deliveries, runs)?;
-        if let Place::Queue(_) = &self.place {
-            self.consumer.declare(self.place.consumption(&self.queue)?).await?;
-        }
+        self.consumer.declare(self.place.consumption(&self.reader)).await?;
         self.publisher.send(copy).await.map(drop)
     }
 
@@ -199,12 +209,9 @@ impl Keeper {
         copy.address = self.place.address();
         copy.reply_to = None;
         clear(&mut copy.headers);
-        while copy.headers.len() + OURS > Headers::MAX_LEN {
-            let last = copy.headers.iter().last().map(|(name, _)| name.to_owned());
-            copy.headers.remove(&last.unwrap_or_default());
-        }
+        let dropped = shorten(&mut copy.headers);
         let id = message.properties().and_then(|it| it.id.clone());
-        let said: [(&str, Option<Value>); 11] = [
+        let said: [(&str, Option<Value>); 12] = [
             (header::KIND, Some(failure.cause.as_str().into())),
             (header::MESSAGE, Some((&*failure.text).into())),
             (header::HANDLER, Some(self.handler.as_str().into())),
@@ -216,6 +223,7 @@ impl Keeper {
             (header::RUNS, Some(runs.into())),
             (header::FIRST, Some(first)),
             (header::LAST, Some(now.into())),
+            (header::HEADERS_DROPPED, (dropped > 0).then(|| dropped.into())),
         ];
         for (name, value) in said {
             if let Some(value) = value {
@@ -225,13 +233,25 @@ impl Keeper {
         let carries = |property| self.capabilities.properties.has(property);
         let properties = copy.properties_mut();
         // A second copy under the event's own id would be dropped where the broker de-duplicates: redriven, it may fail again.
-        properties.id = carries(Property::Id).then(|| Uuid::random().to_string());
+        properties.id = carries(Property::Id).then(|| Id::fresh().to_string());
         // It is kept until somebody looks at it, whoever sent it.
         (properties.ttl, properties.user_id, properties.expected_position) = (None, None, None);
         properties.must_route = carries(Property::MustRoute);
         properties.durable = carries(Property::Durable).then_some(true);
         Ok(copy)
     }
+}
+
+/// Drops the last headers where there would be no room for ours, and says how many.
+fn shorten(headers: &mut Headers) -> u32 {
+    let mut dropped = 0;
+    while headers.len() + OURS > Headers::MAX_LEN
+        && let Some(last) = headers.iter().last().map(|(name, _)| name.to_owned())
+    {
+        headers.remove(&last);
+        dropped += 1;
+    }
+    dropped
 }
 
 /// What an event was emitted as.

@@ -1,12 +1,16 @@
 //! Layers around a handler that come with the crate. Any layer of tower's does as well.
 use std::{
+    future::poll_fn,
     sync::Arc,
     task::{Context as TaskContext, Poll},
     time::Duration,
 };
 
 use sinew_core::BoxFuture;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
 use tower_layer::Layer;
 use tower_service::Service;
 use tracing::{Instrument as _, Span};
@@ -14,6 +18,7 @@ use tracing::{Instrument as _, Span};
 use crate::{
     HandlerError, Invocation, Returned,
     any_handler::{BoxError, unboxed},
+    trace::TARGET,
 };
 
 type Run = BoxFuture<'static, Result<Returned, HandlerError>>;
@@ -48,6 +53,24 @@ impl ConcurrencyLayer {
     }
 }
 
+/// Runs again what has failed, after each of a few pauses, unless it has failed [for good](HandlerError::permanent) or
+/// panicked. Its service and its [`Context`](crate::Context) know of one run; the delivery and its worker are held meanwhile.
+///
+/// So it is for what passes within moments, and for [`Profile::Nameko`](crate::Profile::Nameko), which has no retries of its
+/// own. A [`TimeoutLayer`] inside of it bounds each try, one outside of it all of them. In
+/// [`Profile::Safe`](crate::Profile::Safe) the last failure meets the handler's [`RetryPolicy`](crate::RetryPolicy), which runs
+/// it all again: once, with `with_immediate(0)`.
+#[derive(Clone, Debug)]
+pub struct RetryLayer(Arc<[Duration]>);
+
+impl RetryLayer {
+    /// Once more after each of `pauses`; none is no retry.
+    #[must_use]
+    pub fn new(pauses: impl IntoIterator<Item = Duration>) -> Self {
+        Self(pauses.into_iter().collect())
+    }
+}
+
 /// Puts each run into a span of the user's making, in that which the service makes of the event.
 #[derive(Clone, Copy, Debug)]
 pub struct TracingLayer<F>(F);
@@ -66,6 +89,14 @@ pub struct Layered<S, L> {
     layer: L,
 }
 
+impl<S: Clone, L> Layered<S, L> {
+    /// The one that was asked whether it is ready: it is the one to call.
+    fn take_ready(&mut self) -> S {
+        let next = self.inner.clone();
+        std::mem::replace(&mut self.inner, next)
+    }
+}
+
 impl<S> Layer<S> for TimeoutLayer {
     type Service = Layered<S, Self>;
 
@@ -75,6 +106,14 @@ impl<S> Layer<S> for TimeoutLayer {
 }
 
 impl<S> Layer<S> for ConcurrencyLayer {
+    type Service = Layered<S, Self>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        Layered { inner, layer: self.clone() }
+    }
+}
+
+impl<S> Layer<S> for RetryLayer {
     type Service = Layered<S, Self>;
 
     fn layer(&self, inner: S) -> Self::Service {
@@ -131,12 +170,44 @@ where
     }
 
     fn call(&mut self, invocation: Invocation) -> Run {
-        let room = Arc::clone(&self.layer.0);
-        // The one that was asked whether it is ready is the one to call.
-        let waiting = self.inner.clone();
-        let mut inner = std::mem::replace(&mut self.inner, waiting);
+        let (room, mut inner) = (Arc::clone(&self.layer.0), self.take_ready());
         Box::pin(async move {
             let _running = room.acquire_owned().await;
+            inner.call(invocation).await.map_err(unboxed)
+        })
+    }
+}
+
+impl<S> Service<Invocation> for Layered<S, RetryLayer>
+where
+    S: Service<Invocation, Response = Returned> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+{
+    type Response = Returned;
+    type Error = HandlerError;
+    type Future = Run;
+
+    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), HandlerError>> {
+        self.inner.poll_ready(cx).map_err(unboxed)
+    }
+
+    fn call(&mut self, mut invocation: Invocation) -> Run {
+        let (pauses, mut inner) = (Arc::clone(&self.layer.0), self.take_ready());
+        Box::pin(async move {
+            for pause in &*pauses {
+                let again = invocation.try_clone();
+                match (inner.call(invocation).await.map_err(unboxed), again) {
+                    (Err(err), Some(again)) if !err.is_permanent() => {
+                        let (handler, error) = (again.context.handler().as_str(), err.to_string());
+                        tracing::warn!(target: TARGET, handler, error, ?pause, "run failed; made again");
+                        invocation = again;
+                    }
+                    (ended, _) => return ended,
+                }
+                sleep(*pause).await;
+                poll_fn(|cx| inner.poll_ready(cx)).await.map_err(unboxed)?;
+            }
             inner.call(invocation).await.map_err(unboxed)
         })
     }

@@ -3,7 +3,7 @@ use std::{borrow::Cow, fmt};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
-use sinew_core::{Address, Message, Result as CoreResult};
+use sinew_core::{Address, Error, ErrorKind, Message, Result as CoreResult};
 
 use crate::{
     compression::{self, Compression},
@@ -47,6 +47,46 @@ impl PayloadOptions {
         self
     }
 
+    /// As nameko's configuration has it: writes with `serializer`, and accepts that and `accept`, each by its name as `find` knows it:
+    /// [`AnySerializer::named`], and in front of it whatever `SERIALIZERS` registers. Text and bytes without a serializer
+    /// (`raw`) are accepted in any case.
+    ///
+    /// ```
+    /// use sinew_events::{AnySerializer, PayloadOptions};
+    ///
+    /// // serializer: json, ACCEPT: [json, msgpack], SERIALIZERS: {upper: ...}
+    /// # let upper = AnySerializer::json;
+    /// let find = |name: &str| match name {
+    ///     "upper" => Some(upper()),
+    ///     known => AnySerializer::named(known),
+    /// };
+    /// let payload = PayloadOptions::from_names("json", ["json", "msgpack", "upper"], find)?;
+    /// assert!(PayloadOptions::from_names("pickle", ["pickle"], find).is_err());
+    /// # Ok::<(), sinew_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidOptions`] for a name that `find` does not know.
+    pub fn from_names<'a>(
+        serializer: &str,
+        accept: impl IntoIterator<Item = &'a str>,
+        find: impl Fn(&str) -> Option<AnySerializer>,
+    ) -> CoreResult<Self> {
+        let known = |name: &str| {
+            find(name).ok_or_else(|| {
+                Error::new(ErrorKind::InvalidOptions, "choose serializer")
+                    .with_subject(name)
+                    .with_detail("no serializer of this name is known here")
+            })
+        };
+        let mut options = Self::default().with_serializer(known(serializer)?);
+        for name in accept.into_iter().filter(|it| !matches!(*it, "raw" | RAW_DATA | RAW_TEXT)) {
+            options = options.with_accept(known(name)?);
+        }
+        Ok(options)
+    }
+
     /// Writes `value`.
     ///
     /// # Errors
@@ -72,7 +112,7 @@ impl PayloadOptions {
     pub fn open(&self, message: &Message) -> Result<Body, PayloadError> {
         let properties = message.properties();
         let content_type = properties.and_then(|it| it.content_type.as_deref()).unwrap_or_default();
-        let form = if matches!(content_type, "" | "application/data" | "application/text") {
+        let form = if matches!(content_type, "" | RAW_DATA | RAW_TEXT) {
             Form::Raw(properties.and_then(|it| it.content_encoding.as_deref()).map(Into::into))
         } else {
             Form::Of(self.accepted(content_type)?.clone())
@@ -217,6 +257,10 @@ impl fmt::Debug for Encoded {
     }
 }
 
+/// What kombu says of payloads that no serializer wrote.
+const RAW_DATA: &str = "application/data";
+const RAW_TEXT: &str = "application/text";
+
 /// The header that tells of compression, with no prefix before it.
 const COMPRESSION: &str = "compression";
 
@@ -274,6 +318,23 @@ mod tests {
         let options = PayloadOptions::default().with_accept(AnySerializer::message_pack());
         let packed = message(Encoded::new(&b"\x07"[..], "application/x-msgpack", "binary"));
         assert_eq!(options.decode::<u8>(&packed).unwrap(), 7);
+    }
+
+    #[test]
+    fn serializers_are_found_by_the_names_that_nameko_has() {
+        let found = |serializer, accept: &[&'static str]| {
+            PayloadOptions::from_names(serializer, accept.iter().copied(), AnySerializer::named)
+        };
+        let options = found("msgpack", &["json", "application/x-msgpack", "raw"]).unwrap();
+        let written = options.encode(&7).unwrap();
+        assert_eq!(written, Encoded::new(&b"\x07"[..], "application/x-msgpack", "binary"));
+        for encoded in [written, Encoded::new("7", "application/json", "utf-8")] {
+            assert_eq!(options.decode::<u8>(&message(encoded)).unwrap(), 7);
+        }
+        for (serializer, accept) in [("pickle", "json"), ("json", "yaml"), ("json", "")] {
+            let err = found(serializer, &[accept]).unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::InvalidOptions);
+        }
     }
 
     #[test]

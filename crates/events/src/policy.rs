@@ -146,7 +146,7 @@ impl Policy {
         match (outcome, self.profile) {
             (Outcome::Handled | Outcome::Duplicate, _) => Disposition::Ack,
             (Outcome::InHand | Outcome::Unknown, _) => {
-                self.back(Disposition::RequeueAfter(not_run(number(attempt))))
+                self.back(Disposition::RequeueAfter(not_run(attempt.at_least())))
             }
             (Outcome::Failed { .. }, Profile::Nameko) if self.requeue_on_error => {
                 self.back(Disposition::Requeue)
@@ -159,7 +159,7 @@ impl Policy {
                 if run <= self.retry.immediate {
                     return Disposition::RunAgain;
                 }
-                match self.retry.delay(number(attempt), draw) {
+                match self.retry.delay(attempt.at_least(), draw) {
                     Some(delay) if self.is_settled => Disposition::RequeueAfter(delay),
                     _ => self.given_up(),
                 }
@@ -192,15 +192,6 @@ impl Policy {
 fn not_run(number: u32) -> Duration {
     let doubled = 1_u64.checked_shl(number.saturating_sub(1)).map(Duration::from_secs);
     doubled.filter(|wait| (..LATER).contains(wait)).unwrap_or(LATER)
-}
-
-/// Which delivery it is, at least: what is only known to come again is taken for the second one.
-pub(crate) fn number(attempt: Attempt) -> u32 {
-    match attempt {
-        Attempt::Number(number) => number.max(1),
-        Attempt::Redelivered => 2,
-        _ => 1,
-    }
 }
 
 #[cfg(test)]

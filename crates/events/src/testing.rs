@@ -39,7 +39,7 @@ use tokio::time::timeout;
 
 use crate::{
     EmitOptions, EventDispatcher, PayloadOptions, Running, Service, ServiceEvent, ServiceEvents,
-    Settled, SettledAs, Source, kept::event_type,
+    Settled, Source, kept::event_type,
 };
 
 /// A service that runs for a test, what it emits, and what becomes of what is emitted to it.
@@ -128,7 +128,7 @@ impl Harness {
             loop {
                 match events.next().await {
                     Some(Ok(ServiceEvent::Settled(settled)))
-                        if settled.handler.method() == method && is_final(settled.outcome) =>
+                        if settled.handler.method() == method && !settled.comes_again =>
                     {
                         return Ok(settled);
                     }
@@ -191,9 +191,4 @@ impl Harness {
     pub async fn finish(self) -> Result<()> {
         self.running.drain(self.deadline).await
     }
-}
-
-/// Whether the event does not come again.
-fn is_final(outcome: SettledAs) -> bool {
-    !matches!(outcome, SettledAs::Requeued | SettledAs::Delayed(_) | SettledAs::Cancelled)
 }

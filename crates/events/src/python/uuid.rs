@@ -2,7 +2,7 @@
 use std::fmt;
 
 use super::envelope::{self, Marker, Typed};
-use crate::PayloadError;
+use crate::{PayloadError, id::Id};
 
 /// 128 bits: Python's `uuid.UUID`.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -12,12 +12,7 @@ impl Uuid {
     /// A random one, of version 4.
     #[must_use]
     pub fn random() -> Self {
-        use std::hash::{BuildHasher as _, RandomState};
-
-        // The standard library's hash keys are random: one half from each of two of them.
-        let half = |part: u8| u128::from(RandomState::new().hash_one(part));
-        let bits = half(0) << 64 | half(1);
-        Self(bits & !(0xf << 76 | 0x3 << 62) | 0x4 << 76 | 0x2 << 62)
+        Self(Id::fresh().0)
     }
 
     /// The one of these bits, the first byte in the highest.
@@ -63,10 +58,7 @@ impl Typed for Uuid {
 /// With hyphens.
 impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bits = self.0;
-        let (a, b, c) = (bits >> 96, bits >> 80 & 0xffff, bits >> 64 & 0xffff);
-        let (d, e) = (bits >> 48 & 0xffff, bits & 0xffff_ffff_ffff);
-        write!(f, "{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")
+        Id(self.0).fmt(f)
     }
 }
 

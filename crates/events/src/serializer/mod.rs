@@ -103,6 +103,17 @@ impl AnySerializer {
         Self(Kind::MessagePack)
     }
 
+    /// The one that kombu has under this name, or for this content type: `json`, `msgpack`. None for any other: what a
+    /// service registers itself is code of its own, and pickle and YAML are none of ours.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "json" | "application/json" => Some(Self::json()),
+            "msgpack" | "application/x-msgpack" => Some(Self::message_pack()),
+            _ => None,
+        }
+    }
+
     /// Somebody's own.
     #[must_use]
     pub fn new(serializer: impl Serializer + 'static) -> Self {

@@ -20,7 +20,7 @@ use crate::{
     Invocation, PayloadOptions, Source,
     dedup::AnyDedupStore,
     kept::{self, Cause, Failure, Keeper},
-    policy::{Disposition, Outcome, Policy, number},
+    policy::{Disposition, Outcome, Policy},
     stats::Meter,
     trace,
 };
@@ -182,7 +182,9 @@ impl Desk {
                 let payload = self.handler.redacted.show(&body);
                 tracing::trace!(target: trace::TARGET, handler = %self.name, payload, "payload");
             }
-            let Err(failure) = self.run(context, payload).await else {
+            let decode = self.handler.decode;
+            let invocation = Invocation::decoded(context, body.clone(), decode, payload);
+            let Err(failure) = self.run(invocation).await else {
                 return end(Outcome::Handled, run, None);
             };
             self.meter.failed(1);
@@ -202,14 +204,10 @@ impl Desk {
     }
 
     /// Runs the handler once.
-    async fn run(
-        &self,
-        context: Context,
-        payload: Box<dyn Any + Send>,
-    ) -> std::result::Result<(), Failure> {
+    async fn run(&self, invocation: Invocation) -> std::result::Result<(), Failure> {
+        let context = &invocation.context;
         let span = trace::run(context.call_id().as_str(), context.run(), context.traceparent());
         let began = Instant::now();
-        let invocation = Invocation::new(context, payload);
         let running = async { self.handler.handler.run(invocation).await };
         let ended = AssertUnwindSafe(running).catch_unwind().instrument(span).await;
         self.meter.took(began.elapsed());
@@ -269,7 +267,7 @@ impl Desk {
             (disposition, &self.keeper, &end.failure)
         {
             let kept =
-                timeout(KEEP, keeper.keep(message, failure, number(attempt), end.runs)).await;
+                timeout(KEEP, keeper.keep(message, failure, attempt.at_least(), end.runs)).await;
             let error = match kept {
                 Ok(Ok(())) => return SettledAs::DeadLettered,
                 Ok(Err(err)) => err.to_string(),
@@ -306,24 +304,33 @@ impl Desk {
             SettledAs::Cancelled => (Verdict::Requeue, Meter::cancelled),
             SettledAs::Delayed(delay) => (Verdict::RequeueAfter(delay), Meter::delayed),
         };
-        count(&self.meter, 1);
         let answer = pin!(work.settle(verdict));
-        match timeout(ANSWER, answer).await {
-            Ok(Ok(())) => {}
+        let comes_again = match timeout(ANSWER, answer).await {
+            Ok(Ok(())) => matches!(verdict, Verdict::Requeue | Verdict::RequeueAfter(_)),
             // It was taken back before: that is why.
-            _ if outcome == SettledAs::Cancelled => {}
+            _ if outcome == SettledAs::Cancelled => true,
             Ok(Err(err)) => {
                 self.meter.unsettled(1);
                 tracing::warn!(target: trace::TARGET, handler = %self.name, error = %err, "the broker delivers the event again");
+                true
             }
             Err(_) => {
                 self.meter.unsettled(1);
                 tracing::warn!(target: trace::TARGET, handler = %self.name, "no answer to a verdict");
+                true
             }
-        }
+        };
+        count(&self.meter, 1);
         let handler = || self.name.clone();
         self.teller.tell(|| {
-            ServiceEvent::Settled(Settled { handler: handler(), message, outcome, runs, error })
+            ServiceEvent::Settled(Settled {
+                handler: handler(),
+                message,
+                outcome,
+                comes_again,
+                runs,
+                error,
+            })
         });
         outcome
     }

@@ -67,7 +67,7 @@ impl Service {
             calls_tracked: EventDispatcher::CALLS_TRACKED,
             dedup: None,
             shares_broadcasts: false,
-            teller: Teller::new(),
+            teller: Teller::default(),
         })
     }
 
@@ -189,7 +189,9 @@ impl Service {
     /// # Errors
     ///
     /// [`ErrorKind::Unsupported`] for what the backend cannot do, naming a substitute, before anything is consumed;
-    /// [`ErrorKind::InvalidOptions`] for `requeue_on_error` in [`Profile::Safe`]; [`ErrorKind::Conflict`] for a queue that is
+    /// [`ErrorKind::InvalidOptions`] for `requeue_on_error` in [`Profile::Safe`], and for a service without handlers;
+    /// [`ErrorKind::InvalidName`] where the name of a handler's queue leaves no room for that of its error queue;
+    /// [`ErrorKind::Conflict`] where the queue of one handler is the error queue of another, for a queue that is
     /// there with other properties, and for a reliable broadcast under the identifier of another instance; else as
     /// [`Consume::consume`](sinew_core::Consume::consume) and [`Subscribe::subscribe`](sinew_core::Subscribe::subscribe)
     /// have them.
@@ -198,6 +200,11 @@ impl Service {
     ///
     /// Dropped, it consumes nothing; durable queues may be there.
     pub async fn start(&self, backend: &AnyBackend) -> Result<Running> {
+        if self.members.is_empty() {
+            return Err(Error::new(ErrorKind::InvalidOptions, "start service")
+                .with_subject(self.name())
+                .with_detail("it has no handlers; who emits alone has an `EventDispatcher`"));
+        }
         let dispatcher = EventDispatcher::of(backend.publisher()?, self.source.clone())?
             .with_profile(self.profile)
             .with_payload(self.payload.clone())
@@ -206,6 +213,7 @@ impl Service {
             .with_calls_tracked(self.calls_tracked);
         let plans =
             self.members.iter().map(|it| it.plan(self, backend)).collect::<Result<Vec<_>>>()?;
+        plan::check_apart(&self.members, &plans)?;
         for (member, plan) in self.members.iter().zip(&plans).filter(|it| it.1.must_be_alone) {
             plan.check_alone(&member.name, self.shares_broadcasts).await?;
         }

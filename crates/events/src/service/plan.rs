@@ -12,8 +12,9 @@ use tokio::time::{Instant, sleep};
 use super::Service;
 use crate::{
     EventHandler, HandlerKind, HandlerName, Profile, Source,
+    id::Id,
+    kept,
     policy::{LATER, Policy},
-    python::Uuid,
     trace::TARGET,
 };
 
@@ -38,6 +39,8 @@ pub(super) struct Plan {
     pub(super) wanted: Wanted,
     pub(super) policy: Policy,
     pub(super) concurrency: usize,
+    /// What it gives up is put there.
+    pub(super) errors: Option<Queue>,
     /// Whether other consumers of its queue would take events that are its own.
     pub(super) must_be_alone: bool,
 }
@@ -62,7 +65,7 @@ impl Member {
     /// Its queue; of a broadcast without an identifier another one each time.
     pub(super) fn queue(&self) -> Result<Queue> {
         let handler = &self.handler;
-        let fresh = || Uuid::random().to_string().replace('-', "");
+        let fresh = || Id::fresh().to_string().replace('-', "");
         let identifier = handler.identifier.as_deref().map_or_else(fresh, str::to_owned);
         handler.kind.queue(&self.source, &handler.event_type, &self.name, Some(&identifier))
     }
@@ -95,7 +98,23 @@ impl Member {
                 .map_err(|err| err.with_subject(self.name.as_str()))?;
         }
         let must_be_alone = is_settled && is_broadcast && handler.is_reliable;
-        Ok(Plan { queue, wanted, policy, concurrency, must_be_alone })
+        let errors = match policy.keeps_errors {
+            true => Some(self.errors(&queue)?),
+            false => None,
+        };
+        Ok(Plan { queue, wanted, policy, concurrency, errors, must_be_alone })
+    }
+
+    /// The error queue beside its own: a longer name.
+    fn errors(&self, queue: &Queue) -> Result<Queue> {
+        kept::reader(queue).map_err(|err| {
+            let why = format!(
+                "its queue `{queue}` has a name of {} bytes, which leaves no room for that of its error queue: shorten \
+                 the event type or a name, or keep no errors: `with_reliable_delivery(false)`, `Profile::Nameko`",
+                queue.as_str().len()
+            );
+            Error::new(err.kind(), "start service").with_subject(self.name.as_str()).with_detail(why)
+        })
     }
 
     fn wanted(&self, backend: &AnyBackend, queue: &Queue, prefetch: u16) -> Result<Wanted> {
@@ -139,6 +158,24 @@ impl Member {
             }
         }
     }
+}
+
+/// Refuses a handler of the queue that is another one's error queue: it would be given what that one gives up.
+pub(super) fn check_apart(members: &[Member], plans: &[Plan]) -> Result<()> {
+    let clash = plans.iter().find_map(|plan| {
+        let errors = plan.errors.as_ref()?;
+        let (member, _) = members.iter().zip(plans).find(|it| it.1.queue == *errors)?;
+        Some((plan, errors, member))
+    });
+    let Some((plan, errors, member)) = clash else { return Ok(()) };
+    let why = format!(
+        "its queue `{errors}` is the error queue of `{}`: call one of the events otherwise, or keep no errors of the \
+         other: `with_reliable_delivery(false)`, `Profile::Nameko`",
+        plan.queue
+    );
+    Err(Error::new(ErrorKind::Conflict, "start service")
+        .with_subject(member.name.as_str())
+        .with_detail(why))
 }
 
 impl Plan {

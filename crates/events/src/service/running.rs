@@ -23,12 +23,13 @@ use crate::{EventDispatcher, HandlerCounts, HandlerName, deadline::deadline};
 /// A service that is running. Dropping it ends it at once: what is being handled is given up and comes again.
 ///
 /// ```no_run
-/// # async fn run(running: sinew_events::Running, mut terminated: impl AsyncFnMut()) -> sinew_core::Result<()> {
+/// # async fn run(running: sinew_events::Running) -> std::io::Result<()> {
 /// use std::time::Duration;
+/// use tokio::signal::unix::{SignalKind, signal};
 ///
-/// // With tokio's `SignalKind::terminate()`: `let mut terminated = async || drop(signals.recv().await);`
-/// # let next = || std::future::pending::<()>();
-/// running.run_until(next, Duration::from_secs(30)).await
+/// let mut signals = signal(SignalKind::terminate())?;
+/// let terminated = async || drop(signals.recv().await);
+/// running.run_until(terminated, Duration::from_secs(30)).await.map_err(std::io::Error::other)
 /// # }
 /// ```
 #[must_use = "dropping it ends the service"]
@@ -135,9 +136,9 @@ impl Running {
     /// # Cancel safety
     ///
     /// Dropped, it ends at once.
-    pub async fn run_until<Signal: Future<Output = ()>>(
+    pub async fn run_until(
         mut self,
-        mut signal: impl FnMut() -> Signal,
+        mut signal: impl AsyncFnMut(),
         within: Duration,
     ) -> Result<()> {
         let name = self.dispatcher.source().clone();

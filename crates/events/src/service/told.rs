@@ -1,8 +1,15 @@
 //! What a running service has to tell: of its intakes, and of each event that it is done with.
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
-use sinew_core::Message;
-use tokio::sync::broadcast::{self, error::RecvError};
+use futures_util::StreamExt as _;
+use sinew_core::{Buffer, Event, IntakeBuffer, IntakeReader, Message, Overflow};
 
 use crate::HandlerName;
 
@@ -48,15 +55,18 @@ pub struct Settled {
     pub handler: HandlerName,
     /// The event as it came.
     pub message: Message,
-    /// What became of it.
+    /// What became of it here.
     pub outcome: SettledAs,
+    /// Whether it is delivered again all the same: it was handed back, or the broker did not take the verdict (the link broke,
+    /// it had taken the event back), or did not answer within 10 s, after which it may be.
+    pub comes_again: bool,
     /// How often the handler was run for this delivery.
     pub runs: u32,
     /// What the last run, or the attempt to decode the event, failed with.
     pub error: Option<Arc<str>>,
 }
 
-/// What became of a delivery.
+/// What became of a delivery, and the verdict that the broker was given: [`Settled::comes_again`] says whether it took it.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum SettledAs {
@@ -78,11 +88,9 @@ pub enum SettledAs {
     Cancelled,
 }
 
-/// Hears of a running service. Who hears slowly misses the oldest, and is told how many.
-pub struct ServiceEvents(broadcast::Receiver<ServiceEvent>);
-
-/// How many are kept for who hears slowly.
-const KEPT: usize = 1024;
+/// Hears of a running service. Who hears slowly misses the oldest, and is told how many: 1,024 events are held, and 16 MiB of
+/// the payloads among them, or one that is larger.
+pub struct ServiceEvents(IntakeReader<ServiceEvent>);
 
 impl ServiceEvents {
     /// The next one; none when the service has ended and is not held to be started again.
@@ -95,10 +103,13 @@ impl ServiceEvents {
     ///
     /// Safe.
     pub async fn next(&mut self) -> Option<Result<ServiceEvent, u64>> {
-        match self.0.recv().await {
-            Ok(event) => Some(Ok(event)),
-            Err(RecvError::Lagged(missed)) => Some(Err(missed)),
-            Err(RecvError::Closed) => None,
+        loop {
+            // It is ended without an error, and has no link.
+            match self.0.next().await?.ok()? {
+                Event::Item(event) => return Some(Ok(event)),
+                Event::Lost(missed) => return Some(Err(missed)),
+                _ => {}
+            }
         }
     }
 }
@@ -110,23 +121,122 @@ impl fmt::Debug for ServiceEvents {
 }
 
 /// Tells whoever hears.
-#[derive(Clone, Debug)]
-pub(crate) struct Teller(broadcast::Sender<ServiceEvent>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Teller(Arc<Listeners>);
+
+#[derive(Debug, Default)]
+struct Listeners {
+    heard_by: Mutex<Vec<Arc<IntakeBuffer<ServiceEvent>>>>,
+    /// How many those are: mostly none, which costs no lock.
+    count: AtomicUsize,
+}
+
+/// What is held for who hears slowly.
+fn bounds() -> Buffer {
+    Buffer::default().with_messages(1024).with_bytes(16 << 20).with_overflow(Overflow::DropOldest)
+}
 
 impl Teller {
-    pub(crate) fn new() -> Self {
-        Self(broadcast::channel(KEPT).0)
-    }
-
     pub(crate) fn listen(&self) -> ServiceEvents {
-        ServiceEvents(self.0.subscribe())
+        let buffer = Arc::new(IntakeBuffer::new(bounds(), "service events"));
+        let mut heard_by = self.0.lock();
+        heard_by.push(Arc::clone(&buffer));
+        self.0.count.store(heard_by.len(), Relaxed);
+        ServiceEvents(IntakeReader::new(buffer))
     }
 
     /// Tells what is made only if somebody hears.
     pub(crate) fn tell(&self, make: impl FnOnce() -> ServiceEvent) {
-        if self.0.receiver_count() > 0 {
-            // Whoever heard has gone meanwhile.
-            let _ = self.0.send(make());
+        if self.0.count.load(Relaxed) == 0 {
+            return;
         }
+        let event = make();
+        let bytes = match &event {
+            ServiceEvent::Settled(settled) => settled.message.payload.len(),
+            _ => 0,
+        };
+        // Under the lock, so that all hear the same order.
+        let mut heard_by = self.0.lock();
+        heard_by.retain(|it| it.is_open());
+        self.0.count.store(heard_by.len(), Relaxed);
+        for buffer in &*heard_by {
+            buffer.extend([(event.clone(), bytes)]);
+        }
+    }
+}
+
+impl Listeners {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<IntakeBuffer<ServiceEvent>>>> {
+        self.heard_by.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Nothing can happen any more.
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        for buffer in &*self.lock() {
+            buffer.end(None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sinew_core::Subject;
+
+    use super::*;
+
+    fn settled(payload: usize) -> ServiceEvent {
+        let message = Message::new(Subject::parse("a").unwrap(), vec![0; payload]);
+        let (handler, outcome) = ("billing.on_created".parse().unwrap(), SettledAs::Handled);
+        ServiceEvent::Settled(Settled {
+            handler,
+            message,
+            outcome,
+            comes_again: false,
+            runs: 1,
+            error: None,
+        })
+    }
+
+    /// How many are heard and missed of what was told so far.
+    async fn heard(mut events: ServiceEvents) -> (usize, u64) {
+        let (mut heard, mut missed) = (0, 0);
+        while let Some(next) = events.next().await {
+            match next {
+                Ok(_) => heard += 1,
+                Err(more) => missed += more,
+            }
+        }
+        (heard, missed)
+    }
+
+    #[tokio::test]
+    async fn who_hears_slowly_misses_the_oldest_and_holds_no_more_than_so_many_bytes() {
+        for (payload, told, expected) in [
+            (0, 1030, (1024, 6)),
+            (1 << 20, 100, (16, 84)),
+            // One is held however large it is.
+            (17 << 20, 3, (1, 2)),
+        ] {
+            let teller = Teller::default();
+            let (first, second) = (teller.listen(), teller.listen());
+            drop(teller.listen());
+            for _ in 0..told {
+                teller.tell(|| settled(payload));
+            }
+            assert_eq!(teller.0.count.load(Relaxed), 2, "who has gone is let go of");
+            drop(teller);
+            assert_eq!((heard(first).await, heard(second).await), (expected, expected));
+        }
+    }
+
+    #[test]
+    fn nothing_is_made_that_nobody_hears() {
+        let teller = Teller::default();
+        teller.tell(|| unreachable!());
+        drop(teller.listen());
+        teller.tell(|| settled(1));
+        teller.tell(|| unreachable!());
     }
 }

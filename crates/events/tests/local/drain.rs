@@ -12,7 +12,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::support::{LONG, QUEUE, Scene, billing, counting, outcomes};
+use crate::support::{LONG, QUEUE, Scene, billing, counting, outcomes, settled};
 
 /// A handler that says when it begins, ends when it may, and emits before it does.
 fn gated() -> (EventHandler, Arc<Semaphore>, mpsc::UnboundedReceiver<u64>) {
@@ -93,6 +93,30 @@ async fn a_service_that_is_dropped_leaves_what_it_had() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_whose_ack_the_broker_does_not_take_is_said_to_come_again() {
+    let scene = Scene::new();
+    let broker = scene.broker.clone();
+    // Within the run, so that nobody sees the link go before the event is handled.
+    let (handler, _) = counting(move |run| {
+        if run == 1 {
+            broker.kill();
+        }
+        Ok(())
+    });
+    let running = scene.start(&billing(handler)).await;
+    let mut events = running.events();
+    scene.emit("created", 0).await;
+    let first = settled(&mut events).await;
+    assert_eq!((first.outcome, first.comes_again), (SettledAs::Handled, true));
+    let counts = running.counts().next().unwrap().2;
+    assert_eq!((counts.succeeded, counts.unsettled), (1, 1));
+    scene.broker.start();
+    scene.emit("created", 1).await;
+    let second = settled(&mut events).await;
+    assert_eq!((second.outcome, second.comes_again), (SettledAs::Handled, false));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_broken_link_cancels_what_runs_and_the_service_goes_on() {
     let scene = Scene::new();
     let (tell, mut told) = mpsc::unbounded_channel();
@@ -134,10 +158,7 @@ async fn a_signal_drains_and_a_second_one_ends_at_once() {
         scene.emit("created", 7).await;
         begun.recv().await.unwrap();
         let signalled = Arc::new(Semaphore::new(signals));
-        let next = move || {
-            let signalled = Arc::clone(&signalled);
-            async move { signalled.acquire().await.unwrap().forget() }
-        };
+        let next = async move || signalled.acquire().await.unwrap().forget();
         let ran = tokio::spawn(running.run_until(next, LONG));
         tokio::task::yield_now().await;
         if is_drained {

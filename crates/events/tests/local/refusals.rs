@@ -1,7 +1,9 @@
 //! What is refused, and when: before anything is consumed.
 use sinew_adapter_memory::MemoryBroker;
 use sinew_core::{AnyBackend, ErrorKind};
-use sinew_events::{Context, EventDispatcher, EventHandler, HandlerError, HandlerKind, Service};
+use sinew_events::{
+    Context, EventDispatcher, EventHandler, HandlerError, HandlerKind, Profile, Service,
+};
 
 use crate::support::{Scene, billing, counting};
 
@@ -34,6 +36,56 @@ fn names_that_are_none_are_refused_as_it_is_built() {
     assert_eq!(refused("orders", &"t".repeat(250), "on_created"), ErrorKind::InvalidName);
     let twice = billing(handler()).with_handler(handler()).unwrap_err();
     assert_eq!(twice.kind(), ErrorKind::Conflict);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_without_handlers_is_refused() {
+    let scene = Scene::new();
+    let err = Service::new("billing").unwrap().start(&scene.connect()).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::InvalidOptions);
+    assert!(err.to_string().contains("EventDispatcher"), "{err}");
+}
+
+/// A service of two handlers, of which one has the queue that is the other's error queue.
+fn colliding() -> Service {
+    let singleton = |event_type: &str, method: &str| {
+        EventHandler::new("orders", event_type, method, |_: Context, _: u64| async {
+            Ok::<_, HandlerError>(())
+        })
+        .with_kind(HandlerKind::Singleton)
+    };
+    let service = Service::new("billing").unwrap();
+    let service = service.with_handler(singleton("created.errors", "on_error")).unwrap();
+    service.with_handler(singleton("created", "on_created")).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_anothers_error_queue_is_refused_where_errors_are_kept() {
+    let scene = Scene::new();
+    let err = colliding().start(&scene.connect()).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Conflict);
+    assert_eq!(err.subject(), Some("billing.on_error"));
+    assert!(err.to_string().contains("the error queue of `evt-orders-created`"), "{err}");
+    assert_eq!(scene.broker.stats().queues, 0);
+    drop(scene.start(&colliding().with_profile(Profile::Nameko)).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_whose_error_queue_has_too_long_a_name_is_refused_where_errors_are_kept() {
+    let scene = Scene::new();
+    let of_bytes = |bytes: usize| {
+        let event_type = "t".repeat(bytes - "evt-orders---billing.on_it".len());
+        billing(EventHandler::new("orders", &event_type, "on_it", |_: Context, _: u64| async {
+            Ok::<_, HandlerError>(())
+        }))
+    };
+    for bytes in [249, 255] {
+        let err = of_bytes(bytes).start(&scene.connect()).await.unwrap_err();
+        assert_eq!((err.kind(), err.subject()), (ErrorKind::InvalidName, Some("billing.on_it")));
+        assert!(err.to_string().contains("its error queue"), "{err}");
+        drop(scene.start(&of_bytes(bytes).with_profile(Profile::Nameko)).await);
+    }
+    drop(scene.start(&of_bytes(248)).await);
 }
 
 #[tokio::test(start_paused = true)]

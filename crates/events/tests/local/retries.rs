@@ -1,11 +1,11 @@
 //! What becomes of failures, in the safe profile.
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use sinew_core::{Message, PublishExt as _, Value};
-use sinew_events::{HandlerError, RetryPolicy, SettledAs, Source};
+use sinew_core::{ErrorKind, Message, PublishExt as _, Queue, Value};
+use sinew_events::{ErrorQueue, HandlerError, RetryPolicy, SettledAs, Source};
 use tokio::time::Instant;
 
-use crate::support::{QUEUE, Scene, billing, broken, counting, outcomes, settled};
+use crate::support::{LONG, QUEUE, Scene, billing, broken, counting, outcomes, settled};
 
 fn delayed(seconds: u64) -> SettledAs {
     SettledAs::Delayed(Duration::from_secs(seconds))
@@ -105,6 +105,39 @@ async fn what_is_redriven_comes_to_its_handler_as_it_was() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_looks_for_an_error_queue_that_is_not_there_makes_none() {
+    let scene = Scene::new();
+    let (handler, _) = counting(|_| Ok(()));
+    let _running = scene.start(&billing(handler)).await;
+    let errors = ErrorQueue::new(&scene.connect(), Queue::parse(QUEUE).unwrap()).unwrap();
+    let err = errors.take(1, LONG).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotFound);
+    assert_eq!(err.subject(), Some("evt-orders-created--billing.on_created.errors"));
+    assert_eq!(scene.broker.stats().queues, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_that_a_kept_event_has_no_room_for_are_counted_in_it() {
+    let scene = Scene::new();
+    let (handler, _) = counting(|_| Err(HandlerError::permanent("x")));
+    let running = scene.start(&billing(handler)).await;
+    let mut events = running.events();
+    for (headers, kept, dropped) in [(1008, 1008, None), (1024, 1008, Some(16))] {
+        let address = Source::parse("orders").unwrap().address("created").unwrap();
+        let mut message = Message::to(address, "7").with_content_type("application/json");
+        for number in 0..headers {
+            message = message.with_header(&format!("x{number}"), number).unwrap();
+        }
+        scene.connect().publisher().unwrap().send(message).await.unwrap();
+        settled(&mut events).await;
+        let event = scene.kept(QUEUE).await.remove(0);
+        let theirs = event.message().headers.iter().filter(|it| it.0.starts_with('x')).count();
+        assert_eq!((theirs, event.headers_dropped()), (kept, dropped));
+        event.discard().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_it_was_given_up_first_outlives_a_redrive() {
     let scene = Scene::new();
     let (handler, _) = counting(|_| Err(HandlerError::permanent("x")));
@@ -130,7 +163,7 @@ async fn an_event_whose_error_queue_takes_nothing_is_handed_back() {
     let running = scene.start(&billing(handler)).await;
     let mut events = running.events();
     // Somebody has a queue of that name, with other properties.
-    let queue = sinew_core::Queue::parse(&format!("{QUEUE}.errors")).unwrap();
+    let queue = Queue::parse(&format!("{QUEUE}.errors")).unwrap();
     let other =
         sinew_core::Consumption::unbound(queue).with_lifetime(sinew_core::Lifetime::UntilUnused);
     let taken = sinew_core::Consume::consume(&scene.connect().consumer().unwrap(), other).await;

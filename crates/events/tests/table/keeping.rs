@@ -1,5 +1,5 @@
 //! What becomes of failures: tried again by the broker, then kept, then redriven.
-use sinew_core::{Message, PublishExt as _, Result};
+use sinew_core::{ErrorKind, Message, PublishExt as _, Result};
 use sinew_events::{
     Context, EventDispatcher, HandlerError, RetryPolicy, SettledAs, Source, TimeoutLayer,
 };
@@ -13,6 +13,7 @@ behaviours! {
     what_fails_is_delivered_again_and_kept_in_the_end,
     what_cannot_be_decoded_is_kept_as_it_came,
     what_is_redriven_comes_to_its_handler_alone,
+    an_error_queue_that_is_not_there_is_said_so_and_not_made,
     fifty_panicking_and_fifty_cancelled_handlers_leave_nothing_unacknowledged,
 }
 
@@ -98,6 +99,15 @@ async fn what_is_redriven_comes_to_its_handler_alone(scene: Scene) -> Result<()>
             .is_empty(),
         "nothing is kept",
     )
+}
+
+async fn an_error_queue_that_is_not_there_is_said_so_and_not_made(scene: Scene) -> Result<()> {
+    let errors = scene.errors("billing").await?;
+    for _ in 0..2 {
+        let Err(err) = errors.take(1, SOON).await else { return Err(failed("it is there")) };
+        is(err.kind() == ErrorKind::NotFound && err.subject() == Some(errors.place()), err)?;
+    }
+    Ok(())
 }
 
 async fn fifty_panicking_and_fifty_cancelled_handlers_leave_nothing_unacknowledged(
