@@ -6,14 +6,14 @@ use sinew_core::{
     Attempt, Consume as _, ErrorKind, Event, Link as _, Message, PublishExt as _, Scope, Sent,
     Value, Verdict,
 };
-use sinew_testkit::harness::{Proxy, rabbitmq::RabbitMqOptions};
+use sinew_testkit::harness::{
+    Proxy,
+    rabbitmq::{RabbitMqOptions, Tap},
+};
 
-use crate::{
-    support::{
-        Other, Outcome, Shared, address, check, connect, delivery, down, message, options, queue,
-        refused, soon, told, up,
-    },
-    tap::{BASIC_CONSUME, Tap},
+use crate::support::{
+    Other, Outcome, Shared, address, check, connect, delivery, down, message, options, queue,
+    refused, soon, told, up,
 };
 
 /// A broker of its own, which is impatient.
@@ -185,13 +185,13 @@ pub(crate) async fn delayed(shared: Shared) -> Outcome {
 pub(crate) async fn delayed_twice(shared: Shared) -> Outcome {
     let address = shared.address().await?;
     let tap = Tap::start(address).await?;
-    let options: AmqpOptions = options(tap.address);
+    let options: AmqpOptions = options(tap.address());
     let amqp = options.connect().await?;
     let mut intake = amqp.consume(queue("delayed-twice")?).await?;
     amqp.send(message("delayed-twice", "x")?).await?;
     let held = delivery(&mut intake, "x").await?;
     // Nobody knows yet; what publishes is the other connection.
-    tap.strand(BASIC_CONSUME);
+    tap.strand(Tap::BASIC_CONSUME);
     let settled = held.settle(Verdict::RequeueAfter(Duration::from_millis(500)));
     // Whatever this says: it is handed over, or the broker has taken it back.
     drop(soon("an answer", settled).await?);

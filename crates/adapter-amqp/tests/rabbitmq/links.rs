@@ -14,15 +14,12 @@ use sinew_core::{
     Consume as _, Delivery, ErrorKind, Event, Incoming, Link as _, Publish as _, PublishExt as _,
     Sent,
 };
-use sinew_testkit::harness::Proxy;
+use sinew_testkit::harness::{Proxy, rabbitmq::Tap};
 use tokio::{net::TcpListener, runtime::Builder, time::interval};
 
-use crate::{
-    support::{
-        Outcome, Shared, check, connect, delivery, down, failure, message, options, queue, refused,
-        soon, told, up,
-    },
-    tap::{CONNECTION_OPEN, Tap},
+use crate::support::{
+    Outcome, Shared, check, connect, delivery, down, failure, message, options, queue, refused,
+    soon, told, up,
 };
 
 pub(crate) async fn refused_at_first(shared: Shared) -> Outcome {
@@ -71,7 +68,7 @@ pub(crate) async fn refused_for_a_while(shared: Shared) -> Outcome {
     broker.add_vhost(VHOST).await?;
     let tap = Tap::start(shared.address().await?).await?;
     let options =
-        options(tap.address).with_vhost(VHOST).with_reconnect_wait(Duration::from_millis(200));
+        options(tap.address()).with_vhost(VHOST).with_reconnect_wait(Duration::from_millis(200));
     let patient = options.clone().with_answer_timeout(Duration::from_secs(60)).connect().await?;
     let mut intake = patient.consume(queue("refused-for-a-while")?).await?;
     let hasty = options.with_answer_timeout(Duration::from_secs(3)).connect().await?;
@@ -79,7 +76,7 @@ pub(crate) async fn refused_for_a_while(shared: Shared) -> Outcome {
     told(&mut watch, Event::Up { gap: false }).await?;
 
     broker.ctl(&["clear_permissions", "-p", VHOST, "guest"]).await?;
-    let asked = tap.count(CONNECTION_OPEN);
+    let asked = tap.count(Tap::CONNECTION_OPEN);
     let since = Instant::now();
     broker.ctl(&["close_all_connections", "--vhost", VHOST, "refused for a while"]).await?;
     down(&mut intake).await?;
@@ -98,7 +95,7 @@ pub(crate) async fn refused_for_a_while(shared: Shared) -> Outcome {
     })
     .await??;
     // Each of four connections.
-    check(tap.count(CONNECTION_OPEN) >= asked + 4 * 4, "they were refused again and again")?;
+    check(tap.count(Tap::CONNECTION_OPEN) >= asked + 4 * 4, "they were refused again and again")?;
 
     broker.ctl(&["set_permissions", "-p", VHOST, "guest", ".*", ".*", ".*"]).await?;
     check(!up(&mut intake).await?, "the queue had waited")?;

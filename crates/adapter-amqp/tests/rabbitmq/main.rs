@@ -19,7 +19,6 @@ mod rejoining;
 mod requests;
 mod restarts;
 mod support;
-mod tap;
 mod topology;
 
 fn main() -> ExitCode {

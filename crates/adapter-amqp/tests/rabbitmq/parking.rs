@@ -13,13 +13,11 @@ use sinew_adapter_amqp::{
 use sinew_core::{
     Attempt, Consume as _, ErrorKind, Message, Publish as _, PublishExt as _, Sent, Value, Verdict,
 };
+use sinew_testkit::harness::rabbitmq::Tap;
 use tokio::time::interval;
 
-use crate::{
-    support::{
-        Other, Outcome, Shared, check, connect, delivery, message, options, queue, refused, soon,
-    },
-    tap::{CHANNEL_CLOSE, Tap},
+use crate::support::{
+    Other, Outcome, Shared, check, connect, delivery, message, options, queue, refused, soon,
 };
 
 /// The broker routes by some headers and counts in others, and a delivery shows them all.
@@ -163,16 +161,16 @@ pub(crate) async fn held_beyond_its_queue(shared: Shared) -> Outcome {
     let address = shared.address().await?;
     let tap = Tap::start(address).await?;
     let other = Other::connect(address).await?;
-    let amqp = connect(tap.address).await?;
+    let amqp = connect(tap.address()).await?;
     let mut intake = amqp.consume(queue("held-beyond")?).await?;
     amqp.send(message("held-beyond", "x")?).await?;
     let held = delivery(&mut intake, "x").await?;
-    let before = tap.count(CHANNEL_CLOSE);
+    let before = tap.count(Tap::CHANNEL_CLOSE);
     other.delete("held-beyond").await?;
     soon("the handler to be told", held.revoked()).await?;
     soon("the channel to be closed", async {
         let mut look = interval(Duration::from_millis(20));
-        while tap.count(CHANNEL_CLOSE) == before {
+        while tap.count(Tap::CHANNEL_CLOSE) == before {
             look.tick().await;
         }
     })

@@ -10,15 +10,12 @@ use sinew_core::{
     Buffer, Consume as _, Consumption, ErrorKind, Event, Lifetime, Overflow, Pattern,
     PublishExt as _, Queue, Request as _, Scope, Subscribe as _, Subscription,
 };
-use sinew_testkit::harness::Proxy;
+use sinew_testkit::harness::{Proxy, rabbitmq::Tap};
 use tokio::{runtime::Builder, time::interval};
 
-use crate::{
-    support::{
-        Other, Outcome, Shared, check, connect, delivery, down, event, failure, message, options,
-        queue, soon, up,
-    },
-    tap::{EXCHANGE_DECLARE, Tap},
+use crate::support::{
+    Other, Outcome, Shared, check, connect, delivery, down, event, failure, message, options,
+    queue, soon, up,
 };
 
 /// One that is full does not look, and is a member of the old queue for as long.
@@ -26,7 +23,7 @@ pub(crate) async fn unread_member(shared: Shared) -> Outcome {
     let address = shared.address().await?;
     let other = Other::connect(address).await?;
     let tap = Tap::start(address).await?;
-    let amqp = options(tap.address).connect().await?;
+    let amqp = options(tap.address()).connect().await?;
     let group = || -> sinew_core::Result<Subscription> {
         let pattern = Pattern::parse("unread-member")?;
         Ok(Subscription::new(pattern).with_group(Queue::parse("unread-member")?))
@@ -88,7 +85,7 @@ pub(crate) async fn owner_is_later(shared: Shared) -> Outcome {
     declare().await?;
     let proxy = Proxy::start(address).await?;
     let tap = Tap::start(proxy.address()).await?;
-    let amqp = options(tap.address).connect().await?;
+    let amqp = options(tap.address()).connect().await?;
     let scope = Scope::parse("owner-is-later.events")?;
     let pattern = Pattern::parse("a")?;
     let wanted =
@@ -98,11 +95,11 @@ pub(crate) async fn owner_is_later(shared: Shared) -> Outcome {
     down(&mut intake).await?;
     let gone = ExchangeDeleteOptions::default();
     other.channel.exchange_delete("owner-is-later.events".into(), gone).await?;
-    let asked = tap.count(EXCHANGE_DECLARE);
+    let asked = tap.count(Tap::EXCHANGE_DECLARE);
     proxy.heal();
     soon("a second attempt", async {
         let mut look = interval(Duration::from_millis(20));
-        while tap.count(EXCHANGE_DECLARE) < asked + 2 {
+        while tap.count(Tap::EXCHANGE_DECLARE) < asked + 2 {
             look.tick().await;
         }
     })

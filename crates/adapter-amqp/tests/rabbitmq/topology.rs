@@ -7,22 +7,19 @@ use sinew_core::{
     Address, Consume as _, ErrorKind, Event, Link as _, Message, Pattern, Publish as _,
     PublishExt as _, Scope, Sent, Subject, Subscribe as _, Subscription, Value,
 };
-use sinew_testkit::harness::Proxy;
+use sinew_testkit::harness::{Proxy, rabbitmq::Tap};
 use tokio::time;
 
-use crate::{
-    support::{
-        Other, Outcome, Shared, check, connect, delivery, down, event, failure, message, options,
-        queue, refused, told, up,
-    },
-    tap::{BASIC_CONSUME, Tap},
+use crate::support::{
+    Other, Outcome, Shared, check, connect, delivery, down, event, failure, message, options,
+    queue, refused, told, up,
 };
 
 /// Needs a clock of its own, which it sets forward.
 pub(crate) async fn binds_once(shared: Shared) -> Outcome {
     let proxy = Proxy::start(shared.address().await?).await?;
     let tap = Tap::start(proxy.address()).await?;
-    let amqp = options(tap.address).with_heartbeat(Duration::from_secs(600)).connect().await?;
+    let amqp = options(tap.address()).with_heartbeat(Duration::from_secs(600)).connect().await?;
     let names = ["binds-once.a", "binds-once.b"];
     let mut intakes = Vec::new();
     for name in names {
@@ -132,7 +129,7 @@ pub(crate) async fn changed_while_away(shared: Shared) -> Outcome {
 
 pub(crate) async fn exclusive_and_stranded(shared: Shared) -> Outcome {
     let tap = Tap::start(shared.address().await?).await?;
-    let amqp = options(tap.address).connect().await?;
+    let amqp = options(tap.address()).connect().await?;
     let wanted = queue("exclusive-and-stranded")?
         .with_lifetime(sinew_core::Lifetime::UntilUnused)
         .with_exclusive(true);
@@ -140,7 +137,7 @@ pub(crate) async fn exclusive_and_stranded(shared: Shared) -> Outcome {
     amqp.send(message("exclusive-and-stranded", "before")?).await?;
     delivery(&mut intake, "before").await?.ack().await?;
     // The broker takes the connection for alive, and keeps the queue for it alone.
-    tap.strand(BASIC_CONSUME);
+    tap.strand(Tap::BASIC_CONSUME);
     down(&mut intake).await?;
     check(up(&mut intake).await?, "the queue is another one")?;
     amqp.send(message("exclusive-and-stranded", "after")?).await?;

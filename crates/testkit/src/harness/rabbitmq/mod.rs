@@ -4,5 +4,6 @@
 mod broker;
 mod launch;
 mod options;
+mod tap;
 
-pub use self::{broker::RabbitMq, options::RabbitMqOptions};
+pub use self::{broker::RabbitMq, options::RabbitMqOptions, tap::Tap};

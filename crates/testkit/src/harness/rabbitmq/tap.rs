@@ -11,70 +11,96 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-pub(crate) const CONNECTION_OPEN: (u16, u16) = (10, 40);
-pub(crate) const CHANNEL_CLOSE: (u16, u16) = (20, 40);
-pub(crate) const EXCHANGE_DECLARE: (u16, u16) = (40, 10);
-pub(crate) const QUEUE_BIND: (u16, u16) = (50, 20);
-pub(crate) const BASIC_CONSUME: (u16, u16) = (60, 20);
-
-/// Forwards to a broker; dropped, it ends every connection.
-pub(crate) struct Tap {
-    pub(crate) address: SocketAddr,
+/// A proxy on loopback that forwards to a broker, and counts the methods that clients send it, by class and method as the
+/// protocol numbers them.
+///
+/// Dropping it ends it and every connection through it.
+#[derive(Debug)]
+pub struct Tap {
+    address: SocketAddr,
     wires: Arc<Mutex<Vec<Arc<Wire>>>>,
     accept: JoinHandle<()>,
 }
 
 /// One connection, as its client uses it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Wire {
     methods: Mutex<Vec<Method>>,
     stranded: watch::Sender<bool>,
 }
 
 /// A method that a client sent.
+#[derive(Debug)]
 struct Method {
     id: (u16, u16),
     arguments: Vec<u8>,
 }
 
 impl Tap {
-    pub(crate) async fn start(upstream: SocketAddr) -> io::Result<Self> {
+    /// `connection.open`.
+    pub const CONNECTION_OPEN: (u16, u16) = (10, 40);
+    /// `channel.close`.
+    pub const CHANNEL_CLOSE: (u16, u16) = (20, 40);
+    /// `exchange.declare`.
+    pub const EXCHANGE_DECLARE: (u16, u16) = (40, 10);
+    /// `queue.bind`.
+    pub const QUEUE_BIND: (u16, u16) = (50, 20);
+    /// `basic.consume`.
+    pub const BASIC_CONSUME: (u16, u16) = (60, 20);
+
+    /// Listens on a free port of 127.0.0.1 and forwards to `upstream`. Must be called on a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when there is no port to listen on.
+    ///
+    /// # Cancel safety
+    ///
+    /// Safe.
+    pub async fn start(upstream: SocketAddr) -> io::Result<Self> {
         Self::listen(TcpListener::bind("127.0.0.1:0").await?, upstream)
     }
 
-    pub(crate) fn listen(listener: TcpListener, upstream: SocketAddr) -> io::Result<Self> {
+    /// Forwards to `upstream` whoever comes to `listener`. Must be called on a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// What the system says when the listener has no address.
+    pub fn listen(listener: TcpListener, upstream: SocketAddr) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let wires = Arc::<Mutex<Vec<_>>>::default();
         let accept = tokio::spawn(accept(listener, upstream, Arc::clone(&wires)));
         Ok(Self { address, wires, accept })
     }
 
+    /// Where clients connect to.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// How often `queue` was bound, on whatever connection.
-    pub(crate) fn binds(&self, queue: &str) -> usize {
-        let wires = lock(&self.wires);
-        let bound = |wire: &Arc<Wire>| {
-            let methods = lock(&wire.methods);
-            methods
-                .iter()
-                .filter(|it| it.id == QUEUE_BIND && it.queue() == queue.as_bytes())
-                .count()
-        };
-        wires.iter().map(bound).sum()
+    #[must_use]
+    pub fn binds(&self, queue: &str) -> usize {
+        let is_it = |it: &&Method| it.id == Self::QUEUE_BIND && it.queue() == queue.as_bytes();
+        let bound = |wire: &Arc<Wire>| lock(&wire.methods).iter().filter(is_it).count();
+        lock(&self.wires).iter().map(bound).sum()
     }
 
     /// The queue that was bound last.
-    pub(crate) fn bound(&self) -> Option<String> {
-        let wires = lock(&self.wires);
+    #[must_use]
+    pub fn bound(&self) -> Option<String> {
         let last = |wire: &Arc<Wire>| {
             let methods = lock(&wire.methods);
-            let bind = methods.iter().rev().find(|it| it.id == QUEUE_BIND)?;
+            let bind = methods.iter().rev().find(|it| it.id == Self::QUEUE_BIND)?;
             Some(String::from_utf8_lossy(bind.queue()).into_owned())
         };
-        wires.iter().rev().find_map(last)
+        lock(&self.wires).iter().rev().find_map(last)
     }
 
     /// How often `method` was asked for, on whatever connection.
-    pub(crate) fn count(&self, method: (u16, u16)) -> usize {
+    #[must_use]
+    pub fn count(&self, method: (u16, u16)) -> usize {
         let asked =
             |wire: &Arc<Wire>| lock(&wire.methods).iter().filter(|it| it.id == method).count();
         lock(&self.wires).iter().map(asked).sum()
@@ -82,7 +108,7 @@ impl Tap {
 
     /// Lets the connections on which `method` was sent carry nothing any more, in either direction. Each side keeps its
     /// end open until it misses the heartbeats of the other one.
-    pub(crate) fn strand(&self, method: (u16, u16)) {
+    pub fn strand(&self, method: (u16, u16)) {
         for wire in lock(&self.wires).iter() {
             if lock(&wire.methods).iter().any(|it| it.id == method) {
                 wire.stranded.send_replace(true);
