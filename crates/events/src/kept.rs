@@ -11,7 +11,7 @@ use crate::{HandlerName, Source, error::cut, id::Id};
 
 /// What is said of an event in an error queue, in headers.
 pub(crate) mod header {
-    /// Why it was given up: `failed`, `permanent`, `panicked`, `undecodable`.
+    /// Why it was given up: `failed`, `permanent`, `panicked`, `undecodable`, `redelivered`.
     pub(crate) const KIND: &str = "sinew-error-kind";
     /// What the handler said.
     pub(crate) const MESSAGE: &str = "sinew-error-message";
@@ -60,6 +60,7 @@ pub(crate) enum Cause {
     Permanent,
     Panicked,
     Undecodable,
+    Redelivered,
 }
 
 impl Cause {
@@ -69,6 +70,7 @@ impl Cause {
             Self::Permanent => "permanent",
             Self::Panicked => "panicked",
             Self::Undecodable => "undecodable",
+            Self::Redelivered => "redelivered",
         }
     }
 }

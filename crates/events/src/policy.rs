@@ -16,7 +16,8 @@ pub enum Profile {
     Nameko,
 }
 
-/// How often a failed event is tried again, in [`Profile::Safe`], before it goes to the error queue.
+/// How often a failed event is tried again, in [`Profile::Safe`], before it goes to the error queue; and in either profile,
+/// how often it may be delivered at all.
 ///
 /// First at once in this process, then by the broker after each of a few fixed delays: few, as RabbitMQ has a queue for each.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -24,12 +25,13 @@ pub struct RetryPolicy {
     immediate: u32,
     delays: Vec<Duration>,
     jitter: bool,
+    max_deliveries: Option<u32>,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
         let delays = [1, 5, 30, 300].map(Duration::from_secs).to_vec();
-        Self { immediate: 2, delays, jitter: true }
+        Self { immediate: 2, delays, jitter: true, max_deliveries: None }
     }
 }
 
@@ -40,7 +42,7 @@ impl RetryPolicy {
     /// Tries nothing again.
     #[must_use]
     pub const fn none() -> Self {
-        Self { immediate: 0, delays: Vec::new(), jitter: false }
+        Self { immediate: 0, delays: Vec::new(), jitter: false, max_deliveries: None }
     }
 
     /// How often the handler is run again at once, each time the event is delivered. Default: 2.
@@ -64,6 +66,25 @@ impl RetryPolicy {
     pub const fn with_jitter(mut self, jitter: bool) -> Self {
         self.jitter = jitter;
         self
+    }
+
+    /// How often an event may be delivered, retries included, whatever it comes back for: a process that it kills, a drain, a
+    /// lost link. One that comes once more is not run: it goes to the error queue in [`Profile::Safe`], and is given up in
+    /// [`Profile::Nameko`]. Default: as often as it comes.
+    ///
+    /// It is as good as the broker's count. JetStream, the memory backend and RabbitMQ's quorum queues count each delivery; the
+    /// last drop an event after 20 by themselves, from RabbitMQ 4 on, so a limit below that keeps it. RabbitMQ's classic
+    /// queues only say that an event came before, which counts as twice: there a limit of 1 keeps what came back without a
+    /// verdict, and a higher one lets an event that kills its process do so for ever.
+    #[must_use]
+    pub const fn with_max_deliveries(mut self, deliveries: u32) -> Self {
+        self.max_deliveries = Some(deliveries);
+        self
+    }
+
+    /// How many deliveries there may be, where this one is beyond them.
+    pub(crate) fn exceeded(&self, attempt: Attempt) -> Option<u32> {
+        self.max_deliveries.filter(|max| attempt.at_least() > *max)
     }
 
     /// The longest delay that it may ask for.
@@ -106,6 +127,8 @@ pub(crate) enum Outcome {
         permanent: bool,
     },
     Undecodable,
+    /// It has come too often to be run once more.
+    Exceeded,
 }
 
 /// What is to be done.
@@ -148,6 +171,8 @@ impl Policy {
             (Outcome::InHand | Outcome::Unknown, _) => {
                 self.back(Disposition::RequeueAfter(not_run(attempt.at_least())))
             }
+            (Outcome::Exceeded, Profile::Nameko) => Disposition::Drop,
+            (Outcome::Exceeded, Profile::Safe) => self.given_up(),
             (Outcome::Failed { .. }, Profile::Nameko) if self.requeue_on_error => {
                 self.back(Disposition::Requeue)
             }
@@ -201,7 +226,7 @@ mod tests {
     use super::*;
 
     const FAILED: Outcome = Outcome::Failed { permanent: false };
-    const OUTCOMES: [Outcome; 7] = [
+    const OUTCOMES: [Outcome; 8] = [
         Outcome::Handled,
         Outcome::Duplicate,
         Outcome::InHand,
@@ -209,6 +234,7 @@ mod tests {
         FAILED,
         Outcome::Failed { permanent: true },
         Outcome::Undecodable,
+        Outcome::Exceeded,
     ];
 
     fn policy(profile: Profile, retry: RetryPolicy) -> Policy {
@@ -263,6 +289,24 @@ mod tests {
         assert_eq!(decide(&policy, FAILED), Disposition::Requeue);
         assert_eq!(decide(&policy, Outcome::Failed { permanent: true }), Disposition::Requeue);
         assert_eq!(decide(&policy, Outcome::Undecodable), Disposition::Drop);
+    }
+
+    #[test]
+    fn what_comes_more_often_than_it_may_is_known_by_the_brokers_count() {
+        let retry = RetryPolicy::default().with_max_deliveries(2);
+        for (attempt, exceeded) in [
+            (Attempt::Unknown, None),
+            (Attempt::Redelivered, None),
+            (Attempt::Number(2), None),
+            (Attempt::Number(3), Some(2)),
+        ] {
+            assert_eq!(retry.exceeded(attempt), exceeded, "{attempt:?}");
+        }
+        assert_eq!(retry.clone().with_max_deliveries(1).exceeded(Attempt::Redelivered), Some(1));
+        assert_eq!(RetryPolicy::default().exceeded(Attempt::Number(u32::MAX)), None);
+        let decide = |policy: &Policy| policy.decide(Outcome::Exceeded, Attempt::Number(3), 0, 0);
+        assert_eq!(decide(&policy(Profile::Safe, retry.clone())), Disposition::ErrorQueue);
+        assert_eq!(decide(&policy(Profile::Nameko, retry)), Disposition::Drop);
     }
 
     #[test]

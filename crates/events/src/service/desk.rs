@@ -158,6 +158,11 @@ impl Desk {
             self.log(&failure, ended.disposition);
             ended
         };
+        if let Some(max) = self.policy.retry.exceeded(attempt) {
+            let what = format!("delivery {}, and it may have {max}", attempt.at_least());
+            let failure = Failure::new(Cause::Redelivered, what);
+            return self.not_run(Outcome::Exceeded, failure, attempt);
+        }
         let body = match self.payload.open(message) {
             Ok(body) => body,
             Err(err) => return undecodable(err.to_string()),
