@@ -2,9 +2,9 @@
 //!
 //! Each trial is named for what it shows. One RabbitMQ serves all of them, and one Python process for each generation of
 //! nameko, whose services come and go; every trial has names of its own.
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{env, panic, process::ExitCode, sync::Arc, time::Duration};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::{Arguments, Completion, Trial};
 use sinew_testkit::trial::{Outcome, conclude};
 use tokio::{
     runtime::{Builder, Runtime},
@@ -12,9 +12,12 @@ use tokio::{
 };
 use world::{Generation, Scene, World};
 
+mod connections;
 mod delaying;
 mod emitting;
+mod faults;
 mod headers;
+mod member;
 mod payloads;
 mod peer;
 mod pools;
@@ -26,6 +29,9 @@ mod tracing;
 mod world;
 
 fn main() -> ExitCode {
+    if let Ok(spec) = env::var(member::SPEC) {
+        return member::main(&spec);
+    }
     let mut arguments = Arguments::from_args();
     // They wait, most of the time.
     arguments.test_threads.get_or_insert(4);
@@ -47,7 +53,11 @@ fn main() -> ExitCode {
     pools::trials(&stage, &mut trials);
     settling::trials(&stage, &mut trials);
     stopping::trials(&stage, &mut trials);
+    connections::trials(&stage, &mut trials);
+    faults::trials(&stage, &mut trials);
     delaying::trials(&stage, &mut trials);
+    // Handlers panic on purpose; a trial that does is told by its runner.
+    panic::set_hook(Box::new(|_| {}));
     let conclusion = libtest_mimic::run(&arguments, trials);
     let Stage { runtime, world } = stage;
     {
@@ -92,10 +102,37 @@ impl Stage {
     {
         let (runtime, scene) = (Arc::clone(&self.runtime), self.world.scene(generation));
         Trial::ignorable_test(name, move || {
-            conclude(runtime.block_on(async { timeout(PATIENCE, run(scene)).await? }))
+            conclude(runtime.block_on(async { timeout(patience(), run(scene)).await? }))
+        })
+    }
+
+    /// The same, of what RabbitMQ does from version 4 on.
+    fn trial_on_4<F, Run>(&self, name: &str, run: F) -> Trial
+    where
+        F: FnOnce(Scene) -> Run + Send + 'static,
+        Run: Future<Output = Outcome> + Send + 'static,
+    {
+        let runtime = Arc::clone(&self.runtime);
+        let scene = self.world.scene(Generation::Today);
+        Trial::ignorable_test(name, move || {
+            match runtime.block_on(scene.rabbitmq_version()) {
+                Ok(version) if version.starts_with("3.") => {
+                    return Ok(Completion::ignored_with(format!("RabbitMQ 4: this is {version}")));
+                }
+                Ok(_) => {}
+                Err(missing) => return conclude(Outcome::Err(missing)),
+            }
+            conclude(runtime.block_on(async { timeout(patience(), run(scene)).await? }))
         })
     }
 }
 
 /// More than any of them takes.
-const PATIENCE: Duration = Duration::from_secs(240);
+fn patience() -> Duration {
+    Duration::from_secs(if is_long() { 1200 } else { 240 })
+}
+
+/// Whether there is time for many rounds.
+pub(crate) fn is_long() -> bool {
+    env::var_os("SINEW_LONG").is_some_and(|value| value == "1")
+}

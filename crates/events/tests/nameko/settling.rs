@@ -31,7 +31,6 @@ pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
         stage.trial("a5_what_we_had_when_we_died_python_has_again", died),
         stage.trial("a6_a_quorum_queue_of_its_virtual_host_counts_what_we_requeue", quorum),
         stage.trial("d2_a_full_queue_that_rejects_is_an_error_of_the_emit", full),
-        stage.trial("c1_handlers_go_on_after_every_connection_was_closed", closed),
         stage.trial("c3_a_deleted_queue_is_consumed_again_and_told", deleted),
         stage.trial("d1_an_event_that_nobody_wants_is_an_error_where_it_must_not_be", unroutable),
     ]);
@@ -242,29 +241,6 @@ async fn full(scene: Scene) -> Outcome {
     dispatcher.emit("created", &2).await?;
     let refused = dispatcher.emit("created", &3).await.err();
     equal("one too many", refused.map(|it| it.kind()), Some(ErrorKind::Overloaded))
-}
-
-async fn closed(_: Scene) -> Outcome {
-    // The connections of a broker that nobody else uses.
-    let broker = sinew_testkit::harness::rabbitmq::RabbitMqOptions::new().start().await?;
-    let backend = crate::world::options(&broker.url()).connect().await?.into_any();
-    let cast = Cast::new("billing")?.handles("orders", "created", "on", as_it_is)?;
-    let mut ours = cast.start(&backend).await?;
-    let dispatcher = EventDispatcher::new(&backend, "orders")?;
-    for round in 0..3 {
-        broker.close_all_connections("trial").await?;
-        while !matches!(ours.event().await?, ServiceEvent::Up { .. }) {}
-        soon("an emit that succeeds", async {
-            while dispatcher.emit("created", &round).await.is_err() {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await?;
-        while ours.seen().await?.payload != json!(round) {}
-    }
-    let bindings = broker.list(&["list_bindings", "source_name", "routing_key"]).await?;
-    let ours = bindings.iter().filter(|it| text(it, "source_name") == "orders.events").count();
-    equal("bindings of its queue", ours, 1)
 }
 
 async fn deleted(scene: Scene) -> Outcome {

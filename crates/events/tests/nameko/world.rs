@@ -1,6 +1,7 @@
 //! What trials share: a broker, Python processes, and waits that say what was waited for.
 use std::{
     fmt::Display,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -16,12 +17,18 @@ use sinew_testkit::harness::{
     rabbitmq::{RabbitMq, RabbitMqOptions},
 };
 pub(crate) use sinew_testkit::trial::Outcome;
-use tokio::{sync::OnceCell, time::timeout};
+use tokio::{
+    sync::{MappedMutexGuard, Mutex, MutexGuard, OnceCell},
+    time::timeout,
+};
 
 use crate::peer::{Desk, Peer};
 
 /// How long a step may take on a machine that has other things to do.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
+
+/// As by default.
+pub(crate) const HELD_TOO_LONG: Duration = Duration::from_secs(30 * 60);
 
 /// Which nameko, on which kombu.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -50,6 +57,7 @@ pub(crate) struct World(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     broker: OnceCell<RabbitMq>,
+    victim: Mutex<Option<RabbitMq>>,
     today: OnceCell<Peer>,
     old: OnceCell<Peer>,
     prerelease: OnceCell<Peer>,
@@ -78,6 +86,26 @@ impl Scene {
         Ok(self.world.0.broker.get_or_try_init(start).await?)
     }
 
+    /// As the broker calls it.
+    pub(crate) async fn rabbitmq_version(&self) -> Outcome<String> {
+        Ok(self.broker().await?.ctl(&["version"]).await?.trim().to_owned())
+    }
+
+    /// A broker that may be hurt: trials take turns. It looks each second whether something is held too long.
+    pub(crate) async fn victim(&self) -> Outcome<MappedMutexGuard<'_, RabbitMq>> {
+        let mut slot = self.world.0.victim.lock().await;
+        match &*slot {
+            // Whoever had it has failed.
+            Some(broker) if broker.id().is_none() => broker.restart().await?,
+            Some(_) => {}
+            None => {
+                let options = RabbitMqOptions::new().with_consumer_timeout(HELD_TOO_LONG);
+                *slot = Some(options.start().await?);
+            }
+        }
+        MutexGuard::try_map(slot, Option::as_mut).map_err(|_| "it was started".into())
+    }
+
     /// A name that no other trial uses.
     pub(crate) fn name(&self, what: &str) -> String {
         format!("{}-{what}", self.tag)
@@ -102,6 +130,13 @@ impl Scene {
         Ok(peer.desk(&self.tag))
     }
 
+    /// A Python process of this trial's own, at this broker.
+    pub(crate) async fn python_of(&self, broker: &RabbitMq) -> Outcome<(Peer, Desk)> {
+        let peer = Peer::start(&find_nameko()?, &pyamqp(&broker.url()), &[]).await?;
+        let desk = peer.desk(&self.tag);
+        Ok((peer, desk))
+    }
+
     /// Options that declare exchanges as nameko does.
     pub(crate) async fn options(&self) -> Outcome<AmqpOptions> {
         Ok(options(&self.broker().await?.url()))
@@ -122,6 +157,52 @@ pub(crate) fn options(url: &str) -> AmqpOptions {
         .with_exchanges(ExchangePolicy::declare())
         .with_connect_timeout(SOON)
         .with_answer_timeout(SOON)
+}
+
+/// Where it listens.
+pub(crate) fn address(broker: &RabbitMq) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], broker.port()))
+}
+
+/// A broker's URL, through a proxy that listens there.
+pub(crate) fn url_through(address: SocketAddr) -> String {
+    format!("amqp://guest:guest@{address}")
+}
+
+/// What a queue holds.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Held {
+    pub(crate) ready: u64,
+    pub(crate) unacknowledged: u64,
+}
+
+/// Waits until `queue` holds that.
+pub(crate) async fn until_held(
+    broker: &RabbitMq,
+    vhost: &str,
+    queue: &str,
+    wanted: Held,
+) -> Outcome {
+    const COLUMNS: [&str; 3] = ["name", "messages_ready", "messages_unacknowledged"];
+    let command = [&["list_queues", "-p", vhost][..], &COLUMNS].concat();
+    let mut last = None;
+    let looking = async {
+        // Each look takes about a second.
+        while last != Some(wanted) {
+            let queues = broker.list(&command).await?;
+            let found = queues.iter().find(|it| text(it, "name") == queue);
+            let count = |it: &Value, column| it.get(column).and_then(Value::as_u64);
+            last = found.and_then(|it| {
+                let (ready, unacknowledged) = (count(it, COLUMNS[1])?, count(it, COLUMNS[2])?);
+                Some(Held { ready, unacknowledged })
+            });
+        }
+        Outcome::Ok(())
+    };
+    match timeout(SOON, looking).await {
+        Ok(looked) => looked,
+        Err(_) => Err(format!("{queue} holds {last:?}, and not {wanted:?}").into()),
+    }
 }
 
 /// The same URL, as nameko's users write it.
