@@ -7,6 +7,7 @@
 mod events;
 mod faults;
 mod messages;
+mod newcomer;
 mod refusals;
 
 #[path = "../common/broker.rs"]
@@ -31,7 +32,7 @@ type SharedBody = fn(&Runtime, &RabbitMq) -> Result<()>;
 fn main() {
     // The broker of all trials that do not hurt it: it takes seconds to start.
     let shared = Arc::new(OnceCell::new());
-    let sharing = [messages::TRIALS, events::TRIALS, refusals::SHARED].concat();
+    let sharing = [messages::TRIALS, events::TRIALS, newcomer::TRIALS, refusals::SHARED].concat();
     let sharing = sharing.into_iter().map(|(name, body)| {
         let shared = Arc::clone(&shared);
         trial_on(name, move |runtime| {
