@@ -60,14 +60,14 @@ fn main() -> ExitCode {
             _ => {
                 add(handling::BEHAVIOURS, Some(shared));
                 match kind {
-                    Kind::JetStream => add(keeping::STREAMS, None),
+                    Kind::JetStream => {
+                        add(keeping::STREAMS, None);
+                        add(faults::DURABLE, None);
+                    }
                     _ => add(handling::COUNTED, Some(shared)),
                 }
                 add(keeping::BEHAVIOURS, Some(shared));
                 add(faults::BEHAVIOURS, None);
-                if *kind != Kind::Memory {
-                    add(faults::DURABLE, None);
-                }
             }
         }
     }
