@@ -94,6 +94,14 @@ pub(crate) fn clock(time: SystemTime) -> String {
     )
 }
 
+/// The second where the user is, with its day: brokers keep no more of it.
+pub(crate) fn date(time: SystemTime) -> String {
+    Timestamp::try_from(time).map_or_else(
+        |_| "----------".to_owned(),
+        |it| it.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string(),
+    )
+}
+
 /// A span of time for people: `0.4 s`, `12.3 s`, `5m 10s`, `3h 20m`, `2d 4h`.
 pub(crate) fn spoken(span: Duration) -> String {
     let seconds = span.as_secs();

@@ -10,6 +10,8 @@ use crate::{
 pub(crate) const TRIALS: &[(&str, SharedBody)] = &[
     ("an_emitted_event_is_an_object_with_its_keys", an_emitted_event_is_an_object),
     ("what_a_command_refuses_is_kept_and_redriven", what_a_command_refuses_is_kept),
+    ("an_error_queue_that_is_not_there_is_1_and_not_made", an_error_queue_that_is_not_there),
+    ("an_exchange_that_is_not_there_is_69_and_says_what_to_do", an_exchange_that_is_not_there),
     ("an_event_beyond_the_count_is_left_to_others", an_event_beyond_the_count_is_left),
     ("an_event_that_must_route_and_does_not_is_1", an_event_that_must_route),
 ];
@@ -60,7 +62,8 @@ fn what_a_command_refuses_is_kept(_: &Runtime, broker: &RabbitMq) -> Result<()> 
     let mut listener = listen(&url, &event, &["--exec", "exit 65"])?;
     run(&["events", "emit", "kept", "made", "{\"id\": 7}", "--url", &url])?.expect(0)?;
     run(&["events", "emit", "kept", "made", "{\"id\": 8}", "--url", &url])?.expect(0)?;
-    listener.until_remark("ended with status 65: kept")?;
+    let kept = format!("ended with status 65: kept; see: sinew events errors list '{QUEUE}'");
+    listener.until_remark(&kept)?;
     // Both, before it is ended.
     let mut listed = Vec::new();
     for _ in 0..50 {
@@ -87,6 +90,27 @@ fn what_a_command_refuses_is_kept(_: &Runtime, broker: &RabbitMq) -> Result<()> 
     let dropped = errors("drop", &["--all"])?.expect(0)?.objects()?;
     assert_eq!((dropped.len(), &dropped[0]["done"]), (1, &"dropped".into()));
     errors("list", &[])?.expect(1)?;
+    Ok(())
+}
+
+fn an_error_queue_that_is_not_there(_: &Runtime, broker: &RabbitMq) -> Result<()> {
+    let url = broker.url().to_string();
+    for what in [&["list"][..], &["redrive", "--all"], &["list"]] {
+        let look = [&["events", "errors"], &what[..1], &["evt-none-made"], &what[1..]].concat();
+        let ran = run(&[&look[..], &["--url", &url]].concat())?.expect(1)?;
+        assert!(ran.stderr.contains("`evt-none-made.errors`: not found"), "{ran:?}");
+    }
+    Ok(())
+}
+
+fn an_exchange_that_is_not_there(_: &Runtime, broker: &RabbitMq) -> Result<()> {
+    let url = broker.url().to_string();
+    let emit = run(&["events", "emit", "nobody", "made", "1", "--url", &url])?.expect(69)?;
+    let listen = ["events", "listen", "nobody", "made", "--as", "shell.hear", "--url", &url];
+    for ran in [emit, run(&listen)?.expect(69)?] {
+        assert!(ran.stderr.contains("no exchange 'nobody.events'"), "{ran:?}");
+        assert!(ran.stderr.contains("?declare_exchanges"), "{ran:?}");
+    }
     Ok(())
 }
 

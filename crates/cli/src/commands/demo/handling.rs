@@ -10,10 +10,10 @@ use std::{
 use clap::builder::styling::Style;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sinew_core::{AnyBackend, Queue, Result};
+use sinew_core::{AnyBackend, ErrorKind, Queue, Result};
 use sinew_events::{
-    Context, ErrorQueue, EventDispatcher, EventHandler, HandlerError, HandlerKind, RetryPolicy,
-    Running, Service, ServiceEvent, ServiceEvents, SettledAs,
+    Context, ErrorQueue, EventDispatcher, EventHandler, HandlerError, HandlerKind, KeptEvent,
+    RetryPolicy, Running, Service, ServiceEvent, ServiceEvents, SettledAs,
 };
 use tokio::{
     sync::mpsc,
@@ -195,7 +195,7 @@ async fn play(
             reader.store(scene.failures(), Ordering::Relaxed);
             if matches!(scene, Scene::Redriven) {
                 announce(output, scene, sum.emitted)?;
-                for event in errors.take(1, MOST).await? {
+                for event in first(&errors).await? {
                     event.redrive().await?;
                     sum.redriven += 1;
                 }
@@ -209,13 +209,21 @@ async fn play(
                 // The one who told of it puts it there next.
                 drop(timeout_at(until, dead_lettered(billing)).await);
                 // Looked at, and left where it is.
-                for event in errors.take(1, MOST).await? {
+                for event in first(&errors).await? {
                     sum.kept += 1;
                     kept(output, event.error().unwrap_or_default())?;
                 }
             }
             sleep(PAUSE).await;
         }
+    }
+}
+
+/// The first event in the error queue, if there is one yet: the machine may have stood still.
+async fn first(errors: &ErrorQueue) -> Result<Vec<KeptEvent>, Failure> {
+    match errors.take(1, MOST).await {
+        Err(err) if err.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        taken => Ok(taken?),
     }
 }
 

@@ -3,7 +3,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use sinew_core::{AnyBackend, Message, Queue};
+use sinew_core::{AnyBackend, ErrorKind, Message, Queue};
 use sinew_events::{ErrorQueue, KeptEvent};
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     json::{Payload, Time},
     output::{escaped, printable},
     session::Session,
-    time::{clock, parse_positive},
+    time::{date, parse_positive},
 };
 
 pub(crate) const EXAMPLES: &[Example] = &[
@@ -140,7 +140,7 @@ fn headers(message: &Message) -> BTreeMap<&str, serde_json::Value> {
 
 /// A line for people.
 fn line(number: usize, event: &KeptEvent) -> String {
-    let time = event.last().map_or_else(|| "-".to_owned(), clock);
+    let time = event.last().map_or_else(|| "-".to_owned(), date);
     let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let name = format!("{}/{}", or_dash(event.source()), or_dash(event.event_type()));
     let (kind, error) = (or_dash(event.kind()), or_dash(event.error()));
@@ -218,7 +218,13 @@ impl Doing {
         which: &Which,
     ) -> Result<usize, Failure> {
         let errors = ErrorQueue::new(backend, queue)?;
-        let taking = async { Ok(errors.take(limit, wait).await?) };
+        // What is not there is no fault of the broker's: nothing is found.
+        let taking = async {
+            errors.take(limit, wait).await.map_err(|err| match err.kind() {
+                ErrorKind::NotFound => Failure::new(Status::No, err.to_string()).with_source(err),
+                _ => err.into(),
+            })
+        };
         let events = session.interrupt.unless(taking).await?;
         let numbered = events.into_iter().enumerate().map(|(index, event)| (index + 1, event));
         let mut done = 0;

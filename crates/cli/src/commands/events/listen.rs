@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use serde::{Serialize, de::IgnoredAny};
-use sinew_core::Attempt;
+use sinew_core::{Attempt, Queue};
 use sinew_events::{
     AnySerializer, Context, EventHandler, HandlerError, HandlerKind, HandlerName, PayloadOptions,
     Profile, Running, Service, ServiceEvent, ServiceEvents, SettledAs,
@@ -226,14 +226,14 @@ async fn hear(
                 return Ok(Stop::Ended);
             }
             Some(event) = events.next() => match event {
-                Ok(event) => remark(session.output, &event),
+                Ok(event) => remark(session.output, running, &event),
                 Err(missed) => session.output.detail(format_args!("{missed} remarks left out")),
             },
         }
     }
 }
 
-fn remark(output: Output, event: &ServiceEvent) {
+fn remark(output: Output, running: &Running, event: &ServiceEvent) {
     match event {
         ServiceEvent::Down { .. } => {
             output.remark("the broker is gone; waiting for it to come back");
@@ -247,9 +247,13 @@ fn remark(output: Output, event: &ServiceEvent) {
         }
         ServiceEvent::Settled(settled) => {
             let what = match settled.outcome {
-                SettledAs::DeadLettered => "kept; see sinew events errors",
-                SettledAs::Dropped => "given up",
-                SettledAs::Requeued | SettledAs::Delayed(_) => "tried again",
+                SettledAs::DeadLettered => {
+                    let queue = running.counts().find(|it| *it.0 == settled.handler).map(|it| it.1);
+                    let queue = queue.map_or("", Queue::as_str);
+                    format!("kept; see: sinew events errors list {}", quoted(queue))
+                }
+                SettledAs::Dropped => "given up".to_owned(),
+                SettledAs::Requeued | SettledAs::Delayed(_) => "tried again".to_owned(),
                 _ => return,
             };
             let why = settled.error.as_deref().unwrap_or("it failed");
@@ -257,6 +261,11 @@ fn remark(output: Output, event: &ServiceEvent) {
         }
         _ => {}
     }
+}
+
+/// As a shell takes it.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 impl Desk {
