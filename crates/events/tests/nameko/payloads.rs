@@ -2,7 +2,7 @@
 use libtest_mimic::Trial;
 use serde::Deserialize;
 use serde_json::{Value as Json, json};
-use sinew_core::{Message, PublishExt as _};
+use sinew_core::{Consume as _, Consumption, Message, PublishExt as _, Queue};
 use sinew_events::{
     Compression, Context, EmitOptions, EventDispatcher, EventHandler, HandlerError, Profile,
     Service, SettledAs, Source,
@@ -25,6 +25,10 @@ pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
         both,
         "e5_a3_what_cannot_be_decoded_is_kept_or_dropped_as_asked",
         undecodable,
+    ));
+    trials.push(stage.trial(
+        "a3_what_cannot_be_decoded_goes_where_a_policy_has_it_unless_it_is_kept",
+        dead_letters,
     ));
     trials.extend(stage.trials(
         both,
@@ -175,6 +179,50 @@ async fn undecodable(scene: Scene) -> Outcome {
         event.discard().await?;
     }
     Ok(())
+}
+
+/// Python loses it, policy or not; ours rejects it in nameko's profile, and keeps it in the safe one.
+async fn dead_letters(scene: Scene) -> Outcome {
+    let (source, dead) = (scene.name("orders"), scene.name("dead"));
+    let route = json!({ "dead-letter-exchange": "", "dead-letter-routing-key": dead });
+    let (pattern, route) = (format!("^evt-{source}-"), route.to_string());
+    let policy = ["set_policy", &source, &pattern, &route, "--apply-to", "queues"];
+    scene.broker().await?.ctl(&policy).await?;
+    let backend = scene.backend().await?;
+    let letters = Source::parse(&source)?;
+    let waits = Consumption::new(Queue::parse(&dead)?, letters.pattern("dead")?);
+    let waits = waits.with_scope(letters.scope().clone());
+    let arrived = async || Outcome::Ok(backend.consumer()?.declare(waits.clone()).await?.messages);
+    equal("at first", arrived().await?, Some(0))?;
+
+    let safe = Cast::new(&scene.name("safe"))?.handles(&source, "created", "on", as_it_is)?;
+    let mut safe = safe.start(&backend).await?;
+    let parity = Cast::new(&scene.name("parity"))?.handles(&source, "created", "on", as_it_is)?;
+    let mut parity = parity.with(|it| it.with_profile(Profile::Nameko)).start(&backend).await?;
+    let mut python = scene.peer().await?;
+    let handler = python_handler("on", &source, "created", "pool", Json::Null);
+    python.start("p", &scene.name("theirs"), [handler]).await?;
+    let emit = json!({
+        "source": source, "type": "created", "payload": "{'a': 1}", "serializer": "yaml", "context": {},
+    });
+    python.ask("emit", emit).await?;
+    safe.settles_as(SettledAs::DeadLettered).await?;
+    parity.settles_as(SettledAs::Dropped).await?;
+    // In order, so that the one before is acknowledged.
+    EventDispatcher::new(&backend, &source)?.emit("created", &"next").await?;
+    equal("what Python handles", text(&python.handled("on").await?, "payload"), "'next'")?;
+    soon("a dead letter", async {
+        while arrived().await? != Some(1) {}
+        Outcome::Ok(())
+    })
+    .await??;
+    let queue =
+        safe.running.counts().map(|(_, queue, _)| queue.clone()).next().ok_or("no queue")?;
+    let kept = sinew_events::ErrorQueue::new(&backend, queue)?;
+    let kept = kept.take(10, std::time::Duration::from_secs(2)).await?;
+    equal("kept", kept.len(), 1)?;
+    equal("of three, one is a dead letter", arrived().await?, Some(1))?;
+    python.ask("kill", json!({ "name": "p" })).await
 }
 
 async fn standalone(scene: Scene) -> Outcome {

@@ -89,7 +89,17 @@ async fn in_rust(
 async fn listing(broker: &RabbitMq, vhost: &str) -> Outcome<Vec<String>> {
     let lists: [&[&str]; 3] = [
         &["list_queues", "-p", vhost, "name", "durable", "auto_delete", "exclusive", "arguments"],
-        &["list_exchanges", "-p", vhost, "name", "type", "durable", "auto_delete", "arguments"],
+        &[
+            "list_exchanges",
+            "-p",
+            vhost,
+            "name",
+            "type",
+            "durable",
+            "auto_delete",
+            "internal",
+            "arguments",
+        ],
         &[
             "list_bindings",
             "-p",
@@ -132,6 +142,11 @@ async fn flags(scene: Scene) -> Outcome {
     ours.running.dispatcher().emit("nobody-hears", &()).await?;
     let theirs = listing(broker, python_first.0).await?;
     check(theirs.len() > ROWS.len() * 2, format!("something is declared: {theirs:?}"))?;
+    for (_, event_type, ..) in ROWS {
+        let bound = json!(event_type).to_string();
+        let bound = format!("\"routing_key\":{bound},\"source_name\":\"orders.events\"");
+        check(theirs.iter().any(|it| it.contains(&bound)), format!("{bound} is in {theirs:?}"))?;
+    }
     equal("what we declare", listing(broker, rust_first.0).await?, theirs.clone())?;
 
     let joining = in_rust(python_first.1, ROWS.iter().filter(|row| is_shared(row))).await?;
