@@ -16,7 +16,10 @@ use sinew_events::{
     Context, EventDispatcher, EventHandler, HandlerError, Profile, RetryPolicy, Running,
     ServiceEvent, SettledAs, TimeoutLayer,
 };
-use sinew_testkit::harness::rabbitmq::{RabbitMq, Tap};
+use sinew_testkit::harness::{
+    Proxy,
+    rabbitmq::{RabbitMq, Tap},
+};
 use tokio::{
     sync::{
         Semaphore,
@@ -42,6 +45,7 @@ pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
         stage.trial("fifty_panics_and_fifty_that_are_cut_off_leave_nothing_unacknowledged", fifty),
         stage.trial("d3_what_was_confirmed_is_handled_though_the_broker_is_killed", killed),
         stage.trial("a6_what_comes_too_often_is_kept_before_a_quorum_queue_drops_it", counted),
+        stage.trial("a5_what_came_back_without_a_verdict_is_kept_where_once_is_all", once),
         stage.trial_on_4("a6_what_comes_too_often_is_kept_before_rabbitmq_4_drops_it", own_limit),
     ]);
 }
@@ -396,4 +400,30 @@ async fn counted(scene: Scene) -> Outcome {
 /// Which is 20.
 async fn own_limit(scene: Scene) -> Outcome {
     stops_before(&scene, 15, None).await
+}
+
+/// On a classic queue, which only says that it came before.
+async fn once(scene: Scene) -> Outcome {
+    let proxy = Proxy::start(address(scene.broker().await?)).await?;
+    let near = options(&url_through(proxy.address()))
+        .with_reconnect_wait(Duration::from_millis(200))
+        .connect()
+        .await?
+        .into_any();
+    let (source, service) = (scene.name("orders"), scene.name("billing"));
+    let act = |_, _| std::future::pending();
+    let with =
+        |handler: EventHandler| handler.with_retry(RetryPolicy::default().with_max_deliveries(1));
+    let cast = Cast::new(&service)?.acts(&source, "created", "on", act, with)?;
+    let mut ours = cast.start(&near).await?;
+    let backend = scene.backend().await?;
+    EventDispatcher::new(&backend, &source)?.emit("created", &"x").await?;
+    ours.seen().await?;
+    proxy.cut();
+    ours.settles_as(SettledAs::Cancelled).await?;
+    proxy.heal();
+    let kept = ours.settles_as(SettledAs::DeadLettered).await?;
+    equal("its runs", kept.runs, 0)?;
+    let queue = format!("evt-{source}-created--{service}.on");
+    until_held(scene.broker().await?, "/", &queue, Held::default()).await
 }
