@@ -1,6 +1,7 @@
 //! What agents and those who ask them say of themselves.
 use std::time::Duration;
 
+use bytes::Bytes;
 use sinew_core::Headers;
 use sinew_dispatch::{
     AgentError, AgentState, DispatcherOptions,
@@ -25,6 +26,13 @@ pub(crate) fn dispatch(data: &[u8]) {
     let mut again = Headers::default();
     assert!(ask.write(&mut again).is_ok());
     assert_eq!(AskHead::read(&again), ask);
+    // What is read out of a frame makes the same frame, where it is not too long for one.
+    let framed = Bytes::copy_from_slice(payload.strip_prefix(b"\n\n").unwrap_or_default());
+    if let Some(id) = &ask.id
+        && let Some((agent, answer)) = id.unframe(&framed)
+    {
+        assert!(id.frame(&agent, &answer).is_none_or(|it| it == framed));
+    }
     // Who passes it on cannot gain time by it.
     if let Some(remaining) = ask.remaining {
         let mut later = ask;

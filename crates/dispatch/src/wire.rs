@@ -1,14 +1,19 @@
 //! What an ask and its answers say of themselves in their headers: text, on every carriage.
 use std::{fmt, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use sinew_core::{Error, ErrorKind, Headers, Result, Subject};
 
 use crate::{AgentError, AgentId, AnyAgent, DispatcherOptions};
 
 /// The ask's own name, which a cancellation repeats. In an ask, after a space, how long the asker still waits, in whole
-/// milliseconds: a length of time, so that clocks need not agree. After another one, the agent that it is for, where it is
-/// for one alone. One header for all of it, as each is parsed by every agent.
+/// milliseconds: a length of time, so that clocks need not agree. Then the agent that it is for alone, or [`ALL`], and
+/// [`FRAMED`] where its asker reads that. One header for all of it, as each is parsed by every agent.
 const ASK: &str = "sinew-ask";
+/// In place of an agent's name, which it cannot be: it is for everybody.
+const ALL: &str = "*";
+/// An answer may come without headers, in a frame of its ask.
+const FRAMED: &str = "framed";
 /// Which agent answers.
 const AGENT: &str = "sinew-agent";
 /// The code of an agent's error, whose text is the payload.
@@ -21,6 +26,8 @@ const STATE: &str = "sinew-state";
 /// The longest that an ask can say it waits: whoever says more is heard as this.
 const MAX_REMAINING: Duration = DispatcherOptions::MAX_DEADLINE;
 const MAX_ASK_LEN: usize = 64;
+/// The longest payload that is framed.
+const MAX_FRAMED: usize = 4096;
 
 /// What an agent is told whose asker wants no answer any more.
 const CANCEL: &str = "sinew.cancel";
@@ -49,6 +56,25 @@ impl AskId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// A good answer of `agent` that takes no header: the ask's name, a space, the agent's, a line feed, the payload.
+    /// `None` where it is so long that a header is cheaper than a copy.
+    #[must_use]
+    pub fn frame(&self, agent: &AgentId, payload: &[u8]) -> Option<Bytes> {
+        let parts = [self.as_str().as_bytes(), b" ", agent.as_str().as_bytes(), b"\n", payload];
+        (payload.len() <= MAX_FRAMED).then(|| parts.concat().into())
+    }
+
+    /// Who says what in a frame of this ask. `None` where it is none: whoever was not told the ask's name cannot come upon
+    /// it.
+    #[must_use]
+    pub fn unframe(&self, payload: &Bytes) -> Option<(AgentId, Bytes)> {
+        let said = payload.strip_prefix(self.as_str().as_bytes())?.strip_prefix(b" ")?;
+        let end = said.iter().take(AgentId::MAX_LEN + 1).position(|byte| *byte == b'\n')?;
+        let (agent, answer) = said.split_at_checked(end)?;
+        let agent = AgentId::parse(std::str::from_utf8(agent).ok()?).ok()?;
+        Some((agent, payload.slice(payload.len() - answer.len() + 1..)))
+    }
 }
 
 impl fmt::Display for AskId {
@@ -67,19 +93,28 @@ pub struct AskHead {
     pub remaining: Option<Duration>,
     /// Who alone is to answer, where it is not for all.
     pub to: Option<AgentId>,
+    /// Whether its asker reads [frames](AskId::frame).
+    pub is_framed: bool,
 }
 
 impl AskHead {
     /// Of an ask that waits for so long.
     #[must_use]
     pub fn new(id: AskId, remaining: Duration) -> Self {
-        Self { id: Some(id), remaining: Some(remaining), to: None }
+        Self { id: Some(id), remaining: Some(remaining), to: None, is_framed: false }
     }
 
     /// For this agent alone.
     #[must_use]
     pub fn with_to(mut self, to: Option<AgentId>) -> Self {
         self.to = to;
+        self
+    }
+
+    /// Its asker reads frames.
+    #[must_use]
+    pub fn framed(mut self) -> Self {
+        self.is_framed = true;
         self
     }
 
@@ -94,7 +129,8 @@ impl AskHead {
             Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(MAX_REMAINING)
         });
         let to = words.next().and_then(|name| AgentId::parse(name).ok());
-        Self { id: Some(id), remaining, to }
+        let is_framed = words.next() == Some(FRAMED);
+        Self { id: Some(id), remaining, to, is_framed }
     }
 
     /// Says it. A part of a millisecond is dropped: an agent may think that it has less time, never more.
@@ -104,14 +140,21 @@ impl AskHead {
     /// [`ErrorKind::InvalidHeader`](sinew_core::ErrorKind::InvalidHeader) where the headers are full.
     pub fn write(&self, headers: &mut Headers) -> Result<()> {
         let Some(id) = &self.id else { return Ok(()) };
-        let millis = self.remaining.map(|it| it.min(MAX_REMAINING).as_millis());
-        match (millis, &self.to) {
-            (None, None) => headers.insert(ASK, id.as_str())?,
-            (Some(millis), None) => headers.insert(ASK, format!("{id} {millis}"))?,
-            (Some(millis), Some(to)) => headers.insert(ASK, format!("{id} {millis} {to}"))?,
-            (None, Some(to)) => headers.insert(ASK, format!("{id} - {to}"))?,
-        };
-        Ok(())
+        let mut said = String::with_capacity(2 * MAX_ASK_LEN);
+        said.push_str(id.as_str());
+        let has_more = self.to.is_some() || self.is_framed;
+        match self.remaining.map(|it| it.min(MAX_REMAINING).as_millis()) {
+            Some(millis) => said.extend([" ", &millis.to_string()]),
+            None if has_more => said.push_str(" -"),
+            None => {}
+        }
+        if has_more {
+            said.extend([" ", self.to.as_ref().map_or(ALL, AgentId::as_str)]);
+        }
+        if self.is_framed {
+            said.extend([" ", FRAMED]);
+        }
+        headers.insert(ASK, said).map(drop)
     }
 }
 
@@ -275,7 +318,7 @@ mod tests {
             "[!-~]{0,70}",
             "\\PC{0,20}",
             "[!-~]{1,64} -?[0-9]{1,20}",
-            "[!-~]{1,64} (-|[0-9]{1,5}) [!-~]{0,130}( .*)?",
+            "[!-~]{1,64} (-|[0-9]{1,5}) (\\*|[!-~]{0,130})( .*| framed)?",
             Just("true".to_owned()),
             Just("a.b".to_owned()),
         ];
@@ -286,13 +329,15 @@ mod tests {
         #[test]
         fn what_an_ask_says_arrives(
             id in "[!-~]{1,64}", millis in 0..100_000_000_u64, part in 0..1_000_000_u32, to in "[a-z]{0,10}",
+            framed: bool,
         ) {
             let remaining = Duration::from_millis(millis) + Duration::from_nanos(part.into());
             let head = AskHead::new(AskId::parse(&id).unwrap(), remaining).with_to(AgentId::parse(&to).ok());
+            let head = if framed { head.framed() } else { head };
             let mut headers = Headers::default();
             head.write(&mut headers).unwrap();
             let read = AskHead::read(&headers);
-            prop_assert_eq!((&read.id, &read.to), (&head.id, &head.to));
+            prop_assert_eq!((&read.id, &read.to, read.is_framed), (&head.id, &head.to, framed));
             let whole = Duration::from_millis(millis).min(MAX_REMAINING);
             prop_assert_eq!(read.remaining, Some(whole));
         }
@@ -308,6 +353,25 @@ mod tests {
                 let payload = head.write(&mut headers).unwrap().unwrap_or_default();
                 let read = ReplyHead::read(&headers, payload.as_bytes());
                 prop_assert_eq!(read, head);
+            }
+        }
+
+        #[test]
+        fn what_stands_in_a_frame_arrives(
+            id in "[!-~]{1,64}", agent in "[a-z]{1,128}", payload: Vec<u8>,
+        ) {
+            let (id, agent) = (AskId::parse(&id).unwrap(), AgentId::parse(&agent).unwrap());
+            let framed = id.frame(&agent, &payload).unwrap();
+            prop_assert_eq!(id.unframe(&framed), Some((agent, Bytes::from(payload))));
+        }
+
+        #[test]
+        fn what_is_near_to_a_frame_is_none_or_names_an_agent(
+            payload in "x[ .]?[a-z. *]{0,140}\n?[a-z]{0,9}",
+        ) {
+            let (id, payload) = (AskId::parse("x").unwrap(), Bytes::from(payload));
+            if let Some((agent, said)) = id.unframe(&payload) {
+                prop_assert_eq!(id.frame(&agent, &said), Some(payload));
             }
         }
 
@@ -361,10 +425,23 @@ mod tests {
             ("x 250", None),
             ("x 250 ", None),
             ("x 250 a.b", None),
+            ("x 250 * framed", None),
+            ("x 250 visual-7 framed", Some("visual-7")),
         ] {
             let read = AskHead::read(&headers(vec![(ASK, said.to_owned())]));
             assert_eq!(read.to.as_ref().map(AgentId::as_str), to, "{said}");
+            assert_eq!(read.is_framed, said.ends_with("framed"), "{said}");
         }
+    }
+
+    #[test]
+    fn what_is_long_is_not_framed_and_another_asks_frame_is_none() {
+        let (id, agent) = (AskId::parse("x.1").unwrap(), AgentId::parse("a").unwrap());
+        assert!(id.frame(&agent, &[0; MAX_FRAMED]).is_some());
+        assert_eq!(id.frame(&agent, &[0; MAX_FRAMED + 1]), None);
+        let framed = id.frame(&agent, b"well").unwrap();
+        assert_eq!(AskId::parse("x.2").unwrap().unframe(&framed), None);
+        assert_eq!(AskId::parse("x").unwrap().unframe(&framed), None);
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Elsewhere {
             Whom::One(agent) => (Some(agent.clone()), vec![agent]),
         };
         let remaining = ask.deadline.saturating_duration_since(Instant::now());
-        let head = AskHead::new(name.clone(), remaining).with_to(asked.clone());
+        let head = AskHead::new(name.clone(), remaining).with_to(asked.clone()).framed();
         let message = remote.message(ask, &head, request)?;
         let asking = {
             let _inside = remote.runtime.enter();
@@ -105,7 +105,7 @@ impl Elsewhere {
                 .with_subject(ask.topic.as_str())
                 .with_detail("the backend did not take it before its deadline")
         })??;
-        let answers = Answers::new(ask, asked, incoming);
+        let answers = Answers::new(ask, name.clone(), asked, incoming);
         let listener = Listener {
             ask: Arc::clone(ask),
             answers: Arc::clone(&answers),

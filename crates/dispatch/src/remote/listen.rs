@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_core::Stream as _;
 use sinew_core::{
     AnyPublisher, ErrorKind, Event, Incoming, Message, PublishExt as _, Result, Subject,
@@ -18,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    AgentId, Ended,
+    AgentError, AgentId, Ended,
     asking::{Sink, Watched},
     context::AskInfo,
     gather::Responder,
@@ -40,6 +41,8 @@ const CALL_OFF: Duration = Duration::from_secs(5);
 /// them, which spares a task's turn for each, and else by the [`Listener`].
 pub(crate) struct Answers {
     ask: Arc<AskInfo>,
+    /// What frames of its answers begin with.
+    name: AskId,
     /// Who was asked, where that was not everybody.
     asked: Option<AgentId>,
     state: Mutex<State>,
@@ -55,11 +58,12 @@ struct State {
 impl Answers {
     pub(super) fn new(
         ask: &Arc<AskInfo>,
+        name: AskId,
         asked: Option<AgentId>,
         incoming: Incoming<Message>,
     ) -> Arc<Self> {
         let state = State { incoming: Some(incoming), is_awaited: false, listener: None };
-        Arc::new(Self { ask: Arc::clone(ask), asked, state: Mutex::new(state) })
+        Arc::new(Self { ask: Arc::clone(ask), name, asked, state: Mutex::new(state) })
     }
 
     /// Tells `sink` what has come; what comes next wakes whoever asked, until it [leaves](Self::leave).
@@ -104,7 +108,7 @@ impl Answers {
             let Poll::Ready(turn) = poll_proceed(cx) else { break };
             let Poll::Ready(event) = Pin::new(&mut *incoming).poll_next(cx) else { break };
             turn.made_progress();
-            let Some(why) = tell(&self.ask, sink, event) else { continue };
+            let Some(why) = tell(&self.ask, &self.name, sink, event) else { continue };
             let (listener, ended) = (state.listener.take(), state.incoming.take());
             drop(state);
             drop(ended);
@@ -128,14 +132,15 @@ impl Answers {
 /// Tells `sink` of one event; why nothing can come after it, if so.
 fn tell<S: Sink + ?Sized>(
     ask: &AskInfo,
+    name: &AskId,
     sink: &Arc<S>,
     event: Option<Result<Event<Message>>>,
 ) -> Option<Ended> {
     match event {
         Some(Ok(Event::Item(reply))) => {
-            let ReplyHead { agent, error } = ReplyHead::read(&reply.headers, &reply.payload);
+            let (agent, answer) = read(name, reply);
             let from = agent.as_ref().map_or(Responder::Unnamed, Responder::Named);
-            Arc::clone(sink).answer(from, error.map_or(Ok(reply.payload), Err));
+            Arc::clone(sink).answer(from, answer);
         }
         Some(Ok(Event::Lost(_) | Event::Up { gap: true })) => sink.gap(),
         Some(Ok(_)) => {}
@@ -147,6 +152,17 @@ fn tell<S: Sink + ?Sized>(
         None => return Some(Ended::Disconnected),
     }
     None
+}
+
+/// Who answers the ask called `name`, and what.
+fn read(name: &AskId, reply: Message) -> (Option<AgentId>, Result<Bytes, AgentError>) {
+    if reply.headers.is_empty()
+        && let Some((agent, answer)) = name.unframe(&reply.payload)
+    {
+        return (Some(agent), Ok(answer));
+    }
+    let ReplyHead { agent, error } = ReplyHead::read(&reply.headers, &reply.payload);
+    (agent, error.map_or(Ok(reply.payload), Err))
 }
 
 /// Who hears the answers to one ask while nobody awaits them, and sees to it that the agents are told.
@@ -199,7 +215,8 @@ impl Listener {
 
     /// Ends when nothing can come any more.
     async fn linger(&self, incoming: &mut Incoming<Message>) {
-        while tell(&self.ask, &self.sink, cooperative(incoming.next()).await).is_none() {}
+        let (ask, name) = (&self.ask, &self.cancel.1);
+        while tell(ask, name, &self.sink, cooperative(incoming.next()).await).is_none() {}
     }
 
     /// Tells of those who were there, and are not any more.

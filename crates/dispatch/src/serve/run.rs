@@ -210,9 +210,10 @@ impl Run {
             Err(busy) => {
                 counts.busy(1);
                 return self
-                    .refuse(async move { answering.answer(&asker, Err(busy), until).await });
+                    .refuse(async move { answering.answer(&asker, None, Err(busy), until).await });
             }
         };
+        let frame = head.id.clone().filter(|_| head.is_framed);
         let place = head.id.map(|id| {
             let number = lock(&self.desk).open(id.clone(), asker.clone(), Arc::clone(&info));
             Place { desk: Arc::clone(&self.desk), id, number }
@@ -236,7 +237,7 @@ impl Run {
                 Ok(_) => counts.ok(1),
                 Err(_) => counts.failed(1),
             }
-            answering.answer(&asker, answer, until).await;
+            answering.answer(&asker, frame.as_ref(), answer, until).await;
         };
         match span.is_disabled() {
             true => self.tasks.spawn(work),
@@ -309,8 +310,15 @@ impl Answering {
         Ok(Self { publisher: remote.publisher.clone(), agent, good, content_type, counts })
     }
 
-    async fn answer(&self, asker: &ReplyTo, answer: Result<Bytes, AgentError>, until: Instant) {
-        let failed = match self.reply(asker, answer) {
+    /// Answers, in a frame of the ask `frame` where its asker reads that.
+    async fn answer(
+        &self,
+        asker: &ReplyTo,
+        frame: Option<&AskId>,
+        answer: Result<Bytes, AgentError>,
+        until: Instant,
+    ) {
+        let failed = match self.reply(asker, frame, answer) {
             Ok(reply) => self.publish(reply, until).await.err(),
             Err(err) => Some(err),
         };
@@ -319,7 +327,7 @@ impl Answering {
         // What the broker does not carry is said in fewer words.
         if err.kind() == ErrorKind::TooLarge {
             let why = err.detail().unwrap_or("the backend does not carry it").to_owned();
-            let told = self.reply(asker, Err(AgentError::new(AgentError::TOO_LARGE, why)));
+            let told = self.reply(asker, None, Err(AgentError::new(AgentError::TOO_LARGE, why)));
             if let Ok(told) = told
                 && self.publish(told, until).await.is_ok()
             {
@@ -329,8 +337,22 @@ impl Answering {
         self.counts.unsent(1);
     }
 
-    fn reply(&self, asker: &ReplyTo, answer: Result<Bytes, AgentError>) -> Result<Message> {
+    fn reply(
+        &self,
+        asker: &ReplyTo,
+        frame: Option<&AskId>,
+        answer: Result<Bytes, AgentError>,
+    ) -> Result<Message> {
         let mut reply = Message::to(Address::Reply(asker.clone()), Bytes::new());
+        let framed = match &answer {
+            Ok(payload) => frame.and_then(|frame| frame.frame(&self.agent, payload)),
+            Err(_) => None,
+        };
+        // Its asker knows what it takes, so that no header has to say what it is.
+        if let Some(framed) = framed {
+            reply.payload = framed;
+            return Ok(reply);
+        }
         reply.headers = self.good.clone();
         match answer {
             Ok(payload) => {

@@ -8,7 +8,7 @@ use sinew_core::{
     Error, ErrorKind, Event, HeaderCarriage, Incoming, Link, Message, Pending, Publish, Receipt,
     Registration, Request, Requests, Result, Subscribe, Subscription,
 };
-use sinew_dispatch::{Dispatcher, Ended, Expect, Gathered, Until};
+use sinew_dispatch::{AgentId, Dispatcher, Ended, Expect, Gathered, Hedge, Until};
 use tokio::task::{JoinError, yield_now};
 
 use crate::common::{ms, quick};
@@ -116,6 +116,26 @@ async fn a_broker_that_says_nothing_holds_up_no_ask_that_has_enough() -> Result<
     assert_eq!((replies.len(), end.ended, end.elapsed), (1, Ended::First, ms(0)));
     let err = dispatcher.ask("elsewhere", "?").deadline(ms(100)).send::<String>().await;
     assert_eq!(err.unwrap_err().kind(), ErrorKind::Timeout);
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_here_follows_at_once_where_one_elsewhere_cannot_be_asked() -> Result<()> {
+    let kinds = [ErrorKind::Disconnected, ErrorKind::Denied].map(Broken::Fails);
+    for (broker, elapsed) in kinds.map(|it| (it, 0)).into_iter().chain([(Broken::Silent, 50)]) {
+        let dispatcher = Dispatcher::over(&broker.backend())?;
+        let ask = || {
+            let there = Expect::Agents(vec![AgentId::parse("there")?]);
+            let ask = dispatcher.ask("t", "?").until(Until::First(1)).expect(there);
+            Ok::<_, Error>(ask.hedge(Hedge::after(ms(50))).deadline(ms(500)))
+        };
+        // The first turn goes to nobody else, as nobody else is there.
+        assert!(ask()?.send::<String>().await.is_err());
+        let _here = dispatcher.register("t", &quick("here")?)?;
+        let Gathered { replies, end, .. } = ask()?.collect::<String>().await?;
+        assert_eq!((replies.len(), end.ended, end.elapsed), (1, Ended::First, ms(elapsed)));
+        assert_eq!(end.missing.len() + end.cancelled.len(), 1);
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use metrics::{Key, with_local_recorder};
 use sinew_adapter_memory::MemoryBroker;
 use sinew_core::{Message, PublishExt as _, ReplyTo, Result, Subject};
 use sinew_dispatch::{
-    Dispatcher, Until,
+    AgentId, Dispatcher, Until,
     heads::{AskHead, AskId},
 };
 use sinew_testkit::MetricKeys;
@@ -39,11 +39,15 @@ async fn served() -> Result<()> {
     let dispatcher = Dispatcher::over(&asker)?;
     let ask = dispatcher.ask("t", "?").deadline(ms(100)).until(Until::Deadline);
     assert_eq!(ask.collect::<String>().await?.end.duplicate, 1);
-    // By hand: one that came too late, and one that came twice and has no address to answer to.
+    // By hand: one that came too late, one for somebody else, and one that came twice and has no address to answer to.
     let publisher = asker.publisher()?;
-    for (name, remaining) in [("late", 0), ("twice", 50), ("twice", 50)] {
+    let other = Some(AgentId::parse("other")?);
+    for (name, remaining, to) in
+        [("late", 0, None), ("theirs", 50, other), ("twice", 50, None), ("twice", 50, None)]
+    {
         let mut message = Message::new(Subject::parse("t")?, "?");
-        AskHead::new(AskId::parse(name)?, ms(remaining)).write(&mut message.headers)?;
+        let head = AskHead::new(AskId::parse(name)?, ms(remaining)).with_to(to);
+        head.write(&mut message.headers)?;
         message.reply_to = Some(ReplyTo::new("nobody"));
         publisher.send(message).await?;
     }

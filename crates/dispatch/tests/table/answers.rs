@@ -34,6 +34,7 @@ behaviours![
     an_ask_of_its_own_agents_is_answered_once,
     a_plain_responder_answers_without_a_name,
     a_plain_request_is_answered_by_an_agent,
+    who_reads_frames_is_answered_without_headers,
     quiet_ends_where_nobody_is_known,
     an_answer_is_taken_in_while_nobody_awaits_it,
     a_reply_says_what_its_payload_is,
@@ -268,6 +269,26 @@ async fn a_plain_request_is_answered_by_an_agent(scene: Scene) -> Result<()> {
     let reply = soon("a reply", replies.next_item()).await?.ok_or_else(|| failed("none"))??;
     assert_eq!(reply.payload, "hand from agent");
     assert_eq!(reply.headers.text("sinew-agent"), Some("agent"));
+    Ok(())
+}
+
+async fn who_reads_frames_is_answered_without_headers(scene: Scene) -> Result<()> {
+    let fails = AnyAgent::new("fails", |_: Context, _: String| async {
+        Err::<String, _>(AgentError::new("dark", "no lamp"))
+    })?;
+    let _served = (scene.echo("well").await?, scene.serve(fails).await?);
+    let requester = scene.connect().await?.requester()?;
+    let asked = by_hand(&scene, &[("sinew-ask", "x-1 9000 * framed")])?;
+    let mut replies = requester.request(asked).await?;
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let reply = soon("a reply", replies.next_item()).await?.ok_or_else(|| failed("none"))??;
+        told.push((reply.headers.text("sinew-agent").map(str::to_owned), reply.payload));
+    }
+    told.sort();
+    let framed = Bytes::from_static(b"x-1 well\nhand from well");
+    let failed = (Some("fails".to_owned()), Bytes::from_static(b"no lamp"));
+    assert_eq!(told, [(None, framed), failed]);
     Ok(())
 }
 

@@ -229,7 +229,9 @@ async fn an_ask_for_one_agent_is_heard_by_a_plain_responder(scene: Scene) -> Res
     let asked = tokio::spawn(ask.collect::<String>());
     let message = soon("it", heard.next_item()).await?.ok_or_else(|| failed("nothing"))??;
     let head = message.headers.text("sinew-ask").unwrap_or_default().to_owned();
-    let [_, millis, to] = head.split(' ').collect::<Vec<_>>()[..] else { return Err(failed(head)) };
+    let [_, millis, to, "framed"] = head.split(' ').collect::<Vec<_>>()[..] else {
+        return Err(failed(head));
+    };
     let millis: u128 = millis.parse().map_err(failed)?;
     assert!((1..=SOON.as_millis()).contains(&millis) && to == "a", "{head}");
     let reply = message.reply(Bytes::from_static(b"me")).ok_or_else(|| failed("no way back"))?;
