@@ -6,7 +6,7 @@ use sinew_core::{Attempt, Message, Result, Value};
 use crate::{
     call_id::CallId,
     context_data::{ContextData, HeaderPrefix},
-    kept::emitted_as,
+    dead_letter::emitted_as,
     names::{HandlerName, Source},
     service::Attachment,
 };

@@ -13,9 +13,9 @@ use tokio::time::timeout_at;
 
 use crate::{
     Source,
+    dead_letter::{self, Place, header},
     deadline::deadline,
     id::Id,
-    kept::{self, Place, header},
 };
 
 /// The error queue of one handler: what it gave up, and why.
@@ -60,7 +60,7 @@ impl ErrorQueue {
             publisher: backend.publisher()?,
             consumer: backend.consumer()?,
             place: Place::of(&queue, &capabilities)?,
-            reader: kept::reader(&queue)?,
+            reader: dead_letter::reader(&queue)?,
             capabilities,
             queue,
         })))
@@ -76,7 +76,7 @@ impl ErrorQueue {
     }
 
     /// Takes up to `limit` events, oldest first, and waits `within` at most. They are nobody else's until they are
-    /// [redriven](KeptEvent::redrive), [discarded](KeptEvent::discard) or dropped, which leaves them where they are.
+    /// [redriven](DeadLetter::redrive), [discarded](DeadLetter::discard) or dropped, which leaves them where they are.
     ///
     /// # Errors
     ///
@@ -86,7 +86,7 @@ impl ErrorQueue {
     /// # Cancel safety
     ///
     /// Dropped, it leaves the events where they are.
-    pub async fn take(&self, limit: u16, within: Duration) -> Result<Vec<KeptEvent>> {
+    pub async fn take(&self, limit: u16, within: Duration) -> Result<Vec<DeadLetter>> {
         let end = deadline(within);
         let wanted = self.0.place.consumption(&self.0.reader).with_prefetch(limit);
         let status =
@@ -100,7 +100,7 @@ impl ErrorQueue {
         while u64::try_from(taken.len()).is_ok_and(|count| count < limit) {
             match timeout_at(end, incoming.next_item()).await {
                 Ok(Some(delivery)) => {
-                    taken.push(KeptEvent { queue: self.clone(), delivery: delivery? });
+                    taken.push(DeadLetter { queue: self.clone(), delivery: delivery? });
                 }
                 Ok(None) | Err(_) => break,
             }
@@ -131,12 +131,12 @@ impl fmt::Debug for ErrorQueue {
 
 /// An event that a handler gave up, taken out of its error queue. Dropped, it goes back there.
 #[must_use = "dropped, it stays in the error queue"]
-pub struct KeptEvent {
+pub struct DeadLetter {
     queue: ErrorQueue,
     delivery: Delivery,
 }
 
-impl KeptEvent {
+impl DeadLetter {
     /// The event as it lies in the queue, with its payload and all of its headers.
     #[must_use]
     pub fn message(&self) -> &Message {
@@ -261,7 +261,7 @@ impl KeptEvent {
             (header::REDRIVE_FIRST, self.message().headers.value(header::FIRST).cloned()),
         ];
         let id = self.id().map(str::to_owned);
-        kept::clear(&mut message.headers);
+        dead_letter::clear(&mut message.headers);
         for (name, value) in said {
             if let Some(value) = value {
                 message.headers.insert(name, value)?;
@@ -290,9 +290,9 @@ impl KeptEvent {
     }
 }
 
-impl fmt::Debug for KeptEvent {
+impl fmt::Debug for DeadLetter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeptEvent")
+        f.debug_struct("DeadLetter")
             .field("handler", &self.handler())
             .field("kind", &self.kind())
             .field("event_type", &self.event_type())

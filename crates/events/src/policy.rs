@@ -7,7 +7,7 @@ use sinew_core::Attempt;
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Profile {
-    /// Failed events are tried again, then kept in an error queue; so is what cannot be decoded. What is emitted has an id
+    /// Failed events are tried again, then put into an error queue; so is what cannot be decoded. What is emitted has an id
     /// and a time.
     #[default]
     Safe,
@@ -153,8 +153,8 @@ pub(crate) struct Policy {
     pub(crate) requeue_on_error: bool,
     /// Whether the broker takes verdicts: what only passes by cannot be handed back.
     pub(crate) is_settled: bool,
-    /// Whether what is given up is kept in an error queue.
-    pub(crate) keeps_errors: bool,
+    /// Whether what is given up is put into an error queue.
+    pub(crate) has_error_queue: bool,
 }
 
 impl Policy {
@@ -194,12 +194,12 @@ impl Policy {
     }
 
     /// What becomes of one that the error queue did not take.
-    pub(crate) fn not_kept(&self) -> Disposition {
+    pub(crate) fn not_dead_lettered(&self) -> Disposition {
         self.back(Disposition::RequeueAfter(self.retry.longest().unwrap_or(LATER)))
     }
 
     fn given_up(&self) -> Disposition {
-        match self.keeps_errors {
+        match self.has_error_queue {
             true => Disposition::ErrorQueue,
             false => Disposition::Drop,
         }
@@ -239,8 +239,8 @@ mod tests {
     ];
 
     fn policy(profile: Profile, retry: RetryPolicy) -> Policy {
-        let (requeue_on_error, is_settled, keeps_errors) = (false, true, true);
-        Policy { profile, retry, requeue_on_error, is_settled, keeps_errors }
+        let (requeue_on_error, is_settled, has_error_queue) = (false, true, true);
+        Policy { profile, retry, requeue_on_error, is_settled, has_error_queue }
     }
 
     /// Every disposition of an event that fails whenever it is run, until it is not seen again.
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn what_was_not_run_goes_back_for_longer_each_time_in_either_profile() {
         for profile in [Profile::Safe, Profile::Nameko] {
-            let policy = Policy { keeps_errors: false, ..policy(profile, RetryPolicy::none()) };
+            let policy = Policy { has_error_queue: false, ..policy(profile, RetryPolicy::none()) };
             for outcome in [Outcome::InHand, Outcome::Unknown] {
                 for (number, seconds) in
                     [(1, 1), (2, 2), (5, 16), (6, 30), (64, 30), (65, 30), (u32::MAX, 30)]
@@ -341,18 +341,18 @@ mod tests {
             immediate in 0_u32..5,
             delays in prop::collection::vec(1_u64..100_000, 0..40),
             jitter: bool,
-            keeps_errors: bool,
+            has_error_queue: bool,
             is_settled: bool,
             draw: u32,
         ) {
             let delays = delays.into_iter().map(Duration::from_millis);
             let retry = RetryPolicy::none().with_immediate(immediate).with_delays(delays).with_jitter(jitter);
             let mut policy = policy(Profile::Safe, retry);
-            (policy.keeps_errors, policy.is_settled) = (keeps_errors, is_settled);
+            (policy.has_error_queue, policy.is_settled) = (has_error_queue, is_settled);
             let seen = life(&policy, draw);
             let deliveries = if is_settled { policy.retry.delays.len() + 1 } else { 1 };
             prop_assert_eq!(seen.len(), deliveries * (immediate as usize + 1));
-            let end = if keeps_errors { Disposition::ErrorQueue } else { Disposition::Drop };
+            let end = if has_error_queue { Disposition::ErrorQueue } else { Disposition::Drop };
             prop_assert_eq!(seen.last(), Some(&end));
             let longest = policy.retry.longest().unwrap_or_default();
             for disposition in seen {

@@ -102,7 +102,7 @@ handler_counts! {
     /// Verdicts that the broker did not take: it delivers those events again.
     unsettled = "events_unsettled_total";
     /// Copies that an error queue did not take; the events were handed back.
-    unkept = "events_unkept_total";
+    dead_letter_failed = "events_dead_letter_failed_total";
     /// Lost on their way in.
     lost = "events_lost_total";
     /// Times that the link of its intake went down.

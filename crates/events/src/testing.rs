@@ -39,7 +39,7 @@ use tokio::time::timeout;
 
 use crate::{
     EmitOptions, EventDispatcher, PayloadOptions, Running, Service, ServiceEvent, ServiceEvents,
-    Settled, Source, kept::event_type,
+    Settled, Source, dead_letter::event_type,
 };
 
 /// A service that runs for a test, what it emits, and what becomes of what is emitted to it.

@@ -62,7 +62,9 @@ fn what_a_command_refuses_is_kept(_: &Runtime, broker: &RabbitMq) -> Result<()> 
     let mut listener = listen(&url, &event, &["--exec", "exit 65"])?;
     run(&["events", "emit", "kept", "made", "{\"id\": 7}", "--url", &url])?.expect(0)?;
     run(&["events", "emit", "kept", "made", "{\"id\": 8}", "--url", &url])?.expect(0)?;
-    let kept = format!("ended with status 65: kept; see: sinew events errors list '{QUEUE}'");
+    let kept = format!(
+        "ended with status 65: in the error queue; see: sinew events errors list '{QUEUE}'"
+    );
     listener.until_remark(&kept)?;
     // Both, before it is ended.
     let mut listed = Vec::new();

@@ -18,8 +18,8 @@ use super::{
 use crate::{
     Begun, Context, ContextData, EventDispatcher, EventHandler, HandlerName, HeaderPrefix,
     Invocation, PayloadOptions, Source,
+    dead_letter::{self, Cause, DeadLetters, Failure},
     dedup::AnyDedupStore,
-    kept::{self, Cause, Failure, Keeper},
     policy::{Disposition, Outcome, Policy},
     stats::Meter,
     trace,
@@ -36,7 +36,7 @@ pub(super) struct Desk {
     pub(super) prefix: HeaderPrefix,
     pub(super) dispatcher: EventDispatcher,
     pub(super) dedup: Option<AnyDedupStore>,
-    pub(super) keeper: Option<Keeper>,
+    pub(super) dead_letters: Option<DeadLetters>,
     pub(super) meter: Arc<Meter>,
     pub(super) teller: Teller,
 }
@@ -44,7 +44,7 @@ pub(super) struct Desk {
 /// How long the store of what was handled may take to answer.
 const STORE: Duration = Duration::from_secs(10);
 /// How long the error queue may take to take an event.
-const KEEP: Duration = Duration::from_secs(30);
+const PUT: Duration = Duration::from_secs(30);
 /// The longest id by which a second copy is known.
 const MAX_ID: usize = 512;
 
@@ -75,7 +75,7 @@ impl Desk {
 
     async fn deal(&self, work: Work, slot: Arc<Slot>, give_up: CancellationToken) -> SettledAs {
         let (mut message, attempt) = (work.message().clone(), work.attempt());
-        if !kept::is_for(&mut message, &self.queue, &self.source) {
+        if !dead_letter::is_for(&mut message, &self.queue, &self.source) {
             return self.settle(work, message, SettledAs::PassedOver, 0, None).await;
         }
         if let Some(at) = message.properties().and_then(|it| it.timestamp) {
@@ -268,19 +268,20 @@ impl Desk {
     /// What becomes of the event: it is put into the error queue here, and handed back where that does not take it.
     async fn becomes(&self, message: &Message, attempt: Attempt, end: &End) -> SettledAs {
         let mut disposition = end.disposition;
-        if let (Disposition::ErrorQueue, Some(keeper), Some(failure)) =
-            (disposition, &self.keeper, &end.failure)
+        if let (Disposition::ErrorQueue, Some(dead_letters), Some(failure)) =
+            (disposition, &self.dead_letters, &end.failure)
         {
-            let kept =
-                timeout(KEEP, keeper.keep(message, failure, attempt.at_least(), end.runs)).await;
-            let error = match kept {
+            let put =
+                timeout(PUT, dead_letters.put(message, failure, attempt.at_least(), end.runs))
+                    .await;
+            let error = match put {
                 Ok(Ok(())) => return SettledAs::DeadLettered,
                 Ok(Err(err)) => err.to_string(),
-                Err(_) => format!("no answer within {KEEP:?}"),
+                Err(_) => format!("no answer within {PUT:?}"),
             };
-            self.meter.unkept(1);
-            tracing::error!(target: trace::TARGET, handler = %self.name, error, "not kept in the error queue; handed back");
-            disposition = self.policy.not_kept();
+            self.meter.dead_letter_failed(1);
+            tracing::error!(target: trace::TARGET, handler = %self.name, error, "not put into the error queue; handed back");
+            disposition = self.policy.not_dead_lettered();
         }
         match (disposition, end.outcome) {
             (Disposition::Requeue | Disposition::RunAgain, _) => SettledAs::Requeued,

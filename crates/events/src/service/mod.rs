@@ -26,7 +26,7 @@ pub use self::{
 };
 use crate::{
     DedupStore, EmitOptions, EventDispatcher, EventHandler, HeaderPrefix, PayloadOptions, Profile,
-    RetryPolicy, Source, dedup::AnyDedupStore, kept::Keeper, stats::Meter,
+    RetryPolicy, Source, dead_letter::DeadLetters, dedup::AnyDedupStore, stats::Meter,
 };
 
 /// The handlers of a service, before it is started, and what they share. It can be started more than once.
@@ -220,8 +220,8 @@ impl Service {
         let workers = Arc::new(Semaphore::new(self.max_workers));
         let mut ready = Vec::with_capacity(plans.len());
         for (member, plan) in self.members.iter().zip(plans) {
-            let keeper = match plan.policy.keeps_errors {
-                true => Some(Keeper::new(
+            let dead_letters = match plan.policy.has_error_queue {
+                true => Some(DeadLetters::new(
                     backend,
                     &member.name,
                     &plan.queue,
@@ -241,7 +241,7 @@ impl Service {
                 prefix: member.handler.prefix.clone().unwrap_or_else(|| self.prefix.clone()),
                 dispatcher: dispatcher.clone(),
                 dedup: self.dedup.clone(),
-                keeper,
+                dead_letters,
                 meter: Arc::new(Meter::new(member.name.as_str(), &event)),
                 teller: self.teller.clone(),
             });

@@ -11,9 +11,8 @@ use tokio::time::{Instant, sleep};
 
 use super::Service;
 use crate::{
-    EventHandler, HandlerKind, HandlerName, Profile, Source,
+    EventHandler, HandlerKind, HandlerName, Profile, Source, dead_letter,
     id::Id,
-    kept,
     policy::{LATER, Policy},
     trace::TARGET,
 };
@@ -91,14 +90,14 @@ impl Member {
             retry: handler.retry.clone().unwrap_or_else(|| service.retry.clone()),
             requeue_on_error: handler.requeue_on_error,
             is_settled,
-            keeps_errors: is_settled && handler.is_reliable && service.profile == Profile::Safe,
+            has_error_queue: is_settled && handler.is_reliable && service.profile == Profile::Safe,
         };
         if is_settled {
             check_verdicts(&policy, service.dedup.is_some(), &backend.capabilities())
                 .map_err(|err| err.with_subject(self.name.as_str()))?;
         }
         let must_be_alone = is_settled && is_broadcast && handler.is_reliable;
-        let errors = match policy.keeps_errors {
+        let errors = match policy.has_error_queue {
             true => Some(self.errors(&queue)?),
             false => None,
         };
@@ -107,7 +106,7 @@ impl Member {
 
     /// The error queue beside its own: a longer name.
     fn errors(&self, queue: &Queue) -> Result<Queue> {
-        kept::reader(queue).map_err(|err| {
+        dead_letter::reader(queue).map_err(|err| {
             let why = format!(
                 "its queue `{queue}` has a name of {} bytes, which leaves no room for that of its error queue: shorten \
                  the event type or a name, or keep no errors: `with_reliable_delivery(false)`, `Profile::Nameko`",

@@ -180,7 +180,7 @@ async fn what_fails(catalogue: &mut Catalogue) {
         (AGE, 1),
         (RUNS, 1),
         (FAILED, 1),
-        ("events_unkept_total", 1),
+        ("events_dead_letter_failed_total", 1),
         ("events_handled_total{delayed}", 1),
         ("events_handled_total{passed_over}", 1),
     ]);

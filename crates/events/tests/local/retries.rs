@@ -170,7 +170,7 @@ async fn an_event_whose_error_queue_takes_nothing_is_handed_back() {
     scene.emit("created", 7).await;
     let first = settled(&mut events).await.outcome;
     assert!(matches!(first, SettledAs::Delayed(_)), "{first:?}");
-    assert_eq!(running.counts().next().unwrap().2.unkept, 1);
+    assert_eq!(running.counts().next().unwrap().2.dead_letter_failed, 1);
     drop(taken);
     assert_eq!(outcomes(&mut events, 1).await, [SettledAs::DeadLettered]);
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use sinew_adapter_memory::MemoryBroker;
 use sinew_core::{AnyBackend, Backend as _, Consume as _, Queue, Result};
 use sinew_events::{
-    Context, ErrorQueue, EventDispatcher, EventHandler, HandlerError, KeptEvent, Running, Service,
+    Context, DeadLetter, ErrorQueue, EventDispatcher, EventHandler, HandlerError, Running, Service,
     ServiceEvent, ServiceEvents, Settled, SettledAs,
 };
 use tokio::time::timeout;
@@ -58,7 +58,7 @@ impl Scene {
     }
 
     /// What is in the error queue of `queue`; dropped, it stays there.
-    pub(crate) async fn kept(&self, queue: &str) -> Vec<KeptEvent> {
+    pub(crate) async fn kept(&self, queue: &str) -> Vec<DeadLetter> {
         let errors = ErrorQueue::new(&self.connect(), Queue::parse(queue).unwrap()).unwrap();
         errors.take(100, LONG).await.unwrap()
     }

@@ -155,7 +155,7 @@ async fn what_a_stream_takes_no_copy_of_is_handed_back(scene: Scene) -> Result<(
     let outcome = started.settled().await?.outcome;
     is(matches!(outcome, SettledAs::Delayed(_)), format!("{outcome:?}"))?;
     let counts = started.running.counts().map(|it| it.2).next();
-    is(counts.is_some_and(|it| it.unkept == 1), format!("{counts:?}"))?;
+    is(counts.is_some_and(|it| it.dead_letter_failed == 1), format!("{counts:?}"))?;
     started.running.drain(SOON).await?;
     let mended = service("billing", scene.handler(|_: Context, _: u64| async { Ok(()) }))?;
     let (events, running) = (mended.events(), mended.start(&backend).await?);

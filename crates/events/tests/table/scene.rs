@@ -10,8 +10,8 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 use sinew_core::{AnyBackend, Queue, Result};
 use sinew_events::{
-    Context, ErrorQueue, EventDispatcher, EventHandler, HandlerError, HandlerKind, HandlerName,
-    KeptEvent, RetryPolicy, Running, Service, ServiceEvent, ServiceEvents, Settled, SettledAs,
+    Context, DeadLetter, ErrorQueue, EventDispatcher, EventHandler, HandlerError, HandlerKind,
+    HandlerName, RetryPolicy, Running, Service, ServiceEvent, ServiceEvents, Settled, SettledAs,
     Source,
 };
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -80,7 +80,7 @@ impl Scene {
     }
 
     /// Takes what is in it, and waits until that are so many.
-    pub(crate) async fn kept(&self, service: &str, count: usize) -> Result<Vec<KeptEvent>> {
+    pub(crate) async fn kept(&self, service: &str, count: usize) -> Result<Vec<DeadLetter>> {
         let errors = self.errors(service).await?;
         let mut kept = Vec::new();
         until("it is in the error queue", async || {

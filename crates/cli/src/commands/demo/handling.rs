@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sinew_core::{AnyBackend, ErrorKind, Queue, Result};
 use sinew_events::{
-    Context, ErrorQueue, EventDispatcher, EventHandler, HandlerError, HandlerKind, KeptEvent,
+    Context, DeadLetter, ErrorQueue, EventDispatcher, EventHandler, HandlerError, HandlerKind,
     RetryPolicy, Running, Service, ServiceEvent, ServiceEvents, SettledAs,
 };
 use tokio::{
@@ -220,7 +220,7 @@ async fn play(
 }
 
 /// The first event in the error queue, if there is one yet: the machine may have stood still.
-async fn first(errors: &ErrorQueue) -> Result<Vec<KeptEvent>, Failure> {
+async fn first(errors: &ErrorQueue) -> Result<Vec<DeadLetter>, Failure> {
     match errors.take(1, MOST).await {
         Err(err) if err.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         taken => Ok(taken?),

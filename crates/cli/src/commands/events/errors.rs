@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use sinew_core::{AnyBackend, ErrorKind, Message, Queue};
-use sinew_events::{ErrorQueue, KeptEvent};
+use sinew_events::{DeadLetter, ErrorQueue};
 
 use crate::{
     args::Format,
@@ -110,7 +110,7 @@ struct Whole<'a> {
 }
 
 impl<'a> Kept<'a> {
-    fn new(number: usize, event: &'a KeptEvent) -> Self {
+    fn new(number: usize, event: &'a DeadLetter) -> Self {
         Self {
             number,
             id: event.id(),
@@ -127,7 +127,7 @@ impl<'a> Kept<'a> {
         }
     }
 
-    fn whole(number: usize, event: &'a KeptEvent) -> Self {
+    fn whole(number: usize, event: &'a DeadLetter) -> Self {
         let message = event.message();
         let whole = Whole { headers: headers(message), payload: (&message.payload).into() };
         Self { whole: Some(whole), ..Self::new(number, event) }
@@ -139,7 +139,7 @@ fn headers(message: &Message) -> BTreeMap<&str, serde_json::Value> {
 }
 
 /// A line for people.
-fn line(number: usize, event: &KeptEvent) -> String {
+fn line(number: usize, event: &DeadLetter) -> String {
     let time = event.last().map_or_else(|| "-".to_owned(), date);
     let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let name = format!("{}/{}", or_dash(event.source()), or_dash(event.event_type()));
@@ -235,7 +235,12 @@ impl Doing {
         Ok(done)
     }
 
-    async fn with(self, session: &Session, number: usize, event: KeptEvent) -> Result<(), Failure> {
+    async fn with(
+        self,
+        session: &Session,
+        number: usize,
+        event: DeadLetter,
+    ) -> Result<(), Failure> {
         let output = session.output;
         let word = match self {
             Self::List | Self::Show => None,
@@ -269,7 +274,7 @@ fn object(kept: &Kept<'_>) -> Result<String, Failure> {
 }
 
 /// The event whole, for people.
-fn shown(number: usize, event: &KeptEvent) -> String {
+fn shown(number: usize, event: &DeadLetter) -> String {
     let message = event.message();
     let mut lines = vec![line(number, event)];
     for (name, value) in headers(message) {

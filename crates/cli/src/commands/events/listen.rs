@@ -43,7 +43,7 @@ pub(crate) const EXAMPLES: &[Example] = &[
 ];
 
 const NOTE: &str = "An event is handled once it is printed; with --exec, once its command has ended with status 0. A \
-    failure is tried again, at last after five minutes, and then kept: see `sinew events errors`. Exit status 65 says \
+    failure is tried again, at last after five minutes, and then put into the error queue: see `sinew events errors`. Exit status 65 says \
     that trying again does not help. The command finds SINEW_SERVICE, SINEW_EVENT, SINEW_CALL_ID and SINEW_ATTEMPT in \
     its environment; an interrupt, or the end of --for, leaves it 30 s. Over RabbitMQ the exchange SERVICE.events has to \
     be there, or the URL ends with ?declare_exchanges.";
@@ -250,7 +250,7 @@ fn remark(output: Output, running: &Running, event: &ServiceEvent) {
                 SettledAs::DeadLettered => {
                     let queue = running.counts().find(|it| *it.0 == settled.handler).map(|it| it.1);
                     let queue = queue.map_or("", Queue::as_str);
-                    format!("kept; see: sinew events errors list {}", quoted(queue))
+                    format!("in the error queue; see: sinew events errors list {}", quoted(queue))
                 }
                 SettledAs::Dropped => "given up".to_owned(),
                 SettledAs::Requeued | SettledAs::Delayed(_) => "tried again".to_owned(),

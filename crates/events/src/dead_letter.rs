@@ -48,7 +48,7 @@ pub(crate) mod header {
     pub(crate) const REDRIVE_FIRST: &str = "sinew-redrive-first";
 }
 
-/// The longest text of an error that is kept, in bytes.
+/// The longest text of an error that is said, in bytes.
 const MAX_TEXT: usize = 2048;
 /// How many headers there is to be room for.
 const OURS: usize = 16;
@@ -97,7 +97,7 @@ impl Failure {
     }
 }
 
-/// Where the events are kept that a handler gave up.
+/// Where the events are that a handler gave up.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Place {
     /// A queue beside the handler's.
@@ -148,7 +148,7 @@ pub(crate) fn reader(queue: &Queue) -> Result<Queue> {
 
 /// Puts the events of one handler into its error queue.
 #[derive(Clone, Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct DeadLetters {
     publisher: AnyPublisher,
     consumer: AnyConsumer,
     capabilities: Capabilities,
@@ -160,7 +160,7 @@ pub(crate) struct Keeper {
     pattern: String,
 }
 
-impl Keeper {
+impl DeadLetters {
     pub(crate) fn new(
         backend: &AnyBackend,
         handler: &HandlerName,
@@ -183,7 +183,7 @@ impl Keeper {
     }
 
     /// Ends when the broker has it. The queue is made only now, so that a service that gives up nothing leaves nothing.
-    pub(crate) async fn keep(
+    pub(crate) async fn put(
         &self,
         message: &Message,
         failure: &Failure,
