@@ -116,6 +116,11 @@ pub(crate) fn not_called_off(topic: &Subject, error: &Error) {
     tracing::debug!(target: TARGET, %error, topic = topic.as_str(), "an ask could not be called off");
 }
 
+/// What takes asks back is not heard any more.
+pub(crate) fn deaf(error: &Error) {
+    tracing::warn!(target: TARGET, %error, "an agent cannot be called off any more: it works until its time is over");
+}
+
 pub(crate) fn unsent(agent: &AgentId, error: &Error) {
     tracing::debug!(target: TARGET, %error, agent = agent.as_str(), "an answer could not be published");
 }

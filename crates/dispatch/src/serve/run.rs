@@ -284,7 +284,9 @@ async fn called_off(cancels: &mut Incoming<Message>, counts: &Counts) -> Message
         match cooperative(cancels.next()).await {
             Some(Ok(Event::Item(cancel))) => return cancel,
             Some(Ok(Event::Lost(count))) => counts.lost(count),
-            Some(_) => {}
+            Some(Ok(_)) => {}
+            // The last item: what is asked is still answered.
+            Some(Err(err)) => trace::deaf(&err),
             None => pending().await,
         }
     }
