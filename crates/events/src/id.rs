@@ -20,9 +20,13 @@ impl Id {
 
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bits = self.0;
-        let (a, b, c) = (bits >> 96, bits >> 80 & 0xffff, bits >> 64 & 0xffff);
-        let (d, e) = (bits >> 48 & 0xffff, bits & 0xffff_ffff_ffff);
-        write!(f, "{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")
+        // In one piece: each event that is emitted has one.
+        let mut text = [b'-'; 36];
+        let digits = self.0.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+        let places = text.iter_mut().enumerate().filter(|(at, _)| !matches!(at, 8 | 13 | 18 | 23));
+        for ((_, place), digit) in places.zip(digits) {
+            *place = digit + if digit < 10 { b'0' } else { b'a' - 10 };
+        }
+        f.pad(str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
 }

@@ -5,7 +5,9 @@ use std::io::Write as _;
 pub(super) fn string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text;
-    while let Some(at) = rest.find(|c: char| !matches!(c, ' '..='~') || matches!(c, '"' | '\\')) {
+    // By bytes, of which the first one of any other character is not plain either.
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    while let Some(at) = rest.as_bytes().iter().position(|byte| !is_plain(byte)) {
         let (plain, from) = rest.split_at(at);
         out.extend_from_slice(plain.as_bytes());
         let mut chars = from.chars();

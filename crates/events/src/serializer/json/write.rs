@@ -46,7 +46,7 @@ pub(super) fn to_vec<T: Serialize + ?Sized>(
     dialect: Dialect,
     value: &T,
 ) -> Result<Vec<u8>, PayloadError> {
-    let mut writer = Writer { out: Vec::with_capacity(128), dialect };
+    let mut writer = Writer { out: Vec::with_capacity(256), dialect };
     value.serialize(&mut writer).map_err(|flaw| flaw.0)?;
     Ok(writer.out)
 }
