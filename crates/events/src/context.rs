@@ -1,5 +1,9 @@
 //! What a handler knows of the event that it has, and of who emitted it.
-use std::{fmt, ops::Deref, sync::Arc};
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
 use sinew_core::{Attempt, Message, Result, Value};
 
@@ -22,7 +26,8 @@ pub struct Context {
 }
 
 struct Call {
-    id: CallId,
+    /// Made when it is asked for: most runs emit nothing.
+    id: OnceLock<CallId>,
     handler: HandlerName,
     source: Source,
     pattern: Arc<str>,
@@ -43,8 +48,7 @@ impl Context {
         prefix: &HeaderPrefix,
     ) -> Self {
         let data = ContextData::received(&message.headers, prefix);
-        let id = CallId::fresh(&handler);
-        let pattern = pattern.into();
+        let (id, pattern) = (OnceLock::new(), pattern.into());
         let call = Arc::new(Call { id, handler, source, pattern, message, attempt });
         Self { call, data, attachment: None }
     }
@@ -62,7 +66,7 @@ impl Context {
     /// The id of this run.
     #[must_use]
     pub fn call_id(&self) -> &CallId {
-        &self.call.id
+        self.call.id.get_or_init(|| CallId::fresh(&self.call.handler))
     }
 
     /// The call that emitted the event, where that is said.

@@ -5,16 +5,17 @@ use std::fmt::Write as _;
 use sinew_core::{Attempt, Message};
 use tracing::{Span, field::Empty};
 
-use crate::HandlerName;
+use crate::{Context, ContextData, HandlerName, HeaderPrefix};
 
 pub(crate) const TARGET: &str = "sinew_events";
 
-/// The span of one delivery; what became of it is recorded in it. `parent` is the trace that the event came with.
+/// The span of one delivery, under no other; what became of it is recorded in it. It tells of the trace that the event came
+/// with, whose header has `prefix`.
 pub(crate) fn delivered(
     handler: &HandlerName,
     message: &Message,
     attempt: Attempt,
-    parent: Option<&str>,
+    prefix: &HeaderPrefix,
 ) -> Span {
     let attempt = match attempt {
         Attempt::Number(number) => Some(number),
@@ -23,19 +24,26 @@ pub(crate) fn delivered(
     let id = message.properties().and_then(|it| it.id.as_deref());
     tracing::debug_span!(
         target: TARGET,
+        parent: None,
         "handle",
         handler = handler.as_str(),
         event = %message.address,
         id,
         attempt,
-        traceparent = parent,
+        traceparent = ContextData::received(&message.headers, prefix).traceparent(),
         outcome = Empty,
     )
 }
 
-/// The span of one run of the handler; `own` is the trace that goes on with what it emits.
-pub(crate) fn run(call: &str, number: u32, own: Option<&str>) -> Span {
-    tracing::debug_span!(target: TARGET, "run", call, run = number, traceparent = own)
+/// The span of one run of the handler; its trace is that which goes on with what it emits.
+pub(crate) fn run(context: &Context) -> Span {
+    tracing::debug_span!(
+        target: TARGET,
+        "run",
+        call = context.call_id().as_str(),
+        run = context.run(),
+        traceparent = context.traceparent(),
+    )
 }
 
 /// The child of a W3C trace context: the same trace, sampled or not as it was, under a span of its own. None for what is none.

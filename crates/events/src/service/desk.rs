@@ -1,23 +1,35 @@
 //! One delivery of an event, from its bytes to its verdict.
-use std::{any::Any, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::Poll,
+    time::Duration,
+};
 
-use futures_util::FutureExt as _;
-use sinew_core::{Attempt, Error, ErrorKind, Message, Queue, Result, Verdict};
+use futures_util::{FutureExt as _, poll};
+use sinew_core::{Attempt, Error, ErrorKind, Message, Queue, Result};
 use tokio::{
     select,
+    sync::mpsc::UnboundedSender,
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Level};
 
 use super::{
-    intake::{ANSWER, Work},
-    slot::{Attachment, Slot},
-    told::{ServiceEvent, Settled, SettledAs, Teller},
+    intake::Work,
+    settling::Settling,
+    slot::{Attachment, Slot, Stop},
+    told::{SettledAs, Teller},
 };
 use crate::{
-    Begun, Context, ContextData, EventDispatcher, EventHandler, HandlerName, HeaderPrefix,
-    Invocation, PayloadOptions, Source,
+    Begun, Context, EventDispatcher, EventHandler, HandlerName, HeaderPrefix, Invocation,
+    PayloadOptions, Source,
     dead_letter::{self, Cause, DeadLetters, Failure},
     dedup::AnyDedupStore,
     policy::{Disposition, Outcome, Policy},
@@ -31,6 +43,10 @@ pub(super) struct Desk {
     pub(super) source: Source,
     pub(super) queue: Queue,
     pub(super) handler: EventHandler,
+    /// What it listens to.
+    pub(super) pattern: Arc<str>,
+    /// Whether the last event held the thread for no longer than [`QUICK`] at first.
+    pub(super) is_quick: AtomicBool,
     pub(super) policy: Policy,
     pub(super) payload: PayloadOptions,
     pub(super) prefix: HeaderPrefix,
@@ -45,6 +61,8 @@ pub(super) struct Desk {
 const STORE: Duration = Duration::from_secs(10);
 /// How long the error queue may take to take an event.
 const PUT: Duration = Duration::from_secs(30);
+/// What a task of its own costs, or several: for less, an event need not have one.
+const QUICK: Duration = Duration::from_micros(20);
 /// The longest id by which a second copy is known.
 const MAX_ID: usize = 512;
 
@@ -57,50 +75,73 @@ struct End {
 }
 
 impl Desk {
-    /// Handles one delivery to its end. Dropped, or ended by a panic that is not the handler's, it is handed back.
+    /// Handles one delivery to its verdict, whose answer is waited for elsewhere, if it does not come at once. Dropped, or
+    /// ended by a panic that is not the handler's, it is handed back.
     pub(super) async fn handle(
         self: Arc<Self>,
         work: Work,
         slot: Arc<Slot>,
         give_up: CancellationToken,
+        settled: UnboundedSender<Settling>,
     ) {
-        let _in_hand = self.meter.in_hand();
         self.meter.received(1);
-        let parent = ContextData::received(&work.message().headers, &self.prefix);
-        let span =
-            trace::delivered(&self.name, work.message(), work.attempt(), parent.traceparent());
-        let outcome = self.deal(work, slot, give_up).instrument(span.clone()).await;
-        span.record("outcome", tracing::field::debug(outcome));
+        let span = trace::delivered(&self.name, work.message(), work.attempt(), &self.prefix);
+        let settling =
+            Self::deal(&self, work, &slot, give_up).instrument(span.clone()).await.within(span);
+        // The worker is free.
+        drop(slot);
+        settling.end(&settled).await;
     }
 
-    async fn deal(&self, work: Work, slot: Arc<Slot>, give_up: CancellationToken) -> SettledAs {
+    /// Whether the next event is likely not to hold the thread that takes it in.
+    pub(super) fn is_quick(&self) -> bool {
+        self.is_quick.load(Relaxed)
+    }
+
+    async fn deal(
+        self: &Arc<Self>,
+        work: Work,
+        slot: &Arc<Slot>,
+        give_up: CancellationToken,
+    ) -> Settling {
+        let in_hand = self.meter.in_hand();
         let (mut message, attempt) = (work.message().clone(), work.attempt());
+        let settle = |work, message, outcome, runs, error| {
+            Settling::new(Arc::clone(self), in_hand, work, message, outcome, runs, error)
+        };
         if !dead_letter::is_for(&mut message, &self.queue, &self.source) {
-            return self.settle(work, message, SettledAs::PassedOver, 0, None).await;
+            return settle(work, message, SettledAs::PassedOver, 0, None);
         }
         if let Some(at) = message.properties().and_then(|it| it.timestamp) {
             self.meter.emitted_at(at);
         }
         let mut note = Note { desk: self, id: None };
-        let cancelled = CancellationToken::new();
-        let over = {
-            let (revoked, told) = (work.revoked(), cancelled.clone());
-            async move {
+        let stop = Stop::default();
+        let end = {
+            let mut running = pin!(self.caught(&message, attempt, slot, &stop, &mut note));
+            // Most have nothing to wait for, and so nothing that could end them before.
+            let began = std::time::Instant::now();
+            let first = poll!(running.as_mut());
+            self.is_quick.store(began.elapsed() < QUICK, Relaxed);
+            let over = async {
                 select! {
-                    () = revoked => {}
+                    () = work.revoked() => {}
                     () = give_up.cancelled() => {}
                 }
-                told.cancel();
+                stop.stop();
+            };
+            match first {
+                Poll::Ready(end) => Some(end),
+                Poll::Pending => select! {
+                    biased;
+                    () = over => None,
+                    end = running => Some(end),
+                },
             }
-        };
-        let end = select! {
-            biased;
-            () = over => None,
-            end = self.caught(&message, attempt, &slot, &cancelled, &mut note) => Some(end),
         };
         let Some(end) = end else {
             note.forget().await;
-            return self.settle(work, message, SettledAs::Cancelled, 0, None).await;
+            return settle(work, message, SettledAs::Cancelled, 0, None);
         };
         match end.outcome {
             Outcome::Handled => note.finish().await,
@@ -108,7 +149,7 @@ impl Desk {
         }
         let outcome = self.becomes(&message, attempt, &end).await;
         let text = end.failure.map(|it| it.text);
-        self.settle(work, message, outcome, end.runs, text).await
+        settle(work, message, outcome, end.runs, text)
     }
 
     /// What panics beside the handler (the decoding of its payload, say) is a failure, too: unwound through the delivery, it
@@ -118,10 +159,10 @@ impl Desk {
         message: &Message,
         attempt: Attempt,
         slot: &Arc<Slot>,
-        cancelled: &CancellationToken,
+        stop: &Stop,
         note: &mut Note<'_>,
     ) -> End {
-        let work = self.work(message, attempt, slot, cancelled, note);
+        let work = self.work(message, attempt, slot, stop, note);
         AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
             let outcome = Outcome::Failed { permanent: false };
             self.not_run(outcome, self.panicked(&*panic), attempt)
@@ -141,7 +182,7 @@ impl Desk {
         message: &Message,
         attempt: Attempt,
         slot: &Arc<Slot>,
-        cancelled: &CancellationToken,
+        stop: &Stop,
         note: &mut Note<'_>,
     ) -> End {
         let draw = fastrand::u32(..);
@@ -182,7 +223,7 @@ impl Desk {
         }
         let mut run = 1;
         loop {
-            let context = self.context(message, attempt, run, slot, cancelled);
+            let context = self.context(message, attempt, run, slot, stop);
             if tracing::enabled!(target: trace::TARGET, Level::TRACE) {
                 let payload = self.handler.redacted.show(&body);
                 tracing::trace!(target: trace::TARGET, handler = %self.name, payload, "payload");
@@ -210,8 +251,7 @@ impl Desk {
 
     /// Runs the handler once.
     async fn run(&self, invocation: Invocation) -> std::result::Result<(), Failure> {
-        let context = &invocation.context;
-        let span = trace::run(context.call_id().as_str(), context.run(), context.traceparent());
+        let span = trace::run(&invocation.context);
         let began = Instant::now();
         let running = async { self.handler.handler.run(invocation).await };
         let ended = AssertUnwindSafe(running).catch_unwind().instrument(span).await;
@@ -242,12 +282,12 @@ impl Desk {
         attempt: Attempt,
         run: u32,
         slot: &Arc<Slot>,
-        cancelled: &CancellationToken,
+        stop: &Stop,
     ) -> Context {
         let context = Context::new(
             self.name.clone(),
             self.source.clone(),
-            &*self.handler.event_type,
+            Arc::clone(&self.pattern),
             message.clone(),
             attempt,
             &self.prefix,
@@ -255,7 +295,7 @@ impl Desk {
         .attached(Attachment {
             dispatcher: self.dispatcher.clone(),
             run,
-            cancelled: cancelled.child_token(),
+            cancelled: stop.next(),
             slot: Arc::downgrade(slot),
         });
         // What it emits is a child of this run, in the trace that the event came with.
@@ -290,57 +330,6 @@ impl Desk {
             (Disposition::Ack, _) => SettledAs::Handled,
             (Disposition::Drop | Disposition::ErrorQueue, _) => SettledAs::Dropped,
         }
-    }
-
-    async fn settle(
-        &self,
-        work: Work,
-        message: Message,
-        outcome: SettledAs,
-        runs: u32,
-        error: Option<Arc<str>>,
-    ) -> SettledAs {
-        let (verdict, count): (_, fn(&Meter, u64)) = match outcome {
-            SettledAs::Handled => (Verdict::Ack, Meter::succeeded),
-            SettledAs::Duplicate => (Verdict::Ack, Meter::duplicate),
-            SettledAs::PassedOver => (Verdict::Ack, Meter::passed_over),
-            SettledAs::DeadLettered => (Verdict::Ack, Meter::dead_lettered),
-            // It was never run: where its queue has a dead-letter route, it goes there.
-            SettledAs::Dropped if runs == 0 => (Verdict::Discard, Meter::dropped),
-            SettledAs::Dropped => (Verdict::Ack, Meter::dropped),
-            SettledAs::Requeued => (Verdict::Requeue, Meter::requeued),
-            SettledAs::Cancelled => (Verdict::Requeue, Meter::cancelled),
-            SettledAs::Delayed(delay) => (Verdict::RequeueAfter(delay), Meter::delayed),
-        };
-        let answer = pin!(work.settle(verdict));
-        let comes_again = match timeout(ANSWER, answer).await {
-            Ok(Ok(())) => matches!(verdict, Verdict::Requeue | Verdict::RequeueAfter(_)),
-            // It was taken back before: that is why.
-            _ if outcome == SettledAs::Cancelled => true,
-            Ok(Err(err)) => {
-                self.meter.unsettled(1);
-                tracing::warn!(target: trace::TARGET, handler = %self.name, error = %err, "the broker delivers the event again");
-                true
-            }
-            Err(_) => {
-                self.meter.unsettled(1);
-                tracing::warn!(target: trace::TARGET, handler = %self.name, "no answer to a verdict");
-                true
-            }
-        };
-        count(&self.meter, 1);
-        let handler = || self.name.clone();
-        self.teller.tell(|| {
-            ServiceEvent::Settled(Settled {
-                handler: handler(),
-                message,
-                outcome,
-                comes_again,
-                runs,
-                error,
-            })
-        });
-        outcome
     }
 
     /// What comes again, and what is part of the game, is a warning.

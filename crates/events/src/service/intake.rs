@@ -1,17 +1,24 @@
 //! The loop of one handler's intake: it takes an event when there is a worker for it, and hands back what it has not begun.
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc};
 
-use futures_util::future::join_all;
+use futures_util::{FutureExt as _, future::join_all, poll};
 use sinew_core::{
     Attempt, BoxFuture, Delivery, Event, Incoming, Message, Pending, Result, Verdict,
 };
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    select,
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+    task::{JoinSet, coop::consume_budget},
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::{desk::Desk, slot::Room, told::ServiceEvent};
-
-/// How long a verdict's answer is waited for; the verdict itself is with the adapter by then.
-pub(super) const ANSWER: Duration = Duration::from_secs(10);
+use super::{
+    desk::Desk,
+    settling::{ANSWER, Settling, settle},
+    slot::{Room, Slot},
+    told::ServiceEvent,
+};
 
 /// What came in: to be settled, or not.
 pub(super) enum Work {
@@ -85,36 +92,42 @@ impl Intake {
     /// Works until it is stopped, or nothing can come any more, and what it has begun is done.
     pub(super) async fn through<T: Into<Work>>(mut self, mut incoming: Incoming<T>) -> Result<()> {
         let (stop, give_up) = (self.stop.clone(), self.give_up.clone());
+        let (settled, given) = unbounded_channel();
+        self.runs.spawn(settle(given));
+        let mut stopped = pin!(stop.cancelled());
         let mut not_begun = Vec::new();
         let ended = loop {
-            let next = tokio::select! {
+            let next = select! {
                 biased;
-                () = stop.cancelled() => break Ok(()),
+                () = &mut stopped => break Ok(()),
                 next = incoming.next() => next,
             };
             match next {
                 None => break Ok(()),
                 Some(Err(err)) => break Err(err),
                 Some(Ok(Event::Item(item))) => {
-                    let work = item.into();
-                    // Dropped, it is handed back.
-                    tokio::select! {
-                        biased;
-                        () = stop.cancelled() => {
-                            not_begun.push(work);
-                            break Ok(());
-                        }
-                        slot = self.room.take() => {
-                            let run = Arc::clone(&self.desk).handle(work, slot, give_up.clone());
-                            self.runs.spawn(run);
-                        }
-                    }
+                    let work: Work = item.into();
+                    let slot = match self.room.try_take() {
+                        Some(slot) => slot,
+                        None => select! {
+                            biased;
+                            () = &mut stopped => {
+                                not_begun.push(work);
+                                break Ok(());
+                            }
+                            // The broker has it again.
+                            () = work.revoked() => continue,
+                            slot = self.room.take() => slot,
+                        },
+                    };
+                    self.begin(work, slot, &settled).await;
                 }
                 Some(Ok(event)) => self.note(&event),
             }
             // Here, and not as they end: that would wake the loop once more for each event.
             while self.runs.try_join_next().is_some() {}
         };
+        drop(settled);
         if stop.is_cancelled() {
             // First: what is handed back before it would be sent here again.
             incoming.stop();
@@ -132,6 +145,20 @@ impl Intake {
         drop(incoming);
         while self.runs.join_next().await.is_some() {}
         ended
+    }
+
+    /// Runs the handler. One that is quick is run here, as a task for each event would cost more than it does; what it then
+    /// waits for, it waits for in a task.
+    async fn begin(&mut self, work: Work, slot: Arc<Slot>, settled: &UnboundedSender<Settling>) {
+        let desk = Arc::clone(&self.desk);
+        let run = desk.handle(work, slot, self.give_up.clone(), settled.clone());
+        // Dropped by a panic, the event is handed back.
+        let mut run = Box::pin(AssertUnwindSafe(run).catch_unwind());
+        if self.desk.is_quick() && poll!(&mut run).is_ready() {
+            // Others on this thread have their turn, too.
+            return consume_budget().await;
+        }
+        self.runs.spawn(run.map(drop));
     }
 
     /// Gives the broker what was not begun. What is not settled cannot be given back, and is lost.

@@ -3,10 +3,14 @@ mod desk;
 mod intake;
 mod plan;
 mod running;
+mod settling;
 mod slot;
 mod told;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use sinew_core::{
     AnyBackend, Consume as _, Delivery, Error, ErrorKind, Incoming, Message, Result, Subscribe as _,
@@ -236,6 +240,8 @@ impl Service {
                 source: member.source.clone(),
                 queue: plan.queue,
                 handler: member.handler.clone(),
+                pattern: Arc::from(&*member.handler.event_type),
+                is_quick: AtomicBool::new(true),
                 policy: plan.policy,
                 payload: self.payload.clone(),
                 prefix: member.handler.prefix.clone().unwrap_or_else(|| self.prefix.clone()),

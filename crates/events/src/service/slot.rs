@@ -1,5 +1,5 @@
 //! Who may be worked on: the service's workers, and how many of them one handler has.
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -30,10 +30,35 @@ pub(crate) struct Attachment {
     pub(crate) slot: Weak<Slot>,
 }
 
+/// What tells the present run of a delivery to stop. Each run has a token of its own, as it may be stopped alone.
+#[derive(Debug, Default)]
+pub(crate) struct Stop(Mutex<CancellationToken>);
+
+impl Stop {
+    /// That of the next run.
+    pub(crate) fn next(&self) -> CancellationToken {
+        let fresh = CancellationToken::new();
+        fresh.clone_into(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        fresh
+    }
+
+    /// Stops the one that runs.
+    pub(crate) fn stop(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).cancel();
+    }
+}
+
 impl Room {
     pub(crate) fn new(workers: &Arc<Semaphore>, own: usize) -> Self {
         let own = Arc::new(Semaphore::new(own.clamp(1, Semaphore::MAX_PERMITS)));
         Self { workers: Arc::clone(workers), own }
+    }
+
+    /// A worker, where one is free.
+    pub(crate) fn try_take(&self) -> Option<Arc<Slot>> {
+        let own = Arc::clone(&self.own).try_acquire_owned().ok()?;
+        let worker = Arc::clone(&self.workers).try_acquire_owned().ok()?;
+        Some(Arc::new(Slot { _own: Some(own), _worker: Some(worker) }))
     }
 
     /// Waits for a worker: first among the handler's own, so that a handler at its limit takes none from others.

@@ -1,0 +1,141 @@
+//! Verdicts that are handed over, and what is done once the broker has answered.
+use std::{pin::pin, sync::Arc, task::Poll, time::Duration};
+
+use futures_util::poll;
+use sinew_core::{Message, Pending, Result, Verdict};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender},
+    time::{Instant, timeout_at},
+};
+use tracing::{Instrument as _, Span};
+
+use super::{
+    desk::Desk,
+    intake::Work,
+    told::{ServiceEvent, Settled, SettledAs},
+};
+use crate::{
+    stats::{InHand, Meter},
+    trace,
+};
+
+/// How long a verdict's answer is waited for; the verdict itself is with the adapter by then.
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
+
+/// One delivery whose verdict is with the adapter.
+pub(super) struct Settling {
+    desk: Arc<Desk>,
+    _in_hand: InHand,
+    verdict: Verdict,
+    count: fn(&Meter, u64),
+    answer: Pending<()>,
+    until: Instant,
+    span: Span,
+    message: Message,
+    outcome: SettledAs,
+    runs: u32,
+    error: Option<Arc<str>>,
+}
+
+impl Settling {
+    /// Hands the verdict over.
+    pub(super) fn new(
+        desk: Arc<Desk>,
+        in_hand: InHand,
+        work: Work,
+        message: Message,
+        outcome: SettledAs,
+        runs: u32,
+        error: Option<Arc<str>>,
+    ) -> Self {
+        let (verdict, count): (_, fn(&Meter, u64)) = match outcome {
+            SettledAs::Handled => (Verdict::Ack, Meter::succeeded),
+            SettledAs::Duplicate => (Verdict::Ack, Meter::duplicate),
+            SettledAs::PassedOver => (Verdict::Ack, Meter::passed_over),
+            SettledAs::DeadLettered => (Verdict::Ack, Meter::dead_lettered),
+            // It was never run: where its queue has a dead-letter route, it goes there.
+            SettledAs::Dropped if runs == 0 => (Verdict::Discard, Meter::dropped),
+            SettledAs::Dropped => (Verdict::Ack, Meter::dropped),
+            SettledAs::Requeued => (Verdict::Requeue, Meter::requeued),
+            SettledAs::Cancelled => (Verdict::Requeue, Meter::cancelled),
+            SettledAs::Delayed(delay) => (Verdict::RequeueAfter(delay), Meter::delayed),
+        };
+        Self {
+            desk,
+            _in_hand: in_hand,
+            verdict,
+            count,
+            answer: work.settle(verdict),
+            until: Instant::now() + ANSWER,
+            span: Span::none(),
+            message,
+            outcome,
+            runs,
+            error,
+        }
+    }
+
+    /// What becomes of it belongs to `span`.
+    pub(super) fn within(mut self, span: Span) -> Self {
+        span.record("outcome", tracing::field::debug(self.outcome));
+        self.span = span;
+        self
+    }
+
+    /// Ends it where it is answered, or is not to be soon; else hands it to whoever waits for all of them.
+    pub(super) async fn end(mut self, others: &UnboundedSender<Self>) {
+        match poll!(&mut self.answer) {
+            Poll::Ready(answer) => self.ended(Some(answer)),
+            Poll::Pending if matches!(self.outcome, SettledAs::Delayed(_)) => self.wait().await,
+            Poll::Pending => {
+                if let Err(own) = others.send(self) {
+                    own.0.wait().await;
+                }
+            }
+        }
+    }
+
+    /// Waits for its answer.
+    async fn wait(mut self) {
+        let span = self.span.clone();
+        async {
+            let answer = timeout_at(self.until, pin!(&mut self.answer)).await.ok();
+            self.ended(answer);
+        }
+        .instrument(span)
+        .await;
+    }
+
+    /// Tells what has become of it; no answer came in time where there is none.
+    fn ended(self, answer: Option<Result<()>>) {
+        let Self { desk, verdict, message, outcome, runs, error, .. } = self;
+        let comes_again = match answer {
+            Some(Ok(())) => matches!(verdict, Verdict::Requeue | Verdict::RequeueAfter(_)),
+            // It was taken back before: that is why.
+            _ if outcome == SettledAs::Cancelled => true,
+            Some(Err(err)) => {
+                desk.meter.unsettled(1);
+                tracing::warn!(target: trace::TARGET, handler = %desk.name, error = %err, "the broker delivers the event again");
+                true
+            }
+            None => {
+                desk.meter.unsettled(1);
+                tracing::warn!(target: trace::TARGET, handler = %desk.name, "no answer to a verdict");
+                true
+            }
+        };
+        (self.count)(&desk.meter, 1);
+        desk.teller.tell(|| {
+            let handler = desk.name.clone();
+            ServiceEvent::Settled(Settled { handler, message, outcome, comes_again, runs, error })
+        });
+    }
+}
+
+/// Waits for the answers of all that is handed to it, in this order, which is about theirs: several come at once, and so
+/// it is not woken for each. What is handed over is unsettled yet: the prefetch bounds it.
+pub(super) async fn settle(mut given: UnboundedReceiver<Settling>) {
+    while let Some(settling) = given.recv().await {
+        settling.wait().await;
+    }
+}
