@@ -217,7 +217,7 @@ fn agents(runtime: &Runtime) -> Result<()> {
     run(&["agents", "t", "--url", &url])?.expect(1)?;
     let _agents = (serve(&url, "b", "cat")?, serve(&url, "a", "cat")?);
     let found = run(&["agents", "t", "--json", "--url", &url])?.expect(0)?.text();
-    let line = |agent| format!(r#"{{"agent":"{agent}","topic":"t","state":"ready"}}"#);
+    let line = |agent| format!(r#"{{"agent":"{agent}","topic":"t","state":"ready","count":1}}"#);
     assert_eq!(found.lines().collect::<Vec<_>>(), [line("a"), line("b")]);
     // They are known by their beats, too.
     let (answers, end) = asked(&ask(&url, &["--all-known"]), 0)?;

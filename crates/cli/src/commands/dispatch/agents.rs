@@ -41,6 +41,8 @@ struct Found<'a> {
     agent: &'a str,
     topic: &'a str,
     state: &'a str,
+    /// How many answer to that name: more than one is a mistake.
+    count: usize,
 }
 
 impl Agents {
@@ -56,7 +58,7 @@ impl Agents {
                 output.remark(format_args!("{} agents are called {agent}", found.count));
             }
             if output.json {
-                output.object(&Found { agent, topic: &self.topic, state })?;
+                output.object(&Found { agent, topic: &self.topic, state, count: found.count })?;
             } else {
                 output.line(format_args!("{agent} {state}"))?;
             }
