@@ -1,12 +1,17 @@
 //! How much is handled at once.
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
 };
 
 use sinew_events::{Context, EventHandler, HandlerError, Service, SettledAs};
 
 use crate::support::{LONG, QUEUE, Scene, a_second, billing, outcomes};
+
+const LATE: Duration = Duration::from_secs(20);
 
 /// A handler that takes a second, and how many of its runs there were at once at most.
 fn slow(method: &str, all: &Arc<AtomicUsize>) -> (EventHandler, Arc<AtomicUsize>) {
@@ -102,4 +107,37 @@ async fn more_may_be_sent_ahead_than_is_handled_and_goes_back_when_the_service_e
         assert_eq!(scene.waiting(QUEUE).await, 10 - 4, "what only waited went back");
         assert_eq!(most.load(SeqCst), 1, "one at a time, all the while");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn runs_that_hold_their_thread_are_on_threads_of_their_own() {
+    let scene = Scene::new();
+    let at_once = Arc::new(AtomicUsize::new(0));
+    let (wanted, seen) = ([1, 2, 2], Arc::clone(&at_once));
+    let handler =
+        EventHandler::new("orders", "created", "on_created", move |_: Context, id: usize| {
+            let (wanted, seen) = (wanted[id], Arc::clone(&seen));
+            async move {
+                seen.fetch_add(1, SeqCst);
+                // It computes, for as long as it is not quick any more; then until the other one does, too.
+                let began = Instant::now();
+                while began.elapsed() < Duration::from_millis(1) || seen.load(SeqCst) < wanted {
+                    if began.elapsed() > LATE {
+                        return Err(HandlerError::permanent("one after the other"));
+                    }
+                }
+                if id == 0 {
+                    seen.store(0, SeqCst);
+                }
+                Ok(())
+            }
+        });
+    let running = scene.start(&billing(handler)).await;
+    let mut events = running.events();
+    scene.emit("created", 0).await;
+    assert_eq!(outcomes(&mut events, 1).await, [SettledAs::Handled]);
+    for id in 1..3 {
+        scene.emit("created", id).await;
+    }
+    assert_eq!(outcomes(&mut events, 2).await, [SettledAs::Handled; 2]);
 }
