@@ -28,27 +28,31 @@ impl BeatPresence {
     ///
     /// [`ErrorKind::InvalidName`](sinew_core::ErrorKind::InvalidName) where topic and name together are too long.
     pub fn process(topic: &Subject, agent: &AgentId) -> Result<Process> {
-        Process::parse(&format!("{WORD}.{topic}.{agent}"))
+        Process::parse(&format!("{}{agent}", prefix(topic)))
     }
 }
 
 impl Presence for BeatPresence {
     fn present(&self, topic: &Subject) -> Vec<AgentId> {
-        let alive = self.0.processes().into_iter().filter(|it| it.state.is_alive());
-        alive.filter_map(|it| agent_of(topic, it.process.as_str())).collect()
+        let prefix = prefix(topic);
+        let alive = self.0.processes_under(&prefix).into_iter().filter(|it| it.state.is_alive());
+        alive.filter_map(|it| agent_of(&prefix, it.process.as_str())).collect()
     }
 
     fn is_present(&self, topic: &Subject, agent: &AgentId) -> bool {
-        let process = Self::process(topic, agent).ok();
-        let status = process.and_then(|it| self.0.process(it.as_str()));
+        let status = self.0.process(&format!("{}{agent}", prefix(topic)));
         status.is_some_and(|it| it.state.is_alive())
     }
 }
 
-/// The agent under `topic` that the process is, if it is one.
-fn agent_of(topic: &Subject, process: &str) -> Option<AgentId> {
-    let name = process.strip_prefix(WORD)?.strip_prefix('.')?.strip_prefix(topic.as_str())?;
-    AgentId::parse(name.strip_prefix('.')?).ok()
+/// What stands before an agent's name in that of its process.
+fn prefix(topic: &Subject) -> String {
+    format!("{WORD}.{topic}.")
+}
+
+/// The agent that the process is, if it is one of those called so.
+fn agent_of(prefix: &str, process: &str) -> Option<AgentId> {
+    AgentId::parse(process.strip_prefix(prefix)?).ok()
 }
 
 #[cfg(test)]
@@ -61,9 +65,9 @@ mod tests {
         let agent = AgentId::parse("x").unwrap();
         let process = BeatPresence::process(&topic("a.b"), &agent).unwrap();
         assert_eq!(process.as_str(), "dispatch.a.b.x");
-        assert_eq!(agent_of(&topic("a.b"), process.as_str()), Some(agent));
+        assert_eq!(agent_of(&prefix(&topic("a.b")), process.as_str()), Some(agent));
         for other in ["a", "a.b.x", "b", "a.bb"] {
-            assert_eq!(agent_of(&topic(other), process.as_str()), None, "{other}");
+            assert_eq!(agent_of(&prefix(&topic(other)), process.as_str()), None, "{other}");
         }
     }
 }

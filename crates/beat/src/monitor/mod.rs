@@ -218,6 +218,14 @@ impl Monitor {
         self.roster.iter().map(|(id, entry)| self.status(id, entry))
     }
 
+    /// The same of those whose names begin with `prefix`: for who wants a few of many.
+    #[must_use = "iterators are lazy"]
+    pub fn processes_under(&self, prefix: &str) -> impl Iterator<Item = ProcessStatus> {
+        let entries =
+            self.roster.iter().filter(move |(_, it)| it.process.as_str().starts_with(prefix));
+        entries.map(|(id, entry)| self.status(id, entry))
+    }
+
     /// How many processes it knows.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -275,6 +275,12 @@ impl WatchTable {
         self.lock().monitor.processes().collect()
     }
 
+    /// The same of those whose names begin with `prefix`, as [`Monitor::processes_under`] has it.
+    #[must_use]
+    pub fn processes_under(&self, prefix: &str) -> Vec<ProcessStatus> {
+        self.lock().monitor.processes_under(prefix).collect()
+    }
+
     /// What is known of the process called `name`.
     #[must_use]
     pub fn process(&self, name: &str) -> Option<ProcessStatus> {

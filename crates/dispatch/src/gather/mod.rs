@@ -271,7 +271,8 @@ impl Gather {
         if let Some(state) = state.filter(|it| **it == State::Asked && self.ended.is_none()) {
             *state = State::Away;
             self.open -= 1;
-            self.hedge.iter_mut().for_each(|it| it.budget += 1);
+            // Nor does it cost time: its turn is the next one's.
+            self.hedge.iter_mut().for_each(|it| (it.budget, it.next) = (it.budget + 1, now));
             self.judge(now);
         }
     }

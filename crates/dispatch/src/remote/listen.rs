@@ -156,13 +156,14 @@ fn tell<S: Sink + ?Sized>(
 
 /// Who answers the ask called `name`, and what.
 fn read(name: &AskId, reply: Message) -> (Option<AgentId>, Result<Bytes, AgentError>) {
-    if reply.headers.is_empty()
-        && let Some((agent, answer)) = name.unframe(&reply.payload)
-    {
-        return (Some(agent), Ok(answer));
+    match ReplyHead::read(&reply.headers, &reply.payload) {
+        // Whatever else stands in its headers: a broker, or what stands between two, may add some on the way.
+        ReplyHead { agent: None, error: None } => match name.unframe(&reply.payload) {
+            Some((agent, answer)) => (Some(agent), Ok(answer)),
+            None => (None, Ok(reply.payload)),
+        },
+        ReplyHead { agent, error } => (agent, error.map_or(Ok(reply.payload), Err)),
     }
-    let ReplyHead { agent, error } = ReplyHead::read(&reply.headers, &reply.payload);
-    (agent, error.map_or(Ok(reply.payload), Err))
 }
 
 /// Who hears the answers to one ask while nobody awaits them, and sees to it that the agents are told.

@@ -12,7 +12,9 @@ use std::{
 
 use bytes::Bytes;
 use sinew_core::{ErrorKind, IntoPayload, Link as _, PublishExt as _, Request as _, Result};
-use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Ended, Gathered, Until};
+use sinew_dispatch::{
+    AgentError, AgentId, AnyAgent, Context, Dispatcher, Ended, Gathered, Until, heads::AskHead,
+};
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
@@ -35,6 +37,7 @@ behaviours![
     a_plain_responder_answers_without_a_name,
     a_plain_request_is_answered_by_an_agent,
     who_reads_frames_is_answered_without_headers,
+    a_frame_to_which_a_header_was_added_on_its_way_is_read_all_the_same,
     quiet_ends_where_nobody_is_known,
     an_answer_is_taken_in_while_nobody_awaits_it,
     a_reply_says_what_its_payload_is,
@@ -255,7 +258,7 @@ async fn a_plain_responder_answers_without_a_name(scene: Scene) -> Result<()> {
     assert_eq!((said(&replies), replies[0].agent.as_ref()), (vec!["plain"], None));
     assert_eq!(end.ended, Ended::First);
     let (_heard, asked) = answering.await.map_err(failed)??;
-    let head = sinew_dispatch::heads::AskHead::read(&asked.headers);
+    let head = AskHead::read(&asked.headers);
     let remaining = head.remaining.map(|it| it.as_millis());
     assert!(remaining.is_some_and(|it| (10_000..=15_000).contains(&it)), "{head:?}");
     assert!(asked.headers.text("traceparent").is_some_and(|it| it.starts_with("00-0af7651916")));
@@ -289,6 +292,24 @@ async fn who_reads_frames_is_answered_without_headers(scene: Scene) -> Result<()
     let framed = Bytes::from_static(b"x-1 well\nhand from well");
     let failed = (Some("fails".to_owned()), Bytes::from_static(b"no lamp"));
     assert_eq!(told, [(None, framed), failed]);
+    Ok(())
+}
+
+async fn a_frame_to_which_a_header_was_added_on_its_way_is_read_all_the_same(
+    scene: Scene,
+) -> Result<()> {
+    let backend = scene.connect().await?;
+    let mut heard = scene.hear(&backend).await?;
+    let dispatcher = scene.dispatcher().await?;
+    let ask = dispatcher.ask(scene.topic(), "x").expect(expect(&["well"])?).deadline(AMPLE);
+    let asking = tokio::spawn(ask.collect::<String>());
+    let asked = soon("it", heard.next_item()).await?.ok_or_else(|| failed("nothing came"))??;
+    let name = AskHead::read(&asked.headers).id.ok_or_else(|| failed("no name"))?;
+    let framed = name.frame(&AgentId::parse("well")?, b"fine").ok_or_else(|| failed("too long"))?;
+    let reply = asked.reply(framed).ok_or_else(|| failed("no request"))?;
+    backend.publisher()?.send(reply.with_header("x-received-from", "elsewhere")?).await?;
+    let Gathered { replies, end, .. } = asking.await.map_err(failed)??;
+    assert_eq!((said(&replies), end.ended), (vec!["fine"], Ended::AllKnown));
     Ok(())
 }
 

@@ -5,23 +5,30 @@ use std::{
         atomic::{AtomicUsize, Ordering::SeqCst},
         mpsc,
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use sinew_core::{Publish as _, PublishExt as _, Request as _, Result};
-use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Ended, Gathered, Until, blocking};
+use sinew_core::{
+    Address, Backend as _, Message, Property, Publish as _, PublishExt as _, Request as _, Result,
+    Subject, Subscribe as _, Subscription,
+};
+use sinew_dispatch::{
+    AgentError, AnyAgent, Context, Dispatcher, Ended, Gathered, Hedge, Until, blocking,
+    heads::AskHead,
+};
 use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 use crate::{
     behaviours,
     broker::Kind,
     failed, is_long,
-    scene::{SOON, Scene, by_hand, echo, expect, gated, soon, tally, until},
+    scene::{SOON, Scene, Served, by_hand, echo, expect, gated, soon, tally, until},
 };
 
 behaviours![
     time_travels_as_what_remains_of_it,
+    no_instant_travels_so_that_clocks_need_not_agree,
     what_is_expired_is_not_begun,
     what_was_taken_back_before_it_came_is_not_begun,
     an_agent_at_its_limit_refuses_at_once,
@@ -59,6 +66,50 @@ async fn time_travels_as_what_remains_of_it(scene: Scene) -> Result<()> {
     Ok(())
 }
 
+/// That a clock is an hour off cannot be shown by what an ask carries, if that is a length of time and nothing else; nor
+/// by what others put into it.
+async fn no_instant_travels_so_that_clocks_need_not_agree(scene: Scene) -> Result<()> {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let names =
+        |it: &Message| it.headers.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+    let backend = scene.connect().await?;
+    let mut heard = scene.hear(&backend).await?;
+    let calls_off = Subject::parse(&format!("sinew.cancel.{}", scene.topic()))?;
+    let mut called_off = backend.subscriber()?.subscribe(Subscription::new(calls_off)).await?;
+    let dispatcher = scene.dispatcher().await?;
+    let ask = dispatcher.ask(scene.topic(), "x").deadline(SOON);
+    let asked = ask.send::<String>().await?;
+    let ask = soon("it", heard.next_item()).await?.ok_or_else(|| failed("nothing"))??;
+    drop(asked);
+    let end = soon("its end", called_off.next_item()).await?.ok_or_else(|| failed("nothing"))??;
+    for sent in [&ask, &end] {
+        assert_eq!(names(sent), ["sinew-ask"]);
+        let (timestamp, ttl) = sent.properties().map_or((None, None), |it| (it.timestamp, it.ttl));
+        assert!(timestamp.is_none() && ttl.is_none_or(|it| it <= SOON), "{sent:?}");
+    }
+    let head = AskHead::read(&ask.headers);
+    assert!(head.remaining.is_some_and(|it| it <= SOON), "{head:?}");
+    assert_eq!(AskHead::read(&end.headers).remaining, None);
+    drop(heard);
+    // Whoever asks may say what its clock shows.
+    let _agent = scene.echo("a").await?;
+    let (now, requester) = (SystemTime::now(), backend.requester()?);
+    for (name, shown) in [("x-1", now - HOUR), ("x-2", now + HOUR)] {
+        let mut asked = by_hand(&scene, &[("sinew-ask", &format!("{name} 9000"))])?;
+        if backend.capabilities().properties.has(Property::Timestamp) {
+            asked = asked.with_timestamp(shown);
+        }
+        let mut replies = requester.request(asked).await?;
+        let reply = soon("a reply", replies.next_item()).await?.ok_or_else(|| failed("none"))??;
+        assert_eq!(
+            (reply.payload.as_ref(), names(&reply)),
+            (&b"hand from a"[..], vec!["sinew-agent".to_owned()])
+        );
+        assert_eq!(reply.properties().and_then(|it| it.timestamp), None);
+    }
+    Ok(())
+}
+
 async fn what_is_expired_is_not_begun(scene: Scene) -> Result<()> {
     let begun = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&begun);
@@ -82,8 +133,8 @@ async fn what_was_taken_back_before_it_came_is_not_begun(scene: Scene) -> Result
     let served = scene.echo("a").await?;
     let backend = scene.connect().await?;
     let (requester, publisher) = (backend.requester()?, backend.publisher()?);
-    let subject = sinew_core::Subject::parse(&format!("sinew.cancel.{}", scene.topic()))?;
-    let cancel = sinew_core::Message::new(subject, "").with_header("sinew-ask", "x-1")?;
+    let subject = Subject::parse(&format!("sinew.cancel.{}", scene.topic()))?;
+    let cancel = Message::new(subject, "").with_header("sinew-ask", "x-1")?;
     publisher.send(cancel).await?;
     publisher.flush().await?;
     // Something that is answered after it has been heard.
@@ -122,17 +173,15 @@ async fn a_second_copy_of_an_ask_is_not_worked_on(scene: Scene) -> Result<()> {
     // Somebody passes on what it hears, twice.
     let relay = format!("{}.relay", scene.topic());
     let backend = scene.connect().await?;
-    let wanted = sinew_core::Subscription::new(sinew_core::Subject::parse(&relay)?);
-    let mut heard = sinew_core::Subscribe::subscribe(&backend.subscriber()?, wanted).await?;
+    let wanted = Subscription::new(Subject::parse(&relay)?);
+    let mut heard = backend.subscriber()?.subscribe(wanted).await?;
     let mut asked = by_hand(&scene, &[("sinew-ask", "x-1 20000")])?;
-    let topic = std::mem::replace(
-        &mut asked.address,
-        sinew_core::Address::Subject(None, sinew_core::Subject::parse(&relay)?),
-    );
+    let topic =
+        std::mem::replace(&mut asked.address, Address::Subject(None, Subject::parse(&relay)?));
     let mut replies = scene.connect().await?.requester()?.request(asked).await?;
     let mut copy = soon("it", heard.next_item()).await?.ok_or_else(|| failed("none"))??;
     copy.address = topic;
-    let mut passed = sinew_core::Message::to(copy.address.clone(), copy.payload.clone());
+    let mut passed = Message::to(copy.address.clone(), copy.payload.clone());
     passed.headers = copy.headers.clone();
     passed.reply_to = copy.reply_to.clone();
     for _ in 0..2 {
@@ -261,8 +310,34 @@ async fn nothing_stays_subscribed_by_asks_that_are_dropped(scene: Scene) -> Resu
     }
     called_off(1 + asks).await?;
     until("as before", async || Ok(scene.broker.subscribed().await? == before)).await?;
+    drop_mid_hedge(&scene, &dispatcher, &stuck).await?;
     assert_eq!(dispatcher.counts().pending, 0);
     Ok(())
+}
+
+/// Drops asks when one agent works on them, and the next is asked or about to be; none works on for nobody.
+async fn drop_mid_hedge(scene: &Scene, dispatcher: &Dispatcher, stuck: &Served) -> Result<()> {
+    const ROUNDS: usize = 40;
+    let other = scene.serve(gated("other", &Arc::new(Semaphore::new(0)), Duration::ZERO)?).await?;
+    let running = || stuck.running() + other.running();
+    let before = scene.broker.subscribed().await?;
+    for round in 0..ROUNDS {
+        let ask = dispatcher.ask(scene.topic(), "x").until(Until::First(1));
+        let ask = ask.expect(expect(&["other", "stuck"])?).deadline(Duration::from_secs(300));
+        let mut asked = ask.hedge(Hedge::after(Duration::from_millis(5))).send::<String>().await?;
+        tokio::select! {
+            it = asked.next() => return Err(failed(format!("{it:?}"))),
+            so = until("they work", async || Ok(running() > round % 2)) => so?,
+        }
+        drop(asked);
+        until("none works on", async || Ok(running() == 0)).await?;
+    }
+    dispatcher.drained(SOON).await?;
+    // Whom the last cancellation overtook does not begin, either.
+    let echo =
+        soon("answers", dispatcher.agents(scene.topic(), Duration::from_millis(300))).await??;
+    assert_eq!((echo.len(), running()), (3, 0));
+    until("as before", async || Ok(scene.broker.subscribed().await? == before)).await
 }
 
 async fn a_service_that_is_drained_answers_what_has_come(scene: Scene) -> Result<()> {

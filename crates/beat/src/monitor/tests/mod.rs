@@ -334,6 +334,22 @@ fn time_never_runs_backwards() {
 }
 
 #[test]
+fn those_under_a_prefix_are_told_apart_from_the_others() {
+    let mut told = Told::new();
+    for (name, beat) in
+        [("a.b.2", beat(1)), ("a.bb.1", beat(1)), ("a.b.1", Beat::Stop), ("b.a.b.", beat(1))]
+    {
+        told.beat(name, beat, 0.0);
+    }
+    let found: Vec<_> = told.monitor.processes_under("a.b.").collect();
+    let names: Vec<_> = found.iter().map(|it| it.process.as_str()).collect();
+    assert_eq!(names, ["a.b.2", "a.b.1"]);
+    assert_eq!(found.first(), told.monitor.process("a.b.2").as_ref());
+    assert_eq!(told.monitor.processes_under("").count(), told.monitor.len());
+    assert_eq!(told.monitor.processes_under("c").count(), 0);
+}
+
+#[test]
 fn processes_that_beat_often_cost_one_wake_up_per_promise() {
     let mut told = Told::new();
     let mut wakes = 0;

@@ -80,6 +80,17 @@ fn one_that_was_not_there_to_be_asked_costs_nothing_of_the_budget() {
 }
 
 #[test]
+fn one_that_was_not_there_to_be_asked_costs_no_time_while_another_is_silent() {
+    let (it, t) = gather(&Until::First(1), 0, &["a", "b", "c"], Reach::Listed);
+    let mut it = it.hedged(Hedge::after(ms(50)), 0);
+    assert_eq!(it.hedge(t), Some(Pick::Elsewhere(id("a"))));
+    assert_eq!(it.hedge(t + ms(50)), Some(Pick::Elsewhere(id("b"))));
+    it.absent(&id("b"), t + ms(50));
+    assert_eq!(it.hedge(t + ms(50)), Some(Pick::Elsewhere(id("c"))));
+    assert_eq!(it.hedge(t + ms(100)), None, "and the budget is spent");
+}
+
+#[test]
 fn where_nobody_hears_it_those_here_are_asked_at_once_and_nobody_else() {
     let (mut it, t) = hedged(9);
     it.nobody_elsewhere(Some(&id("a")), Ended::NoAgents, t);
