@@ -143,7 +143,7 @@ impl DeadLetter {
         &self.delivery.message
     }
 
-    /// Why it was given up: `failed`, `permanent`, `panicked` or `undecodable`.
+    /// Why it was given up: `failed`, `permanent`, `panicked`, `undecodable` or `redelivered`.
     #[must_use]
     pub fn kind(&self) -> Option<&str> {
         self.text(header::KIND)

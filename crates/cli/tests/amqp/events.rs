@@ -85,8 +85,13 @@ fn what_a_command_refuses_is_kept(_: &Runtime, broker: &RabbitMq) -> Result<()> 
     let id = listed[0]["id"].as_str().ok_or("no id")?;
     let shown = errors("show", &[id])?.expect(0)?.objects()?;
     assert_eq!((shown.len(), &shown[0]["payload"]), (1, &"{\"id\": 7}".into()));
-    let redriven = errors("redrive", &[id])?.expect(0)?.objects()?;
-    assert_eq!(redriven[0]["done"], "redriven");
+    let one = errors("list", &["--limit", "1"])?.expect(0)?;
+    assert!(one.stderr.contains("looked at the 1 oldest, and no further"), "{one:?}");
+    let none = errors("drop", &["3", "no-such"])?.expect(1)?;
+    assert!(none.stderr.contains("not found: 3") && none.stderr.contains("not found: no-such"));
+    let redriven = errors("redrive", &[id, "no-such"])?.expect(1)?;
+    assert!(redriven.stderr.contains("not found: no-such"), "{redriven:?}");
+    assert_eq!(redriven.objects()?[0]["done"], "redriven");
     let handled = listen(&url, &event, &["--exec", "cat", "--count", "1"])?;
     assert_eq!(handled.finish()?.expect(0)?.text(), "{\"id\": 7}");
     let dropped = errors("drop", &["--all"])?.expect(0)?.objects()?;

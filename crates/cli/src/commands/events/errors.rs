@@ -72,7 +72,7 @@ pub(crate) struct Pick {
     /// By id, or by the number that `list` gives
     #[arg(value_name = "ID", required_unless_present = "all")]
     ids: Vec<String>,
-    /// All of them
+    /// All that are looked at: see --limit
     #[arg(long, conflicts_with = "ids")]
     all: bool,
 }
@@ -166,13 +166,7 @@ impl ErrorsCommand {
         let done =
             doing.through(session, &backend, look.queue, look.limit, look.wait, &which).await;
         session.drain(&backend).await;
-        match done? {
-            0 => {
-                session.output.remark("none found");
-                Ok(Status::No)
-            }
-            _ => Ok(Status::Done),
-        }
+        done
     }
 }
 
@@ -198,16 +192,30 @@ impl Which {
     }
 
     fn has(&self, number: usize, id: Option<&str>) -> bool {
-        let number = number.to_string();
         match self {
             Self::All => true,
-            Self::These(these) => these.iter().any(|it| *it == number || Some(&**it) == id),
+            Self::These(these) => these.iter().any(|it| is(it, number, id)),
         }
+    }
+
+    /// Those that none of these events is.
+    fn missing<'e>(
+        &self,
+        events: impl Iterator<Item = (usize, Option<&'e str>)> + Clone,
+    ) -> Vec<&str> {
+        let Self::These(these) = self else { return Vec::new() };
+        let is_none = |it: &&str| !events.clone().any(|(number, id)| is(it, number, id));
+        these.iter().map(String::as_str).filter(is_none).collect()
     }
 }
 
+/// Whether an event is the one that is wanted.
+fn is(wanted: &str, number: usize, id: Option<&str>) -> bool {
+    Some(wanted) == id || wanted == number.to_string()
+}
+
 impl Doing {
-    /// How many it was done with.
+    /// Does it with those that are wanted, and says which of them are not there.
     async fn through(
         self,
         session: &Session,
@@ -216,7 +224,7 @@ impl Doing {
         limit: u16,
         wait: Duration,
         which: &Which,
-    ) -> Result<usize, Failure> {
+    ) -> Outcome {
         let errors = ErrorQueue::new(backend, queue)?;
         // What is not there is no fault of the broker's: nothing is found.
         let taking = async {
@@ -226,13 +234,25 @@ impl Doing {
             })
         };
         let events = session.interrupt.unless(taking).await?;
-        let numbered = events.into_iter().enumerate().map(|(index, event)| (index + 1, event));
-        let mut done = 0;
-        for (number, event) in numbered.filter(|(number, it)| which.has(*number, it.id())) {
-            self.with(session, number, event).await?;
-            done += 1;
+        if events.len() == usize::from(limit) {
+            session
+                .output
+                .remark(format_args!("looked at the {limit} oldest, and no further: see --limit"));
         }
-        Ok(done)
+        let missing = which.missing((1..).zip(events.iter().map(DeadLetter::id)));
+        let mut status = if events.is_empty() { Status::No } else { Status::Done };
+        for it in &missing {
+            session.output.remark(format_args!("not found: {it}"));
+            status = Status::No;
+        }
+        if events.is_empty() && missing.is_empty() {
+            session.output.remark("none found");
+        }
+        for (number, event) in (1..).zip(events).filter(|(number, it)| which.has(*number, it.id()))
+        {
+            self.with(session, number, event).await?;
+        }
+        Ok(status)
     }
 
     async fn with(
@@ -294,5 +314,8 @@ mod tests {
         assert!(which.has(2, None) && which.has(7, Some("a-b")));
         assert!(!which.has(1, Some("x")) && !which.has(22, None));
         assert!(Which::of(true, Vec::new()).has(1, None));
+        let there = [(1, Some("x")), (2, None), (3, Some("a-b"))];
+        assert_eq!(which.missing(there.into_iter().take(1)), ["2", "a-b"]);
+        assert!(which.missing(there.into_iter()).is_empty());
     }
 }

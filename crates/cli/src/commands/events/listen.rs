@@ -140,6 +140,10 @@ struct Heard<'a> {
 
 impl Listen {
     pub(crate) async fn run(self, session: &Session) -> Outcome {
+        if self.identifier.is_some() && !matches!(self.kind, Kind::Broadcast) {
+            // It would take events away from the members of a pool.
+            return Err(Failure::usage("--identifier is for --kind broadcast"));
+        }
         let ending = self.ending;
         let most = ending.count.and_then(|count| usize::try_from(count).ok());
         let payload = PayloadOptions::default().with_accept(AnySerializer::message_pack());
