@@ -70,8 +70,8 @@ impl RetryPolicy {
     }
 
     /// How often an event may be delivered, retries included, whatever it comes back for: a process that it kills, a drain, a
-    /// lost link. One that comes once more is not run: it goes to the error queue in [`Profile::Safe`], and is given up in
-    /// [`Profile::Nameko`]. Default: as often as it comes.
+    /// lost link; 0 counts as 1. One that comes once more is not run: it goes to the error queue in [`Profile::Safe`], and is
+    /// given up in [`Profile::Nameko`]. Default: as often as it comes.
     ///
     /// It is as good as the broker's count. JetStream, the memory backend and RabbitMQ's quorum queues count each delivery; the
     /// last drop an event after 20 by themselves, from RabbitMQ 4 on, so a limit below that keeps it. RabbitMQ's classic
@@ -79,7 +79,7 @@ impl RetryPolicy {
     /// verdict, and a higher one lets an event that kills its process do so for ever.
     #[must_use]
     pub const fn with_max_deliveries(mut self, deliveries: u32) -> Self {
-        self.max_deliveries = Some(deliveries);
+        self.max_deliveries = Some(if deliveries == 0 { 1 } else { deliveries });
         self
     }
 
@@ -304,6 +304,9 @@ mod tests {
             assert_eq!(retry.exceeded(attempt), exceeded, "{attempt:?}");
         }
         assert_eq!(retry.clone().with_max_deliveries(1).exceeded(Attempt::Redelivered), Some(1));
+        let once = retry.clone().with_max_deliveries(0);
+        assert_eq!(once.exceeded(Attempt::Number(1)), None, "each is run once");
+        assert_eq!(once.exceeded(Attempt::Number(2)), Some(1));
         assert_eq!(RetryPolicy::default().exceeded(Attempt::Number(u32::MAX)), None);
         let decide = |policy: &Policy| policy.decide(Outcome::Exceeded, Attempt::Number(3), 0, 0);
         assert_eq!(decide(&policy(Profile::Safe, retry.clone())), Disposition::ErrorQueue);

@@ -18,7 +18,7 @@ macro_rules! handler_counts {
         #[non_exhaustive]
         pub struct HandlerCounts {
             $($(#[$doc])* pub $field: u64,)+
-            /// Being handled, or about to be.
+            /// Being handled, or settled and not answered yet.
             pub in_flight: u64,
         }
 

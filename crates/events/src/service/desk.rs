@@ -1,21 +1,12 @@
 //! One delivery of an event, from its bytes to its verdict.
-use std::{
-    any::Any,
-    panic::AssertUnwindSafe,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    task::Poll,
-    time::Duration,
-};
+use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt as _, poll};
+use futures_util::FutureExt as _;
 use sinew_core::{Attempt, Error, ErrorKind, Message, Queue, Result};
 use tokio::{
     select,
-    sync::mpsc::UnboundedSender,
+    sync::mpsc::Sender,
+    task::coop::{consume_budget, unconstrained},
     time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -45,8 +36,7 @@ pub(super) struct Desk {
     pub(super) handler: EventHandler,
     /// What it listens to.
     pub(super) pattern: Arc<str>,
-    /// Whether the last event held the thread for no longer than [`QUICK`] at first.
-    pub(super) is_quick: AtomicBool,
+    pub(super) prefetch: u16,
     pub(super) policy: Policy,
     pub(super) payload: PayloadOptions,
     pub(super) prefix: HeaderPrefix,
@@ -61,8 +51,6 @@ pub(super) struct Desk {
 const STORE: Duration = Duration::from_secs(10);
 /// How long the error queue may take to take an event.
 const PUT: Duration = Duration::from_secs(30);
-/// What a task of its own costs, or several: for less, an event need not have one.
-const QUICK: Duration = Duration::from_micros(20);
 /// The longest id by which a second copy is known.
 const MAX_ID: usize = 512;
 
@@ -82,20 +70,15 @@ impl Desk {
         work: Work,
         slot: Arc<Slot>,
         give_up: CancellationToken,
-        settled: UnboundedSender<Settling>,
+        settled: Sender<Settling>,
     ) {
         self.meter.received(1);
         let span = trace::delivered(&self.name, work.message(), work.attempt(), &self.prefix);
         let settling =
             Self::deal(&self, work, &slot, give_up).instrument(span.clone()).await.within(span);
-        // The worker is free.
-        drop(slot);
         settling.end(&settled).await;
-    }
-
-    /// Whether the next event is likely not to hold the thread that takes it in.
-    pub(super) fn is_quick(&self) -> bool {
-        self.is_quick.load(Relaxed)
+        // Not before: where answers do not come, there are no more of them than workers, and what others wait for.
+        drop(slot);
     }
 
     async fn deal(
@@ -118,11 +101,6 @@ impl Desk {
         let mut note = Note { desk: self, id: None };
         let stop = Stop::default();
         let end = {
-            let mut running = pin!(self.caught(&message, attempt, slot, &stop, &mut note));
-            // Most have nothing to wait for, and so nothing that could end them before.
-            let began = std::time::Instant::now();
-            let first = poll!(running.as_mut());
-            self.is_quick.store(began.elapsed() < QUICK, Relaxed);
             let over = async {
                 select! {
                     () = work.revoked() => {}
@@ -130,13 +108,12 @@ impl Desk {
                 }
                 stop.stop();
             };
-            match first {
-                Poll::Ready(end) => Some(end),
-                Poll::Pending => select! {
-                    biased;
-                    () = over => None,
-                    end = running => Some(end),
-                },
+            select! {
+                // First: most wait for nothing, and so for nothing that could end them before.
+                biased;
+                end = self.caught(&message, attempt, slot, &stop, &mut note) => Some(end),
+                // Heard even where the run has spent all that its task may do in one turn.
+                () = unconstrained(over) => None,
             }
         };
         let Some(end) = end else {
@@ -241,6 +218,8 @@ impl Desk {
                 return ended;
             }
             self.meter.rerun(1);
+            // A handler that waits for nothing would hold its thread, and could not be called off.
+            consume_budget().await;
             payload = match (self.handler.decode)(&body) {
                 Ok(payload) => payload,
                 Err(err) => return undecodable(err.to_string()),

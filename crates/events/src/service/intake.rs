@@ -1,5 +1,15 @@
 //! The loop of one handler's intake: it takes an event when there is a worker for it, and hands back what it has not begun.
-use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc};
+use std::{
+    future::poll_fn,
+    mem::take,
+    panic::AssertUnwindSafe,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
 
 use futures_util::{FutureExt as _, future::join_all, poll};
 use sinew_core::{
@@ -7,7 +17,7 @@ use sinew_core::{
 };
 use tokio::{
     select,
-    sync::mpsc::{UnboundedSender, unbounded_channel},
+    sync::mpsc::{Sender, channel},
     task::{JoinSet, coop::consume_budget},
     time::timeout,
 };
@@ -77,7 +87,12 @@ pub(super) struct Intake {
     /// Nor any other.
     give_up: CancellationToken,
     runs: JoinSet<()>,
+    /// Whether the last event held its thread for less than [`QUICK`] at first.
+    is_quick: Arc<AtomicBool>,
 }
+
+/// What a task of its own costs, or several: for less, an event need not have one.
+const QUICK: Duration = Duration::from_micros(20);
 
 impl Intake {
     pub(super) fn new(
@@ -86,13 +101,14 @@ impl Intake {
         stop: CancellationToken,
         give_up: CancellationToken,
     ) -> Self {
-        Self { desk, room, stop, give_up, runs: JoinSet::new() }
+        let is_quick = Arc::new(AtomicBool::new(true));
+        Self { desk, room, stop, give_up, runs: JoinSet::new(), is_quick }
     }
 
     /// Works until it is stopped, or nothing can come any more, and what it has begun is done.
     pub(super) async fn through<T: Into<Work>>(mut self, mut incoming: Incoming<T>) -> Result<()> {
         let (stop, give_up) = (self.stop.clone(), self.give_up.clone());
-        let (settled, given) = unbounded_channel();
+        let (settled, given) = channel(usize::from(self.desk.prefetch).max(1));
         self.runs.spawn(settle(given));
         let mut stopped = pin!(stop.cancelled());
         let mut not_begun = Vec::new();
@@ -137,7 +153,7 @@ impl Intake {
                 }
                 self.hand_back(not_begun).await;
             };
-            tokio::select! {
+            select! {
                 () = rest => {}
                 () = give_up.cancelled() => {}
             }
@@ -149,16 +165,26 @@ impl Intake {
 
     /// Runs the handler. One that is quick is run here, as a task for each event would cost more than it does; what it then
     /// waits for, it waits for in a task.
-    async fn begin(&mut self, work: Work, slot: Arc<Slot>, settled: &UnboundedSender<Settling>) {
+    async fn begin(&mut self, work: Work, slot: Arc<Slot>, settled: &Sender<Settling>) {
         let desk = Arc::clone(&self.desk);
         let run = desk.handle(work, slot, self.give_up.clone(), settled.clone());
         // Dropped by a panic, the event is handed back.
         let mut run = Box::pin(AssertUnwindSafe(run).catch_unwind());
-        if self.desk.is_quick() && poll!(&mut run).is_ready() {
+        let (is_quick, mut is_first) = (Arc::clone(&self.is_quick), true);
+        // Its first turn alone is timed, as no other is ever here.
+        let mut run = poll_fn(move |cx| {
+            let began = take(&mut is_first).then(Instant::now);
+            let polled = run.as_mut().poll(cx).map(drop);
+            if let Some(began) = began {
+                is_quick.store(began.elapsed() < QUICK, Relaxed);
+            }
+            polled
+        });
+        if self.is_quick.load(Relaxed) && poll!(&mut run).is_ready() {
             // Others on this thread have their turn, too.
             return consume_budget().await;
         }
-        self.runs.spawn(run.map(drop));
+        self.runs.spawn(run);
     }
 
     /// Gives the broker what was not begun. What is not settled cannot be given back, and is lost.

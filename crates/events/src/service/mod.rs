@@ -7,10 +7,7 @@ mod settling;
 mod slot;
 mod told;
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, atomic::AtomicBool},
-};
+use std::{collections::HashSet, sync::Arc};
 
 use sinew_core::{
     AnyBackend, Consume as _, Delivery, Error, ErrorKind, Incoming, Message, Result, Subscribe as _,
@@ -241,7 +238,7 @@ impl Service {
                 queue: plan.queue,
                 handler: member.handler.clone(),
                 pattern: Arc::from(&*member.handler.event_type),
-                is_quick: AtomicBool::new(true),
+                prefetch: plan.prefetch,
                 policy: plan.policy,
                 payload: self.payload.clone(),
                 prefix: member.handler.prefix.clone().unwrap_or_else(|| self.prefix.clone()),

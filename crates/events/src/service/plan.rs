@@ -38,6 +38,7 @@ pub(super) struct Plan {
     pub(super) wanted: Wanted,
     pub(super) policy: Policy,
     pub(super) concurrency: usize,
+    pub(super) prefetch: u16,
     /// What it gives up is put there.
     pub(super) errors: Option<Queue>,
     /// Whether other consumers of its queue would take events that are its own.
@@ -101,7 +102,7 @@ impl Member {
             true => Some(self.errors(&queue)?),
             false => None,
         };
-        Ok(Plan { queue, wanted, policy, concurrency, errors, must_be_alone })
+        Ok(Plan { queue, wanted, policy, concurrency, prefetch, errors, must_be_alone })
     }
 
     /// The error queue beside its own: a longer name.

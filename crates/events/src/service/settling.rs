@@ -1,13 +1,13 @@
 //! Verdicts that are handed over, and what is done once the broker has answered.
-use std::{pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{sync::Arc, task::Poll, time::Duration};
 
 use futures_util::poll;
 use sinew_core::{Message, Pending, Result, Verdict};
 use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender},
+    sync::mpsc::{Receiver, Sender, error::TrySendError},
     time::{Instant, timeout_at},
 };
-use tracing::{Instrument as _, Span};
+use tracing::Span;
 
 use super::{
     desk::Desk,
@@ -82,33 +82,29 @@ impl Settling {
         self
     }
 
-    /// Ends it where it is answered, or is not to be soon; else hands it to whoever waits for all of them.
-    pub(super) async fn end(mut self, others: &UnboundedSender<Self>) {
+    /// Ends it where it is answered; hands it to whoever waits for all of them, as far as they have room; else, and where
+    /// an answer takes longer than others, waits for it here.
+    pub(super) async fn end(mut self, others: &Sender<Self>) {
         match poll!(&mut self.answer) {
             Poll::Ready(answer) => self.ended(Some(answer)),
             Poll::Pending if matches!(self.outcome, SettledAs::Delayed(_)) => self.wait().await,
-            Poll::Pending => {
-                if let Err(own) = others.send(self) {
-                    own.0.wait().await;
-                }
-            }
+            Poll::Pending => match others.try_send(self) {
+                Ok(()) => {}
+                Err(TrySendError::Full(own) | TrySendError::Closed(own)) => own.wait().await,
+            },
         }
     }
 
     /// Waits for its answer.
     async fn wait(mut self) {
-        let span = self.span.clone();
-        async {
-            let answer = timeout_at(self.until, pin!(&mut self.answer)).await.ok();
-            self.ended(answer);
-        }
-        .instrument(span)
-        .await;
+        let answer = timeout_at(self.until, &mut self.answer).await.ok();
+        self.ended(answer);
     }
 
     /// Tells what has become of it; no answer came in time where there is none.
     fn ended(self, answer: Option<Result<()>>) {
-        let Self { desk, verdict, message, outcome, runs, error, .. } = self;
+        let Self { desk, verdict, span, message, outcome, runs, error, .. } = self;
+        let _within = span.enter();
         let comes_again = match answer {
             Some(Ok(())) => matches!(verdict, Verdict::Requeue | Verdict::RequeueAfter(_)),
             // It was taken back before: that is why.
@@ -133,8 +129,8 @@ impl Settling {
 }
 
 /// Waits for the answers of all that is handed to it, in this order, which is about theirs: several come at once, and so
-/// it is not woken for each. What is handed over is unsettled yet: the prefetch bounds it.
-pub(super) async fn settle(mut given: UnboundedReceiver<Settling>) {
+/// it is not woken for each. One that does not come holds up what is told of those after it until its time is over, not theirs.
+pub(super) async fn settle(mut given: Receiver<Settling>) {
     while let Some(settling) = given.recv().await {
         settling.wait().await;
     }

@@ -30,21 +30,22 @@ pub(crate) struct Attachment {
     pub(crate) slot: Weak<Slot>,
 }
 
-/// What tells the present run of a delivery to stop. Each run has a token of its own, as it may be stopped alone.
+/// What tells the present run of a delivery to stop, once there is one. Each run has a token of its own, as it may be stopped
+/// alone.
 #[derive(Debug, Default)]
-pub(crate) struct Stop(Mutex<CancellationToken>);
+pub(crate) struct Stop(Mutex<Option<CancellationToken>>);
 
 impl Stop {
     /// That of the next run.
     pub(crate) fn next(&self) -> CancellationToken {
-        let fresh = CancellationToken::new();
-        fresh.clone_into(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        fresh
+        let mut present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        present.insert(CancellationToken::new()).clone()
     }
 
     /// Stops the one that runs.
     pub(crate) fn stop(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).cancel();
+        let present = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        present.iter().for_each(CancellationToken::cancel);
     }
 }
 

@@ -1,18 +1,23 @@
 //! How a service ends.
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
 use futures_util::stream::poll_fn;
 use sinew_core::{
     AnyConsumer, Backend, Capabilities, Consume, Consumption, Delivery, ErrorKind, Incoming, Queue,
     QueueStatus, Result,
 };
-use sinew_events::{Context, ErrorQueue, EventHandler, HandlerError, ServiceEvent, SettledAs};
+use sinew_events::{
+    Context, ErrorQueue, EventHandler, HandlerError, RetryPolicy, ServiceEvent, SettledAs,
+};
 use tokio::{
     sync::{Semaphore, mpsc},
     time::{Instant, timeout},
 };
 
-use crate::support::{LONG, QUEUE, Scene, billing, counting, outcomes, settled};
+use crate::support::{LONG, QUEUE, Scene, billing, broken, counting, outcomes, settled};
 
 /// A handler that says when it begins, ends when it may, and emits before it does.
 fn gated() -> (EventHandler, Arc<Semaphore>, mpsc::UnboundedReceiver<u64>) {
@@ -232,4 +237,22 @@ async fn a_drain_and_a_look_into_the_error_queue_may_take_as_long_as_there_is() 
     running.drain(Duration::MAX).await.unwrap();
     let errors = ErrorQueue::new(&scene.connect(), Queue::parse(QUEUE).unwrap()).unwrap();
     assert_eq!(errors.take(1, Duration::MAX).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_handler_that_is_run_again_at_once_and_waits_for_nothing_can_be_called_off() {
+    const AGAIN: u32 = 50_000;
+    let scene = Scene::new();
+    let (handler, runs) = counting(|_| Err(broken()));
+    let retry = RetryPolicy::none().with_immediate(AGAIN);
+    let running = scene.start(&billing(handler).with_retry(retry)).await;
+    scene.emit("created", 7).await;
+    // All share one thread.
+    while runs.load(SeqCst) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let err = running.drain(Duration::ZERO).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Timeout);
+    let made = runs.load(SeqCst);
+    assert!(made < AGAIN as usize, "{made} runs");
 }

@@ -5,6 +5,7 @@
     reason = "clippy's exemption of tests does not reach their helpers"
 )]
 
+mod answers;
 mod dedup;
 mod drain;
 mod errors;

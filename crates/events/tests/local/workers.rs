@@ -1,9 +1,12 @@
 //! How much is handled at once.
 use std::{
+    collections::HashSet,
+    future::poll_fn,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -140,4 +143,26 @@ async fn runs_that_hold_their_thread_are_on_threads_of_their_own() {
         scene.emit("created", id).await;
     }
     assert_eq!(outcomes(&mut events, 2).await, [SettledAs::Handled; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_run_does_once_it_has_waited_is_in_a_task_of_its_own() {
+    let scene = Scene::new();
+    let turns = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&turns);
+    let handler =
+        EventHandler::new("orders", "created", "on_created", move |_: Context, _: u64| {
+            let seen = Arc::clone(&seen);
+            poll_fn(move |_| {
+                seen.lock().unwrap().push(tokio::task::id());
+                Poll::<Result<(), HandlerError>>::Pending
+            })
+        });
+    let _running = scene.start(&billing(handler)).await;
+    scene.emit("created", 7).await;
+    a_second().await;
+    // Its intake's first, where it takes it for a quick one; then its own, and nobody has woken that.
+    let turns = std::mem::take(&mut *turns.lock().unwrap());
+    assert!((1..=2).contains(&turns.len()), "{turns:?}");
+    assert_eq!(turns.iter().collect::<HashSet<_>>().len(), turns.len(), "{turns:?}");
 }
