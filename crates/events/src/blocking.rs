@@ -37,15 +37,15 @@ where
     let handler = Arc::new(handler);
     move |context: Context, payload: Payload| {
         let handler = Arc::clone(&handler);
-        let (slot, token) = match context.attachment() {
-            Some(attachment) => (attachment.slot.upgrade(), attachment.cancelled.clone()),
+        let (permit, token) = match context.attachment() {
+            Some(attachment) => (attachment.permit.upgrade(), attachment.cancelled.clone()),
             None => Default::default(),
         };
         Box::pin(async move {
             let mut work = OnDrop {
                 token: token.clone(),
                 thread: Some(spawn_blocking(move || {
-                    let _counted = slot;
+                    let _counted = permit;
                     match token.is_cancelled() {
                         true => Err(HandlerError::new("no thread was free in time")),
                         false => handler(context, payload).map_err(Into::into),

@@ -24,10 +24,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    desk::Desk,
+    events::ServiceEvent,
+    permit::{Permit, Workers},
+    processor::Processor,
     settling::{ANSWER, Settling, settle},
-    slot::{Room, Slot},
-    told::ServiceEvent,
 };
 
 /// What came in: to be settled, or not.
@@ -80,8 +80,8 @@ impl Work {
 
 /// One handler's intake, and the runs of its handler.
 pub(super) struct Intake {
-    desk: Arc<Desk>,
-    room: Room,
+    processor: Arc<Processor>,
+    workers: Workers,
     /// No new work.
     stop: CancellationToken,
     /// Nor any other.
@@ -96,19 +96,19 @@ const QUICK: Duration = Duration::from_micros(20);
 
 impl Intake {
     pub(super) fn new(
-        desk: Arc<Desk>,
-        room: Room,
+        processor: Arc<Processor>,
+        workers: Workers,
         stop: CancellationToken,
         give_up: CancellationToken,
     ) -> Self {
         let is_quick = Arc::new(AtomicBool::new(true));
-        Self { desk, room, stop, give_up, runs: JoinSet::new(), is_quick }
+        Self { processor, workers, stop, give_up, runs: JoinSet::new(), is_quick }
     }
 
     /// Works until it is stopped, or nothing can come any more, and what it has begun is done.
     pub(super) async fn through<T: Into<Work>>(mut self, mut incoming: Incoming<T>) -> Result<()> {
         let (stop, give_up) = (self.stop.clone(), self.give_up.clone());
-        let (settled, given) = channel(usize::from(self.desk.prefetch).max(1));
+        let (settled, given) = channel(usize::from(self.processor.prefetch).max(1));
         self.runs.spawn(settle(given));
         let mut stopped = pin!(stop.cancelled());
         let mut not_begun = Vec::new();
@@ -123,8 +123,8 @@ impl Intake {
                 Some(Err(err)) => break Err(err),
                 Some(Ok(Event::Item(item))) => {
                     let work: Work = item.into();
-                    let slot = match self.room.try_take() {
-                        Some(slot) => slot,
+                    let permit = match self.workers.try_take() {
+                        Some(permit) => permit,
                         None => select! {
                             biased;
                             () = &mut stopped => {
@@ -133,10 +133,10 @@ impl Intake {
                             }
                             // The broker has it again.
                             () = work.revoked() => continue,
-                            slot = self.room.take() => slot,
+                            permit = self.workers.take() => permit,
                         },
                     };
-                    self.begin(work, slot, &settled).await;
+                    self.begin(work, permit, &settled).await;
                 }
                 Some(Ok(event)) => self.note(&event),
             }
@@ -165,9 +165,9 @@ impl Intake {
 
     /// Runs the handler. One that is quick is run here, as a task for each event would cost more than it does; what it then
     /// waits for, it waits for in a task.
-    async fn begin(&mut self, work: Work, slot: Arc<Slot>, settled: &Sender<Settling>) {
-        let desk = Arc::clone(&self.desk);
-        let run = desk.handle(work, slot, self.give_up.clone(), settled.clone());
+    async fn begin(&mut self, work: Work, permit: Arc<Permit>, settled: &Sender<Settling>) {
+        let processor = Arc::clone(&self.processor);
+        let run = processor.handle(work, permit, self.give_up.clone(), settled.clone());
         // Dropped by a panic, the event is handed back.
         let mut run = Box::pin(AssertUnwindSafe(run).catch_unwind());
         let (is_quick, mut is_first) = (Arc::clone(&self.is_quick), true);
@@ -199,27 +199,27 @@ impl Intake {
     }
 
     fn note<T>(&self, event: &Event<T>) {
-        let desk = &self.desk;
-        let handler = || desk.name.clone();
+        let processor = &self.processor;
+        let handler = || processor.name.clone();
         match event {
             Event::Lost(count) => self.lost(*count),
             Event::Down => {
-                desk.meter.down(1);
-                tracing::warn!(target: crate::trace::TARGET, handler = %desk.name, "link down");
-                desk.teller.tell(|| ServiceEvent::Down { handler: handler() });
+                processor.meter.down(1);
+                tracing::warn!(target: crate::trace::TARGET, handler = %processor.name, "link down");
+                processor.notifier.tell(|| ServiceEvent::Down { handler: handler() });
             }
             Event::Up { gap } => {
-                tracing::info!(target: crate::trace::TARGET, handler = %desk.name, gap, "link up");
-                desk.teller.tell(|| ServiceEvent::Up { handler: handler(), gap: *gap });
+                tracing::info!(target: crate::trace::TARGET, handler = %processor.name, gap, "link up");
+                processor.notifier.tell(|| ServiceEvent::Up { handler: handler(), gap: *gap });
             }
             _ => {}
         }
     }
 
     fn lost(&self, count: u64) {
-        let desk = &self.desk;
-        desk.meter.lost(count);
-        tracing::warn!(target: crate::trace::TARGET, handler = %desk.name, count, "events lost");
-        desk.teller.tell(|| ServiceEvent::Lost { handler: desk.name.clone(), count });
+        let processor = &self.processor;
+        processor.meter.lost(count);
+        tracing::warn!(target: crate::trace::TARGET, handler = %processor.name, count, "events lost");
+        processor.notifier.tell(|| ServiceEvent::Lost { handler: processor.name.clone(), count });
     }
 }

@@ -1,11 +1,12 @@
 //! A service: its handlers, what they share, and how it is started.
-mod desk;
+mod claim;
+mod events;
 mod intake;
+mod permit;
 mod plan;
+mod processor;
 mod running;
 mod settling;
-mod slot;
-mod told;
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -14,16 +15,16 @@ use sinew_core::{
 };
 use tokio::sync::Semaphore;
 
-pub(crate) use self::slot::Attachment;
+pub(crate) use self::permit::Attachment;
 use self::{
-    desk::Desk,
+    events::Notifier,
+    permit::Workers,
     plan::{Member, Wanted},
-    slot::Room,
-    told::Teller,
+    processor::Processor,
 };
 pub use self::{
+    events::{ServiceEvent, ServiceEvents, Settled, SettledAs},
     running::{Ended, Running},
-    told::{ServiceEvent, ServiceEvents, Settled, SettledAs},
 };
 use crate::{
     DedupStore, EmitOptions, EventDispatcher, EventHandler, HeaderPrefix, PayloadOptions, Profile,
@@ -45,7 +46,7 @@ pub struct Service {
     calls_tracked: usize,
     dedup: Option<AnyDedupStore>,
     shares_broadcasts: bool,
-    teller: Teller,
+    notifier: Notifier,
 }
 
 impl Service {
@@ -68,7 +69,7 @@ impl Service {
             calls_tracked: EventDispatcher::CALLS_TRACKED,
             dedup: None,
             shares_broadcasts: false,
-            teller: Teller::default(),
+            notifier: Notifier::default(),
         })
     }
 
@@ -182,7 +183,7 @@ impl Service {
     /// last clone of the service and what was started of it.
     #[must_use]
     pub fn events(&self) -> ServiceEvents {
-        self.teller.listen()
+        self.notifier.listen()
     }
 
     /// Starts it: every handler's queue is there and consumed when this ends. It runs on the runtime that calls this.
@@ -232,7 +233,7 @@ impl Service {
                 false => None,
             };
             let event = format!("{}/{}", member.source, member.handler.event_type);
-            let desk = Arc::new(Desk {
+            let processor = Arc::new(Processor {
                 name: member.name.clone(),
                 source: member.source.clone(),
                 queue: plan.queue,
@@ -246,23 +247,23 @@ impl Service {
                 dedup: self.dedup.clone(),
                 dead_letters,
                 meter: Arc::new(Meter::new(member.name.as_str(), &event)),
-                teller: self.teller.clone(),
+                notifier: self.notifier.clone(),
             });
-            ready.push((desk, Room::new(&workers, plan.concurrency), plan.wanted));
+            ready.push((processor, Workers::new(&workers, plan.concurrency), plan.wanted));
         }
-        let mut running = Running::new(dispatcher, self.teller.clone());
+        let mut running = Running::new(dispatcher, self.notifier.clone());
         let mut intakes = Vec::with_capacity(ready.len());
-        for (desk, room, wanted) in ready {
+        for (processor, workers, wanted) in ready {
             let incoming = match wanted {
                 Wanted::Consume(consumer, wanted) => Came::Settled(consumer.consume(wanted).await?),
                 Wanted::Subscribe(subscriber, wanted) => {
                     Came::Unsettled(subscriber.subscribe(wanted).await?)
                 }
             };
-            intakes.push((desk, room, incoming));
+            intakes.push((processor, workers, incoming));
         }
-        for (desk, room, incoming) in intakes {
-            running.begin(desk, room, incoming);
+        for (processor, workers, incoming) in intakes {
+            running.begin(processor, workers, incoming);
         }
         Ok(running)
     }

@@ -13,10 +13,10 @@ use tracing::Instrument as _;
 
 use super::{
     Came,
-    desk::Desk,
+    events::{Notifier, ServiceEvent, ServiceEvents},
     intake::Intake,
-    slot::Room,
-    told::{ServiceEvent, ServiceEvents, Teller},
+    permit::Workers,
+    processor::Processor,
 };
 use crate::{EventDispatcher, HandlerCounts, HandlerName, deadline::deadline};
 
@@ -35,8 +35,8 @@ use crate::{EventDispatcher, HandlerCounts, HandlerName, deadline::deadline};
 #[must_use = "dropping it ends the service"]
 pub struct Running {
     dispatcher: EventDispatcher,
-    teller: Teller,
-    desks: Vec<Arc<Desk>>,
+    notifier: Notifier,
+    processors: Vec<Arc<Processor>>,
     intakes: JoinSet<Ended>,
     stop: CancellationToken,
     give_up: CancellationToken,
@@ -56,21 +56,21 @@ pub struct Ended {
 const GRACE: Duration = Duration::from_secs(2);
 
 impl Running {
-    pub(super) fn new(dispatcher: EventDispatcher, teller: Teller) -> Self {
+    pub(super) fn new(dispatcher: EventDispatcher, notifier: Notifier) -> Self {
         Self {
             dispatcher,
-            teller,
-            desks: Vec::new(),
+            notifier,
+            processors: Vec::new(),
             intakes: JoinSet::new(),
             stop: CancellationToken::new(),
             give_up: CancellationToken::new(),
         }
     }
 
-    pub(super) fn begin(&mut self, desk: Arc<Desk>, room: Room, came: Came) {
-        self.desks.push(Arc::clone(&desk));
-        let (handler, teller) = (desk.name.clone(), self.teller.clone());
-        let intake = Intake::new(desk, room, self.stop.clone(), self.give_up.clone());
+    pub(super) fn begin(&mut self, processor: Arc<Processor>, workers: Workers, came: Came) {
+        self.processors.push(Arc::clone(&processor));
+        let (handler, notifier) = (processor.name.clone(), self.notifier.clone());
+        let intake = Intake::new(processor, workers, self.stop.clone(), self.give_up.clone());
         let stop = self.stop.clone();
         let through = async move {
             let through = async {
@@ -88,7 +88,7 @@ impl Running {
                 // An error goes to one owner; others are told what it says.
                 let error = result.as_ref().err().map(|err| Arc::from(err.to_string()));
                 tracing::error!(target: crate::trace::TARGET, %handler, error = error.as_deref(), "intake ended");
-                teller.tell(|| ServiceEvent::Ended { handler: handler.clone(), error });
+                notifier.tell(|| ServiceEvent::Ended { handler: handler.clone(), error });
             }
             Ended { handler, result }
         };
@@ -105,12 +105,14 @@ impl Running {
     /// [`Service::events`](crate::Service::events).
     #[must_use]
     pub fn events(&self) -> ServiceEvents {
-        self.teller.listen()
+        self.notifier.listen()
     }
 
     /// Each handler, its queue, and what became of its events.
     pub fn counts(&self) -> impl Iterator<Item = (&HandlerName, &Queue, HandlerCounts)> {
-        self.desks.iter().map(|desk| (&desk.name, &desk.queue, desk.meter.read()))
+        self.processors
+            .iter()
+            .map(|processor| (&processor.name, &processor.queue, processor.meter.read()))
     }
 
     /// Waits until a handler's intake has ended by itself, so that nothing comes to it any more; none once all have. The
@@ -179,7 +181,8 @@ impl Running {
             }
         };
         if timeout_at(end, all).await.is_err() {
-            let left: u64 = self.desks.iter().map(|desk| desk.meter.read().in_flight).sum();
+            let left: u64 =
+                self.processors.iter().map(|processor| processor.meter.read().in_flight).sum();
             self.give_up.cancel();
             let all = async { while self.intakes.join_next().await.is_some() {} };
             drop(timeout(GRACE, all).await);
@@ -208,7 +211,8 @@ impl Drop for Running {
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let handlers: Vec<_> = self.desks.iter().map(|desk| desk.name.as_str()).collect();
+        let handlers: Vec<_> =
+            self.processors.iter().map(|processor| processor.name.as_str()).collect();
         f.debug_struct("Running")
             .field("service", &self.dispatcher.source().as_str())
             .field("handlers", &handlers)

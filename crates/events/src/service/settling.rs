@@ -10,9 +10,9 @@ use tokio::{
 use tracing::Span;
 
 use super::{
-    desk::Desk,
+    events::{ServiceEvent, Settled, SettledAs},
     intake::Work,
-    told::{ServiceEvent, Settled, SettledAs},
+    processor::Processor,
 };
 use crate::{
     stats::{InHand, Meter},
@@ -24,7 +24,7 @@ pub(super) const ANSWER: Duration = Duration::from_secs(10);
 
 /// One delivery whose verdict is with the adapter.
 pub(super) struct Settling {
-    desk: Arc<Desk>,
+    processor: Arc<Processor>,
     _in_hand: InHand,
     verdict: Verdict,
     count: fn(&Meter, u64),
@@ -40,7 +40,7 @@ pub(super) struct Settling {
 impl Settling {
     /// Hands the verdict over.
     pub(super) fn new(
-        desk: Arc<Desk>,
+        processor: Arc<Processor>,
         in_hand: InHand,
         work: Work,
         message: Message,
@@ -61,7 +61,7 @@ impl Settling {
             SettledAs::Delayed(delay) => (Verdict::RequeueAfter(delay), Meter::delayed),
         };
         Self {
-            desk,
+            processor,
             _in_hand: in_hand,
             verdict,
             count,
@@ -103,26 +103,26 @@ impl Settling {
 
     /// Tells what has become of it; no answer came in time where there is none.
     fn ended(self, answer: Option<Result<()>>) {
-        let Self { desk, verdict, span, message, outcome, runs, error, .. } = self;
+        let Self { processor, verdict, span, message, outcome, runs, error, .. } = self;
         let _within = span.enter();
         let comes_again = match answer {
             Some(Ok(())) => matches!(verdict, Verdict::Requeue | Verdict::RequeueAfter(_)),
             // It was taken back before: that is why.
             _ if outcome == SettledAs::Cancelled => true,
             Some(Err(err)) => {
-                desk.meter.unsettled(1);
-                tracing::warn!(target: trace::TARGET, handler = %desk.name, error = %err, "the broker delivers the event again");
+                processor.meter.unsettled(1);
+                tracing::warn!(target: trace::TARGET, handler = %processor.name, error = %err, "the broker delivers the event again");
                 true
             }
             None => {
-                desk.meter.unsettled(1);
-                tracing::warn!(target: trace::TARGET, handler = %desk.name, "no answer to a verdict");
+                processor.meter.unsettled(1);
+                tracing::warn!(target: trace::TARGET, handler = %processor.name, "no answer to a verdict");
                 true
             }
         };
-        (self.count)(&desk.meter, 1);
-        desk.teller.tell(|| {
-            let handler = desk.name.clone();
+        (self.count)(&processor.meter, 1);
+        processor.notifier.tell(|| {
+            let handler = processor.name.clone();
             ServiceEvent::Settled(Settled { handler, message, outcome, comes_again, runs, error })
         });
     }

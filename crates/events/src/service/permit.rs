@@ -8,14 +8,14 @@ use crate::EventDispatcher;
 
 /// The workers of a service.
 #[derive(Clone, Debug)]
-pub(crate) struct Room {
+pub(crate) struct Workers {
     workers: Arc<Semaphore>,
     own: Arc<Semaphore>,
 }
 
 /// A worker that has something to do; free when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct Permit {
     _own: Option<OwnedSemaphorePermit>,
     _worker: Option<OwnedSemaphorePermit>,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Attachment {
     pub(crate) run: u32,
     pub(crate) cancelled: CancellationToken,
     /// Weak: a context that is kept keeps no worker.
-    pub(crate) slot: Weak<Slot>,
+    pub(crate) permit: Weak<Permit>,
 }
 
 /// What tells the present run of a delivery to stop, once there is one. Each run has a token of its own, as it may be stopped
@@ -49,24 +49,24 @@ impl Stop {
     }
 }
 
-impl Room {
+impl Workers {
     pub(crate) fn new(workers: &Arc<Semaphore>, own: usize) -> Self {
         let own = Arc::new(Semaphore::new(own.clamp(1, Semaphore::MAX_PERMITS)));
         Self { workers: Arc::clone(workers), own }
     }
 
     /// A worker, where one is free.
-    pub(crate) fn try_take(&self) -> Option<Arc<Slot>> {
+    pub(crate) fn try_take(&self) -> Option<Arc<Permit>> {
         let own = Arc::clone(&self.own).try_acquire_owned().ok()?;
         let worker = Arc::clone(&self.workers).try_acquire_owned().ok()?;
-        Some(Arc::new(Slot { _own: Some(own), _worker: Some(worker) }))
+        Some(Arc::new(Permit { _own: Some(own), _worker: Some(worker) }))
     }
 
     /// Waits for a worker: first among the handler's own, so that a handler at its limit takes none from others.
-    pub(crate) async fn take(&self) -> Arc<Slot> {
+    pub(crate) async fn take(&self) -> Arc<Permit> {
         // Neither is ever closed.
         let own = Arc::clone(&self.own).acquire_owned().await.ok();
         let worker = Arc::clone(&self.workers).acquire_owned().await.ok();
-        Arc::new(Slot { _own: own, _worker: worker })
+        Arc::new(Permit { _own: own, _worker: worker })
     }
 }

@@ -2,7 +2,7 @@
 use std::{any::Any, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use sinew_core::{Attempt, Error, ErrorKind, Message, Queue, Result};
+use sinew_core::{Attempt, Message, Queue};
 use tokio::{
     select,
     sync::mpsc::Sender,
@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Level};
 
 use super::{
+    claim::Claim,
+    events::{Notifier, SettledAs},
     intake::Work,
+    permit::{Attachment, Permit, Stop},
     settling::Settling,
-    slot::{Attachment, Slot, Stop},
-    told::{SettledAs, Teller},
 };
 use crate::{
     Begun, Context, EventDispatcher, EventHandler, HandlerName, HeaderPrefix, Invocation,
@@ -29,7 +30,7 @@ use crate::{
 };
 
 /// All that it takes to handle the events of one handler.
-pub(super) struct Desk {
+pub(super) struct Processor {
     pub(super) name: HandlerName,
     pub(super) source: Source,
     pub(super) queue: Queue,
@@ -44,15 +45,11 @@ pub(super) struct Desk {
     pub(super) dedup: Option<AnyDedupStore>,
     pub(super) dead_letters: Option<DeadLetters>,
     pub(super) meter: Arc<Meter>,
-    pub(super) teller: Teller,
+    pub(super) notifier: Notifier,
 }
 
-/// How long the store of what was handled may take to answer.
-const STORE: Duration = Duration::from_secs(10);
 /// How long the error queue may take to take an event.
 const PUT: Duration = Duration::from_secs(30);
-/// The longest id by which a second copy is known.
-const MAX_ID: usize = 512;
 
 /// How the work on one delivery has ended.
 struct End {
@@ -62,29 +59,29 @@ struct End {
     failure: Option<Failure>,
 }
 
-impl Desk {
+impl Processor {
     /// Handles one delivery to its verdict, whose answer is waited for elsewhere, if it does not come at once. Dropped, or
     /// ended by a panic that is not the handler's, it is handed back.
     pub(super) async fn handle(
         self: Arc<Self>,
         work: Work,
-        slot: Arc<Slot>,
+        permit: Arc<Permit>,
         give_up: CancellationToken,
         settled: Sender<Settling>,
     ) {
         self.meter.received(1);
         let span = trace::delivered(&self.name, work.message(), work.attempt(), &self.prefix);
         let settling =
-            Self::deal(&self, work, &slot, give_up).instrument(span.clone()).await.within(span);
+            Self::deal(&self, work, &permit, give_up).instrument(span.clone()).await.within(span);
         settling.end(&settled).await;
         // Not before: where answers do not come, there are no more of them than workers, and what others wait for.
-        drop(slot);
+        drop(permit);
     }
 
     async fn deal(
         self: &Arc<Self>,
         work: Work,
-        slot: &Arc<Slot>,
+        permit: &Arc<Permit>,
         give_up: CancellationToken,
     ) -> Settling {
         let in_hand = self.meter.in_hand();
@@ -98,7 +95,7 @@ impl Desk {
         if let Some(at) = message.properties().and_then(|it| it.timestamp) {
             self.meter.emitted_at(at);
         }
-        let mut note = Note { desk: self, id: None };
+        let mut claim = Claim::none(self);
         let stop = Stop::default();
         let end = {
             let over = async {
@@ -111,18 +108,18 @@ impl Desk {
             select! {
                 // First: most wait for nothing, and so for nothing that could end them before.
                 biased;
-                end = self.caught(&message, attempt, slot, &stop, &mut note) => Some(end),
+                end = self.caught(&message, attempt, permit, &stop, &mut claim) => Some(end),
                 // Heard even where the run has spent all that its task may do in one turn.
                 () = unconstrained(over) => None,
             }
         };
         let Some(end) = end else {
-            note.forget().await;
+            claim.forget().await;
             return settle(work, message, SettledAs::Cancelled, 0, None);
         };
         match end.outcome {
-            Outcome::Handled => note.finish().await,
-            _ => note.forget().await,
+            Outcome::Handled => claim.finish().await,
+            _ => claim.forget().await,
         }
         let outcome = self.becomes(&message, attempt, &end).await;
         let text = end.failure.map(|it| it.text);
@@ -135,11 +132,11 @@ impl Desk {
         &self,
         message: &Message,
         attempt: Attempt,
-        slot: &Arc<Slot>,
+        permit: &Arc<Permit>,
         stop: &Stop,
-        note: &mut Note<'_>,
+        claim: &mut Claim<'_>,
     ) -> End {
-        let work = self.work(message, attempt, slot, stop, note);
+        let work = self.work(message, attempt, permit, stop, claim);
         AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| {
             let outcome = Outcome::Failed { permanent: false };
             self.not_run(outcome, self.panicked(&*panic), attempt)
@@ -158,9 +155,9 @@ impl Desk {
         &self,
         message: &Message,
         attempt: Attempt,
-        slot: &Arc<Slot>,
+        permit: &Arc<Permit>,
         stop: &Stop,
-        note: &mut Note<'_>,
+        claim: &mut Claim<'_>,
     ) -> End {
         let draw = fastrand::u32(..);
         let end = |outcome, runs, failure| End {
@@ -189,7 +186,7 @@ impl Desk {
             Ok(payload) => payload,
             Err(err) => return undecodable(err.to_string()),
         };
-        match note.begin(message).await {
+        match claim.begin(message).await {
             Ok(Begun::Fresh) => {}
             Ok(Begun::Done) => return end(Outcome::Duplicate, 0, None),
             Ok(Begun::Running) => return end(Outcome::InHand, 0, None),
@@ -200,7 +197,7 @@ impl Desk {
         }
         let mut run = 1;
         loop {
-            let context = self.context(message, attempt, run, slot, stop);
+            let context = self.context(message, attempt, run, permit, stop);
             if tracing::enabled!(target: trace::TARGET, Level::TRACE) {
                 let payload = self.handler.redacted.show(&body);
                 tracing::trace!(target: trace::TARGET, handler = %self.name, payload, "payload");
@@ -229,7 +226,7 @@ impl Desk {
     }
 
     /// Runs the handler once.
-    async fn run(&self, invocation: Invocation) -> std::result::Result<(), Failure> {
+    async fn run(&self, invocation: Invocation) -> Result<(), Failure> {
         let span = trace::run(&invocation.context);
         let began = Instant::now();
         let running = async { self.handler.handler.run(invocation).await };
@@ -260,7 +257,7 @@ impl Desk {
         message: &Message,
         attempt: Attempt,
         run: u32,
-        slot: &Arc<Slot>,
+        permit: &Arc<Permit>,
         stop: &Stop,
     ) -> Context {
         let context = Context::new(
@@ -275,7 +272,7 @@ impl Desk {
             dispatcher: self.dispatcher.clone(),
             run,
             cancelled: stop.next(),
-            slot: Arc::downgrade(slot),
+            permit: Arc::downgrade(permit),
         });
         // What it emits is a child of this run, in the trace that the event came with.
         match context.traceparent().and_then(trace::child_of) {
@@ -326,63 +323,7 @@ impl Desk {
     }
 }
 
-/// What the store of what was handled was told of one event.
-struct Note<'a> {
-    desk: &'a Desk,
-    id: Option<Box<str>>,
-}
-
-impl Note<'_> {
-    async fn begin(&mut self, message: &Message) -> Result<Begun> {
-        let Some(store) = &self.desk.dedup else { return Ok(Begun::Fresh) };
-        let id = message.properties().and_then(|it| it.id.as_deref());
-        let Some(id) = id.filter(|id| (1..=MAX_ID).contains(&id.len())) else {
-            self.desk.meter.without_id(1);
-            return Ok(Begun::Fresh);
-        };
-        // Before it is asked: it may have noted it, whether or not we hear so.
-        self.id = Some(id.into());
-        let begun = within_store(store.begin(self.desk.queue.as_str(), id)).await;
-        if matches!(begun, Ok(Begun::Running | Begun::Done)) {
-            // The note is another's.
-            self.id = None;
-        }
-        begun
-    }
-
-    /// It was handled.
-    async fn finish(&mut self) {
-        if let (Some(store), Some(id)) = (&self.desk.dedup, self.id.take()) {
-            self.told(within_store(store.finish(self.desk.queue.as_str(), &id)).await);
-        }
-    }
-
-    /// It was not.
-    async fn forget(&mut self) {
-        if let (Some(store), Some(id)) = (&self.desk.dedup, self.id.take()) {
-            self.told(within_store(store.forget(self.desk.queue.as_str(), &id)).await);
-        }
-    }
-
-    fn told(&self, answer: Result<()>) {
-        if let Err(err) = answer {
-            let handler = self.desk.name.as_str();
-            tracing::warn!(target: trace::TARGET, handler, error = %err, "not noted whether an event was handled");
-        }
-    }
-}
-
-/// Waits for the store's answer, for so long; a store that panics has failed.
-async fn within_store<T>(answer: impl Future<Output = Result<T>>) -> Result<T> {
-    let failed = |kind| Error::new(kind, "look up event");
-    match timeout(STORE, AssertUnwindSafe(answer).catch_unwind()).await {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(panic)) => Err(failed(ErrorKind::Internal).with_detail(panicked(&*panic))),
-        Err(_) => Err(failed(ErrorKind::Timeout)),
-    }
-}
-
-fn panicked(panic: &(dyn Any + Send)) -> String {
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.unwrap_or("it panicked").to_owned()

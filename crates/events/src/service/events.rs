@@ -122,7 +122,7 @@ impl fmt::Debug for ServiceEvents {
 
 /// Tells whoever hears.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Teller(Arc<Listeners>);
+pub(crate) struct Notifier(Arc<Listeners>);
 
 #[derive(Debug, Default)]
 struct Listeners {
@@ -136,7 +136,7 @@ fn bounds() -> Buffer {
     Buffer::default().with_messages(1024).with_bytes(16 << 20).with_overflow(Overflow::DropOldest)
 }
 
-impl Teller {
+impl Notifier {
     pub(crate) fn listen(&self) -> ServiceEvents {
         let buffer = Arc::new(IntakeBuffer::new(bounds(), "service events"));
         let mut heard_by = self.0.lock();
@@ -219,24 +219,24 @@ mod tests {
             // One is held however large it is.
             (17 << 20, 3, (1, 2)),
         ] {
-            let teller = Teller::default();
-            let (first, second) = (teller.listen(), teller.listen());
-            drop(teller.listen());
+            let notifier = Notifier::default();
+            let (first, second) = (notifier.listen(), notifier.listen());
+            drop(notifier.listen());
             for _ in 0..told {
-                teller.tell(|| settled(payload));
+                notifier.tell(|| settled(payload));
             }
-            assert_eq!(teller.0.count.load(Relaxed), 2, "who has gone is let go of");
-            drop(teller);
+            assert_eq!(notifier.0.count.load(Relaxed), 2, "who has gone is let go of");
+            drop(notifier);
             assert_eq!((heard(first).await, heard(second).await), (expected, expected));
         }
     }
 
     #[test]
     fn nothing_is_made_that_nobody_hears() {
-        let teller = Teller::default();
-        teller.tell(|| unreachable!());
-        drop(teller.listen());
-        teller.tell(|| settled(1));
-        teller.tell(|| unreachable!());
+        let notifier = Notifier::default();
+        notifier.tell(|| unreachable!());
+        drop(notifier.listen());
+        notifier.tell(|| settled(1));
+        notifier.tell(|| unreachable!());
     }
 }
