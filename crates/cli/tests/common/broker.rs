@@ -80,8 +80,9 @@ pub(crate) fn paste(url: &str, examples: impl Iterator<Item = String>) -> Result
     let path = format!("{}:{}", bin.display(), env::var("PATH")?);
     let folder = tempfile::tempdir()?;
     thread::scope(|scope| {
-        // Who waits for nothing need not wait for long.
+        // Who waits for nothing need not wait for long; and all at once they take a while to begin.
         let lines = examples.map(|line| line.replace("--wait 65s", "--wait 2s"));
+        let lines = lines.map(|line| line.replace("--timeout 1s", "--timeout 5s"));
         // The usual port may be taken on this machine.
         let lines =
             lines.map(|line| line.replace("serve --for", "serve --listen 127.0.0.1:0 --for"));

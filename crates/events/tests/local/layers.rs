@@ -124,8 +124,9 @@ async fn a_limit_that_handlers_share_is_kept() {
     assert_eq!(most.load(SeqCst), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_handler_that_blocks_is_told_when_it_is_given_up_and_counts_until_it_returns() {
+    const LIMIT: Duration = Duration::from_millis(20);
     let scene = Scene::new();
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let (go, gone) = std::sync::mpsc::channel::<()>();
@@ -142,12 +143,14 @@ async fn a_handler_that_blocks_is_told_when_it_is_given_up_and_counts_until_it_r
             Ok::<_, HandlerError>(())
         }),
     )
-    .layer(TimeoutLayer::new(Duration::from_millis(20)));
+    .layer(TimeoutLayer::new(LIMIT));
     let service = billing(handler).with_max_workers(1).with_retry(RetryPolicy::none());
     let running = scene.start(&service).await;
     let mut events = running.events();
     scene.emit("created", 0).await;
     let (context, _) = told.recv().await.unwrap();
+    // Time stands still while a thread is blocked.
+    tokio::time::advance(LIMIT).await;
     context.cancelled().await;
     assert_eq!(outcomes(&mut events, 1).await, [SettledAs::DeadLettered]);
     scene.emit("created", 1).await;
