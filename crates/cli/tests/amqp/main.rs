@@ -8,14 +8,17 @@ mod events;
 mod faults;
 mod messages;
 mod newcomer;
+mod page;
+mod program;
 mod refusals;
+mod replacement;
 
 #[path = "../common/broker.rs"]
 mod broker;
 #[path = "../common/mod.rs"]
 mod common;
 
-use std::sync::Arc;
+use std::{env, io::Write as _, process::ExitCode, sync::Arc};
 
 use libtest_mimic::Arguments;
 use sinew_testkit::{
@@ -29,7 +32,15 @@ use common::Result;
 type Body = fn(&Runtime) -> Result<()>;
 type SharedBody = fn(&Runtime, &RabbitMq) -> Result<()>;
 
-fn main() {
+/// Set in a process that is the program of a page.
+const PROGRAM: &str = "SINEW_TEST_PROGRAM";
+
+fn main() -> ExitCode {
+    if env::var_os(PROGRAM).is_some() {
+        let Err(err) = program::run() else { return ExitCode::SUCCESS };
+        drop(writeln!(std::io::stderr(), "{err}"));
+        return ExitCode::FAILURE;
+    }
     // The broker of all trials that do not hurt it: it takes seconds to start.
     let shared = Arc::new(OnceCell::new());
     let sharing = [messages::TRIALS, events::TRIALS, newcomer::TRIALS, refusals::SHARED].concat();
@@ -40,11 +51,11 @@ fn main() {
             body(runtime, runtime.block_on(shared.get_or_try_init(start))?)
         })
     });
-    let alone = [refusals::TRIALS, faults::TRIALS].concat();
+    let alone = [refusals::TRIALS, faults::TRIALS, replacement::TRIALS].concat();
     let alone = alone.into_iter().map(|(name, body)| trial_on(name, body));
     let trials = sharing.chain(alone).collect();
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     // With the last hold on it, the broker ends before we do.
     drop(shared);
-    conclusion.exit()
+    conclusion.exit_code()
 }

@@ -54,6 +54,12 @@ impl RabbitMq {
         self.tls
     }
 
+    /// The `rabbitmqctl` that knows it, for who runs it by themselves.
+    #[must_use]
+    pub fn control(&self) -> std::process::Command {
+        self.launch.control()
+    }
+
     /// Runs `rabbitmqctl`, and gives what it wrote to its standard output.
     ///
     /// # Errors
@@ -70,7 +76,7 @@ impl RabbitMq {
         if self.server.id().is_none() {
             return Err(failed(ErrorKind::Closed).with_detail("the broker is dead: restart it"));
         }
-        let mut program = Command::from(self.launch.control());
+        let mut program = Command::from(self.control());
         program.arg("--quiet").args(arguments).stdin(Stdio::null()).kill_on_drop(true);
         let internal = |err: io::Error| failed(ErrorKind::Internal).with_source(err);
         let output = timeout(PATIENCE, program.output())
