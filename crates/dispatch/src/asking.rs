@@ -33,10 +33,35 @@ pub(crate) trait Sink: Send + Sync {
     fn nobody_elsewhere(self: Arc<Self>, asked: Option<&AgentId>, why: Ended);
     /// Answers may have been lost.
     fn gap(&self);
+    /// The runtime that it is asked on has ended: nothing of it goes on.
+    fn runtime_ended(&self);
     /// Why it ended, if it has.
     fn ended(&self) -> Option<Ended>;
     /// Whether somebody elsewhere may still work on it.
     fn is_worked_on(&self) -> bool;
+}
+
+/// An ask in the hands of a task. One that is dropped before it is done was on a runtime that has ended, which the timers of
+/// the ask were on, too.
+pub(crate) struct TaskGuard(Option<Arc<dyn Sink>>);
+
+impl TaskGuard {
+    pub(crate) fn new(sink: Arc<dyn Sink>) -> Self {
+        Self(Some(sink))
+    }
+
+    /// The task has done its work.
+    pub(crate) fn done(mut self) -> Option<Arc<dyn Sink>> {
+        self.0.take()
+    }
+}
+
+impl Drop for TaskGuard {
+    fn drop(&mut self) {
+        if let Some(sink) = self.0.take() {
+            sink.runtime_ended();
+        }
+    }
 }
 
 /// What is asked.
@@ -224,11 +249,12 @@ impl<T: FromPayload + Send + 'static> Asking<T> {
         let span = crate::trace::agent(&self.span, entry.agent.id());
         let (entry, info) = (Arc::clone(entry), Arc::clone(&self.info));
         let answer = run(entry, info, context, self.request.clone());
-        let asking = Arc::clone(self);
+        let guard = TaskGuard::new(Arc::<Self>::clone(self));
         // Owned by the ask: it ends with it, or an agent's grace later.
         let work = async move {
-            if let Some(answer) = answer.await {
-                asking.answer(Responder::Local(place), answer);
+            let answer = answer.await;
+            if let Some((sink, answer)) = guard.done().zip(answer) {
+                sink.answer(Responder::Local(place), answer);
             }
         };
         match span.is_disabled() {
@@ -369,6 +395,12 @@ impl<T: FromPayload + Send + 'static> Sink for Asking<T> {
 
     fn gap(&self) {
         self.lock().gather.gap();
+    }
+
+    fn runtime_ended(&self) {
+        let mut state = self.lock();
+        state.gather.stop(Ended::Disconnected, Instant::now());
+        self.settle(state);
     }
 
     fn is_worked_on(&self) -> bool {

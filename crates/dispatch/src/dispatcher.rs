@@ -91,7 +91,8 @@ impl DispatcherOptions {
 impl Dispatcher {
     /// A dispatcher for the agents of this process, with default options.
     ///
-    /// Its agents run on the tokio runtime that it is built in; built outside of any, on the one that asks.
+    /// Its agents run on the tokio runtime that it is built in; built outside of any, on the one that asks. Where that
+    /// has ended, so have its asks: [`Ended::Disconnected`](crate::Ended::Disconnected).
     #[must_use]
     pub fn local() -> Self {
         DispatcherOptions::default().local()

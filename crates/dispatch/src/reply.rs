@@ -47,7 +47,7 @@ pub enum Ended {
     NoAgents,
     /// As many replies came as an ask may take.
     Limit,
-    /// Replies cannot arrive any more: the intake of replies broke.
+    /// Replies cannot arrive any more: the intake of replies broke, or the runtime of the dispatcher has ended.
     Disconnected,
     /// Whoever asked had enough.
     Stopped,

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     AgentId, Ended, Presence,
-    asking::{Request, Sink, Watched},
+    asking::{Request, Sink, TaskGuard, Watched},
     context::AskInfo,
     load::Load,
     trace,
@@ -57,13 +57,14 @@ impl Elsewhere {
 
     /// Asks one more, by a task that ends with the ask; `sink` is told where that cannot be done.
     pub(crate) fn begin(&self, ask: Arc<AskInfo>, agent: AgentId, sink: Arc<dyn Sink>) {
-        let elsewhere = self.clone();
+        let (elsewhere, guard) = (self.clone(), TaskGuard::new(Arc::clone(&sink)));
         self.remote.runtime.spawn(async move {
             let asked = elsewhere.ask(&ask, Whom::One(agent.clone()), Arc::clone(&sink));
             if let Err(err) = asked.await {
                 trace::not_asked(&ask.topic, &agent, &err);
                 sink.nobody_elsewhere(Some(&agent), Ended::Disconnected);
             }
+            guard.done();
         });
     }
 
@@ -106,6 +107,7 @@ impl Elsewhere {
                 .with_detail("the backend did not take it before its deadline")
         })??;
         let answers = Answers::new(ask, name.clone(), asked, incoming);
+        let guard = TaskGuard::new(Arc::clone(&sink));
         let listener = Listener {
             ask: Arc::clone(ask),
             answers: Arc::clone(&answers),
@@ -117,7 +119,10 @@ impl Elsewhere {
             under_way: Some(Load::count(&remote.under_way)),
         };
         // It ends with the ask, or a while after it.
-        remote.runtime.spawn(listener.hear());
+        remote.runtime.spawn(async move {
+            listener.hear().await;
+            guard.done();
+        });
         Ok(Some(answers))
     }
 }

@@ -102,7 +102,7 @@ impl Remote {
 impl DispatcherOptions {
     /// A dispatcher for the agents of this process, and for those behind `backend`, which must be able to publish, to
     /// subscribe, to request many replies and to carry headers of text. It listens on the tokio runtime that it is built
-    /// in.
+    /// in, which has to outlive it: with that its asks end, as [`Ended::Disconnected`](crate::Ended::Disconnected).
     ///
     /// # Errors
     ///

@@ -12,3 +12,4 @@ mod leaks;
 mod limits;
 mod metrics;
 mod panics;
+mod runtimes;
