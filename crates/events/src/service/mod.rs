@@ -10,18 +10,12 @@ mod settling;
 
 use std::{collections::HashSet, sync::Arc};
 
-use sinew_core::{
-    AnyBackend, Consume as _, Delivery, Error, ErrorKind, Incoming, Message, Result, Subscribe as _,
-};
+use futures_util::{StreamExt as _, TryFutureExt as _, TryStreamExt as _, stream};
+use sinew_core::{AnyBackend, Delivery, Error, ErrorKind, Incoming, Message, Result};
 use tokio::sync::Semaphore;
 
 pub(crate) use self::permit::Attachment;
-use self::{
-    events::Notifier,
-    permit::Workers,
-    plan::{Member, Wanted},
-    processor::Processor,
-};
+use self::{events::Notifier, permit::Workers, plan::Member, processor::Processor};
 pub use self::{
     events::{ServiceEvent, ServiceEvents, Settled, SettledAs},
     running::{Ended, Running},
@@ -186,10 +180,12 @@ impl Service {
         self.notifier.listen()
     }
 
-    /// Starts it: every handler's queue is there and consumed when this ends. It runs on the runtime that calls this.
+    /// Starts it: every handler's queue is there and consumed when this ends, and nothing is handled before. 16 queues are
+    /// asked for at once. It runs on the runtime that calls this.
     ///
     /// # Errors
     ///
+    /// That of the first handler, in the order in which they were added; nothing is consumed then, and durable queues may be there.
     /// [`ErrorKind::Unsupported`] for what the backend cannot do, naming a substitute, before anything is consumed;
     /// [`ErrorKind::InvalidOptions`] for `requeue_on_error` in [`Profile::Safe`], and for a service without handlers;
     /// [`ErrorKind::InvalidName`] where the name of a handler's queue leaves no room for that of its error queue;
@@ -216,9 +212,10 @@ impl Service {
         let plans =
             self.members.iter().map(|it| it.plan(self, backend)).collect::<Result<Vec<_>>>()?;
         plan::check_apart(&self.members, &plans)?;
-        for (member, plan) in self.members.iter().zip(&plans).filter(|it| it.1.must_be_alone) {
-            plan.check_alone(&member.name, self.shares_broadcasts).await?;
-        }
+        let pairs = self.members.iter().zip(&plans).filter(|it| it.1.must_be_alone);
+        let shares = self.shares_broadcasts;
+        let looks = pairs.map(|(member, plan)| plan.check_alone(&member.name, shares));
+        all(looks.collect()).await?;
         let workers = Arc::new(Semaphore::new(self.max_workers));
         let mut ready = Vec::with_capacity(plans.len());
         for (member, plan) in self.members.iter().zip(plans) {
@@ -252,21 +249,22 @@ impl Service {
             ready.push((processor, Workers::new(&workers, plan.concurrency), plan.wanted));
         }
         let mut running = Running::new(dispatcher, self.notifier.clone());
-        let mut intakes = Vec::with_capacity(ready.len());
-        for (processor, workers, wanted) in ready {
-            let incoming = match wanted {
-                Wanted::Consume(consumer, wanted) => Came::Settled(consumer.consume(wanted).await?),
-                Wanted::Subscribe(subscriber, wanted) => {
-                    Came::Unsettled(subscriber.subscribe(wanted).await?)
-                }
-            };
-            intakes.push((processor, workers, incoming));
-        }
-        for (processor, workers, incoming) in intakes {
-            running.begin(processor, workers, incoming);
+        let opening = ready.into_iter().map(|(processor, workers, wanted)| {
+            wanted.open().map_ok(|came| (processor, workers, came))
+        });
+        for (processor, workers, came) in all(opening.collect()).await? {
+            running.begin(processor, workers, came);
         }
         Ok(running)
     }
+}
+
+/// How many handlers' queues are asked for at once: each takes several answers of the broker, one after the other.
+const AT_ONCE: usize = 16;
+
+/// What all of them end with, some at once, in their order. The error is that of the first; the others are dropped then.
+async fn all<T>(asked: Vec<impl Future<Output = Result<T>>>) -> Result<Vec<T>> {
+    stream::iter(asked).buffered(AT_ONCE).try_collect().await
 }
 
 /// What comes in.

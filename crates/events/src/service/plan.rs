@@ -4,12 +4,12 @@ use std::time::Duration;
 use sinew_core::{
     AnyBackend, AnyConsumer, AnySubscriber, Backend as _, Capabilities, Consume as _, Consumption,
     Error, ErrorKind, Lifetime, Need, Pattern, Queue, QueueKind, Requeue, Result, Settlement,
-    Subscription, Verdict,
+    Subscribe as _, Subscription, Verdict,
 };
 
 use tokio::time::{Instant, sleep};
 
-use super::Service;
+use super::{Came, Service};
 use crate::{
     EventHandler, HandlerKind, HandlerName, Profile, Source, dead_letter,
     id::Id,
@@ -30,6 +30,18 @@ pub(super) struct Member {
 pub(super) enum Wanted {
     Consume(AnyConsumer, Consumption),
     Subscribe(AnySubscriber, Subscription),
+}
+
+impl Wanted {
+    /// Takes it.
+    pub(super) async fn open(self) -> Result<Came> {
+        Ok(match self {
+            Self::Consume(consumer, wanted) => Came::Settled(consumer.consume(wanted).await?),
+            Self::Subscribe(subscriber, wanted) => {
+                Came::Unsettled(subscriber.subscribe(wanted).await?)
+            }
+        })
+    }
 }
 
 /// How one handler is to be run.

@@ -15,5 +15,6 @@ mod metrics;
 mod nameko;
 mod refusals;
 mod retries;
+mod starting;
 mod support;
 mod workers;

@@ -1,15 +1,16 @@
 //! Handlers whose events are kept for them while they are away.
 use std::sync::Arc;
 
-use sinew_core::{Attempt, ErrorKind, Result};
+use sinew_core::{Attempt, Consume as _, Consumption, ErrorKind, Lifetime, Pattern, Result};
 use sinew_events::{
-    Context, EmitOptions, HandlerError, HandlerKind, MemoryDedupStore, Profile, SettledAs,
+    Context, EmitOptions, EventHandler, HandlerError, HandlerKind, HandlerName, MemoryDedupStore,
+    Profile, Service, SettledAs, Source,
 };
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::{
     behaviours, failed, is,
-    scene::{SOON, Scene, Started, emit, service, soon},
+    scene::{SOON, Scene, Started, emit, service, soon, until},
 };
 
 behaviours! {
@@ -22,10 +23,14 @@ behaviours! {
 }
 
 /// What takes a broker that tells who consumes a queue.
-pub(crate) const COUNTED: &[crate::Behaviour] =
-    &[("a_second_instance_of_one_identifier_is_refused", |scene| {
+pub(crate) const COUNTED: &[crate::Behaviour] = &[
+    ("a_second_instance_of_one_identifier_is_refused", |scene| {
         Box::pin(a_second_instance_of_one_identifier_is_refused(scene))
-    })];
+    }),
+    ("a_start_that_is_refused_leaves_no_queue_consumed", |scene| {
+        Box::pin(a_start_that_is_refused_leaves_no_queue_consumed(scene))
+    }),
+];
 
 async fn members_of_a_pool_share_its_events_and_lose_none(scene: Scene) -> Result<()> {
     let (tell, mut told) = mpsc::unbounded_channel();
@@ -87,6 +92,59 @@ async fn a_second_instance_of_one_identifier_is_refused(scene: Scene) -> Result<
         Ok(_) => Err(failed("two share one queue")),
         Err(err) => is(err.kind() == ErrorKind::Conflict, err),
     }
+}
+
+async fn a_start_that_is_refused_leaves_no_queue_consumed(scene: Scene) -> Result<()> {
+    const HANDLERS: usize = 40;
+    let mut service = Service::new("billing")?;
+    let mut wanted = Vec::new();
+    let source = Source::parse(scene.source())?;
+    for number in 0..HANDLERS {
+        let (event_type, method) = (format!("created-{number}"), format!("on_{number}"));
+        let handler =
+            EventHandler::new(scene.source(), &event_type, &method, |_: Context, _: u64| async {
+                Ok::<_, HandlerError>(())
+            });
+        service = service.with_handler(handler)?;
+        let name = HandlerName::new("billing", &method)?;
+        let queue = HandlerKind::ServicePool.queue(&source, &event_type, &name, None)?;
+        let consumption = Consumption::new(queue, Pattern::parse(&event_type)?);
+        wanted.push(consumption.with_scope(source.scope().clone()).with_prefetch(10));
+    }
+    // Two of them are there with other properties.
+    let consumer = scene.connect().await?.consumer()?;
+    let taken = [wanted.remove(25), wanted.remove(20)];
+    let names = taken.each_ref().map(|it| it.queue.clone());
+    let mut others = Vec::new();
+    for other in taken {
+        others.push(consumer.consume(other.with_lifetime(Lifetime::UntilUnused)).await?);
+    }
+    let backend = scene.connect().await?;
+    match service.start(&backend).await {
+        Ok(_) => return Err(failed("it has queues of others")),
+        Err(err) => {
+            is(err.kind() == ErrorKind::Conflict, &err)?;
+            is(err.subject() == Some(names[1].as_str()), &err)?;
+        }
+    }
+    until("none of its queues is consumed", async || {
+        let mut consumers = 0;
+        for wanted in &wanted {
+            consumers += consumer.declare(wanted.clone()).await?.consumers.unwrap_or(1);
+        }
+        Ok(consumers == 0)
+    })
+    .await?;
+    drop(others);
+    for name in &names {
+        until("it is gone", async || {
+            let asked = consumer.inspect(name).await;
+            Ok(asked.is_err_and(|err| err.kind() == ErrorKind::NotFound))
+        })
+        .await?;
+    }
+    // Over the same connection, too.
+    service.start(&backend).await?.drain(SOON).await
 }
 
 async fn what_is_to_be_requeued_comes_to_somebody_at_once(scene: Scene) -> Result<()> {
