@@ -291,7 +291,11 @@ impl Subjects {
     ///
     /// As [`Subjects::of`].
     pub(crate) fn cancel(topic: &Subject) -> Result<Subject> {
-        Subject::parse(&format!("{CANCEL}.{topic}"))
+        Subject::parse(&format!("{CANCEL}.{topic}")).map_err(|err| {
+            Error::new(err.kind(), "parse topic").with_subject(topic.as_str()).with_detail(
+                "longer than 242 bytes, beyond which `sinew.cancel.` does not fit before it",
+            )
+        })
     }
 }
 
@@ -456,6 +460,9 @@ mod tests {
     fn a_topic_that_leaves_no_room_is_refused() {
         let topic = |length| Subject::parse(&"t".repeat(length)).unwrap();
         assert!(Subjects::of(&topic(242)).is_ok());
-        assert!(Subjects::of(&topic(243)).is_err());
+        let refused = Subjects::of(&topic(243)).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidSubject);
+        assert_eq!(refused.subject(), Some(topic(243).as_str()), "{refused}");
+        assert!(refused.to_string().contains("242"), "{refused}");
     }
 }
