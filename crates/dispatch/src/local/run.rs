@@ -55,7 +55,7 @@ pub(crate) async fn run(
         Ok(handler) => Some(handler),
         Err(panic) => return Some(Err(panicked(&*panic))),
     };
-    let mut end = Fuse::new(ask, entry.agent.grace());
+    let mut end = GraceTimer::new(ask, entry.agent.grace());
     let answer = std::future::poll_fn(|cx| {
         let Some(running) = &mut handler else { return Poll::Ready(None) };
         match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))) {
@@ -81,22 +81,22 @@ fn panicked(panic: &(dyn Any + Send)) -> AgentError {
     AgentError::new(AgentError::PANIC, text.unwrap_or("it panicked").to_owned())
 }
 
-/// Burns when the ask is over, and is through a grace later. Handlers that answer at once light none of it.
-struct Fuse {
+/// Ends a grace after the ask has. Handlers that answer at once set no timer.
+struct GraceTimer {
     ask: Arc<AskInfo>,
     grace: Duration,
-    state: Option<Pin<Box<Burning>>>,
+    timer: Option<Pin<Box<Timer>>>,
 }
 
-type Burning = dyn Future<Output = ()> + Send;
+type Timer = dyn Future<Output = ()> + Send;
 
-impl Fuse {
+impl GraceTimer {
     fn new(ask: Arc<AskInfo>, grace: Duration) -> Self {
-        Self { ask, grace, state: None }
+        Self { ask, grace, timer: None }
     }
 
     fn poll(&mut self, cx: &mut std::task::Context<'_>) -> Poll<()> {
-        let burning = self.state.get_or_insert_with(|| {
+        let timer = self.timer.get_or_insert_with(|| {
             let (ask, grace) = (Arc::clone(&self.ask), self.grace);
             Box::pin(async move {
                 // Nobody may be there to end the ask in time; its agents learn of it all the same.
@@ -106,6 +106,6 @@ impl Fuse {
                 sleep(grace).await;
             })
         });
-        burning.as_mut().poll(cx)
+        timer.as_mut().poll(cx)
     }
 }

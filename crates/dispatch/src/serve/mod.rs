@@ -1,6 +1,6 @@
 //! Agents that are asked over a broker.
 mod counts;
-mod desk;
+mod in_flight;
 mod run;
 
 use std::{fmt, sync::Arc, time::Duration};

@@ -20,7 +20,7 @@ use tracing::Instrument as _;
 
 use super::{
     counts::Counts,
-    desk::{Desk, Taken},
+    in_flight::{Admission, InFlight},
 };
 use crate::{
     AgentError, AgentId, AgentState,
@@ -49,29 +49,29 @@ pub(super) struct Run {
     stop: CancellationToken,
     /// What is called off: heard until all that has come is done.
     cancels: Incoming<Message>,
-    desk: Arc<SharedDesk>,
+    in_flight: Arc<SharedInFlight>,
     answering: Arc<Answering>,
     tasks: JoinSet<()>,
     refusals: Arc<Load>,
 }
 
-/// The desk, which the loop fills and each task clears its own place on.
-type SharedDesk = Mutex<Desk<Arc<AskInfo>>>;
+/// What is worked on: the loop adds to it, each task takes its own away.
+type SharedInFlight = Mutex<InFlight<Arc<AskInfo>>>;
 
-fn lock(desk: &SharedDesk) -> MutexGuard<'_, Desk<Arc<AskInfo>>> {
-    desk.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(in_flight: &SharedInFlight) -> MutexGuard<'_, InFlight<Arc<AskInfo>>> {
+    in_flight.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What is worked on, by its name on the desk. Dropped, its place is clear, however the work ended.
-struct Place {
-    desk: Arc<SharedDesk>,
+/// One that is worked on. Dropped, it is not any more, however the work ended.
+struct InFlightGuard {
+    in_flight: Arc<SharedInFlight>,
     id: AskId,
     number: u64,
 }
 
-impl Drop for Place {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        lock(&self.desk).done(&self.id, self.number);
+        lock(&self.in_flight).done(&self.id, self.number);
     }
 }
 
@@ -93,7 +93,7 @@ impl Run {
             entry,
             stop,
             cancels,
-            desk: Arc::new(Mutex::new(Desk::new(remote.mark()))),
+            in_flight: Arc::new(Mutex::new(InFlight::new(remote.mark()))),
             answering,
             tasks: JoinSet::new(),
             refusals: Arc::default(),
@@ -189,12 +189,12 @@ impl Run {
         if head.to.as_ref().is_some_and(|to| to != self.entry.agent.id()) {
             return counts.for_another(1);
         }
-        match lock(&self.desk).look(&head, &asker) {
-            Taken::Run => {}
-            Taken::Own => return,
-            Taken::Expired => return counts.expired(1),
-            Taken::Cancelled => return counts.cancelled(1),
-            Taken::Duplicate => return counts.duplicate(1),
+        match lock(&self.in_flight).check(&head, &asker) {
+            Admission::Run => {}
+            Admission::Own => return,
+            Admission::Expired => return counts.expired(1),
+            Admission::Cancelled => return counts.cancelled(1),
+            Admission::Duplicate => return counts.duplicate(1),
         }
         let info = Arc::new(AskInfo {
             topic: self.subjects.ask.clone(),
@@ -214,14 +214,14 @@ impl Run {
             }
         };
         let frame = head.id.clone().filter(|_| head.is_framed);
-        let place = head.id.map(|id| {
-            let number = lock(&self.desk).open(id.clone(), asker.clone(), Arc::clone(&info));
-            Place { desk: Arc::clone(&self.desk), id, number }
+        let guard = head.id.map(|id| {
+            let number = lock(&self.in_flight).open(id.clone(), asker.clone(), Arc::clone(&info));
+            InFlightGuard { in_flight: Arc::clone(&self.in_flight), id, number }
         });
         let span =
             trace::served(&info.topic, entry.agent.id(), info.headers.text(trace::TRACEPARENT));
         let work = async move {
-            let _place = place;
+            let _guard = guard;
             // Until its answer is out it counts as running, so that a slow broker slows it.
             let _running = context.clone();
             let pause = entry.agent.pause();
@@ -247,7 +247,7 @@ impl Run {
 
     fn cancel(&self, cancel: &Message) {
         let Some(id) = AskHead::read(&cancel.headers).id else { return };
-        let ask = lock(&self.desk).cancel(id);
+        let ask = lock(&self.in_flight).cancel(id);
         if let Some(ask) = ask {
             ask.over.tell();
         }
@@ -398,7 +398,7 @@ mod tests {
 
     #[test]
     fn work_that_panics_lets_go_of_its_ask() {
-        let desk = Arc::new(SharedDesk::new(Desk::new("us")));
+        let in_flight = Arc::new(SharedInFlight::new(InFlight::new("us")));
         let id = AskId::parse("a").unwrap();
         let (head, asker) = (AskHead::new(id.clone(), PLAIN), ReplyTo::new("x"));
         let now = Instant::now();
@@ -410,14 +410,18 @@ mod tests {
             over: Over::default(),
         };
         let info = Arc::new(info);
-        let number = lock(&desk).open(id.clone(), asker.clone(), Arc::clone(&info));
-        let place = Place { desk: Arc::clone(&desk), id, number };
+        let number = lock(&in_flight).open(id.clone(), asker.clone(), Arc::clone(&info));
+        let guard = InFlightGuard { in_flight: Arc::clone(&in_flight), id, number };
         let work = AssertUnwindSafe(move || {
-            let _place = place;
+            let _guard = guard;
             panic!("as a recorder of metrics may");
         });
         assert!(catch_unwind(work).is_err());
         assert_eq!(Arc::strong_count(&info), 1);
-        assert_eq!(lock(&desk).look(&head, &asker), Taken::Duplicate, "it is not begun again");
+        assert_eq!(
+            lock(&in_flight).check(&head, &asker),
+            Admission::Duplicate,
+            "it is not begun again"
+        );
     }
 }

@@ -11,9 +11,9 @@ const CANCELLED: usize = 4096;
 /// How many of the last that were worked on are remembered: another copy of one may come.
 const DONE: usize = 256;
 
-/// What the agent works on. `Handle` is what an ask is called off by.
+/// The asks that an agent works on. `Handle` is what one is called off by.
 #[derive(Debug)]
-pub(crate) struct Desk<Handle> {
+pub(crate) struct InFlight<Handle> {
     /// What asks of this very process are called: those are answered without the broker.
     mark: Box<str>,
     /// What is worked on, and the last that were.
@@ -34,9 +34,9 @@ struct Open<Handle> {
     handle: Option<Handle>,
 }
 
-/// What becomes of an ask.
+/// Whether an ask is worked on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Taken {
+pub(crate) enum Admission {
     /// It is worked on.
     Run,
     /// It is answered in the process that asked, which is this one.
@@ -49,7 +49,7 @@ pub(crate) enum Taken {
     Duplicate,
 }
 
-impl<Handle> Desk<Handle> {
+impl<Handle> InFlight<Handle> {
     pub(crate) fn new(mark: &str) -> Self {
         Self {
             mark: mark.into(),
@@ -61,22 +61,22 @@ impl<Handle> Desk<Handle> {
         }
     }
 
-    /// Looks at an ask that has come.
-    pub(crate) fn look(&mut self, head: &AskHead, asker: &ReplyTo) -> Taken {
+    /// What is to become of an ask that has come.
+    pub(crate) fn check(&mut self, head: &AskHead, asker: &ReplyTo) -> Admission {
         if let Some(id) = &head.id {
             if self.is_own(id) {
-                return Taken::Own;
+                return Admission::Own;
             }
             if self.cancelled.contains(id) {
-                return Taken::Cancelled;
+                return Admission::Cancelled;
             }
             if self.open.get(id).is_some_and(|open| open.asker == *asker) {
-                return Taken::Duplicate;
+                return Admission::Duplicate;
             }
         }
         match head.remaining {
-            Some(remaining) if remaining.is_zero() => Taken::Expired,
-            _ => Taken::Run,
+            Some(remaining) if remaining.is_zero() => Admission::Expired,
+            _ => Admission::Run,
         }
     }
 
@@ -152,94 +152,106 @@ mod tests {
 
     #[test]
     fn a_second_copy_of_what_is_worked_on_is_not_worked_on_again() {
-        let mut desk = Desk::new("us");
-        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Run);
-        let number = desk.open(id("a"), asker("x"), 'a');
-        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Duplicate);
-        desk.done(&id("a"), number);
-        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Duplicate, "nor once it is done");
+        let mut asks = InFlight::new("us");
+        assert_eq!(asks.check(&head("a", 5), &asker("x")), Admission::Run);
+        let number = asks.open(id("a"), asker("x"), 'a');
+        assert_eq!(asks.check(&head("a", 5), &asker("x")), Admission::Duplicate);
+        asks.done(&id("a"), number);
+        assert_eq!(
+            asks.check(&head("a", 5), &asker("x")),
+            Admission::Duplicate,
+            "nor once it is done"
+        );
     }
 
     #[test]
     fn two_askers_of_one_name_are_both_answered() {
-        let mut desk = Desk::new("us");
-        let first = desk.open(id("a"), asker("x"), 'a');
-        assert_eq!(desk.look(&head("a", 5), &asker("y")), Taken::Run);
-        let second = desk.open(id("a"), asker("y"), 'b');
-        desk.done(&id("a"), second);
-        assert_eq!(desk.cancel(id("a")), Some('a'), "the first one is still open");
-        desk.done(&id("a"), first);
-        assert_eq!(desk.done.len(), 1, "of one name one is remembered");
+        let mut asks = InFlight::new("us");
+        let first = asks.open(id("a"), asker("x"), 'a');
+        assert_eq!(asks.check(&head("a", 5), &asker("y")), Admission::Run);
+        let second = asks.open(id("a"), asker("y"), 'b');
+        asks.done(&id("a"), second);
+        assert_eq!(asks.cancel(id("a")), Some('a'), "the first one is still open");
+        asks.done(&id("a"), first);
+        assert_eq!(asks.done.len(), 1, "of one name one is remembered");
     }
 
     #[test]
     fn an_ask_that_was_taken_back_before_it_came_is_not_worked_on() {
-        let mut desk: Desk<()> = Desk::new("us");
-        assert_eq!(desk.cancel(id("a")), None);
-        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Cancelled);
-        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Cancelled, "nor a copy of it");
+        let mut asks: InFlight<()> = InFlight::new("us");
+        assert_eq!(asks.cancel(id("a")), None);
+        assert_eq!(asks.check(&head("a", 5), &asker("x")), Admission::Cancelled);
+        assert_eq!(
+            asks.check(&head("a", 5), &asker("x")),
+            Admission::Cancelled,
+            "nor a copy of it"
+        );
     }
 
     #[test]
     fn a_second_copy_of_what_was_taken_back_is_not_worked_on() {
-        let mut desk = Desk::new("us");
-        let number = desk.open(id("a"), asker("x"), 'a');
-        assert_eq!(desk.cancel(id("a")), Some('a'));
-        assert_eq!(desk.cancel(id("a")), None, "it is told once");
-        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Duplicate, "while it winds up");
-        desk.done(&id("a"), number);
-        assert_eq!(desk.look(&head("a", 5), &asker("x")), Taken::Duplicate, "and after");
+        let mut asks = InFlight::new("us");
+        let number = asks.open(id("a"), asker("x"), 'a');
+        assert_eq!(asks.cancel(id("a")), Some('a'));
+        assert_eq!(asks.cancel(id("a")), None, "it is told once");
+        assert_eq!(
+            asks.check(&head("a", 5), &asker("x")),
+            Admission::Duplicate,
+            "while it winds up"
+        );
+        asks.done(&id("a"), number);
+        assert_eq!(asks.check(&head("a", 5), &asker("x")), Admission::Duplicate, "and after");
     }
 
     #[test]
     fn another_asker_of_a_name_that_was_answered_is_answered_too() {
-        let mut desk = Desk::new("us");
-        let first = desk.open(id("a"), asker("x"), 'a');
-        desk.done(&id("a"), first);
+        let mut asks = InFlight::new("us");
+        let first = asks.open(id("a"), asker("x"), 'a');
+        asks.done(&id("a"), first);
         // And may take it back, whoever is forgotten meanwhile.
-        assert_eq!(desk.look(&head("a", 5), &asker("y")), Taken::Run);
-        desk.open(id("a"), asker("y"), 'b');
+        assert_eq!(asks.check(&head("a", 5), &asker("y")), Admission::Run);
+        asks.open(id("a"), asker("y"), 'b');
         for nth in 0..DONE {
             let nth = id(&nth.to_string());
-            let number = desk.open(nth.clone(), asker("x"), 'c');
-            desk.done(&nth, number);
+            let number = asks.open(nth.clone(), asker("x"), 'c');
+            asks.done(&nth, number);
         }
-        assert_eq!(desk.cancel(id("a")), Some('b'));
+        assert_eq!(asks.cancel(id("a")), Some('b'));
     }
 
     #[test]
     fn what_was_answered_takes_no_more_than_so_much() {
-        let mut desk = Desk::new("us");
+        let mut asks = InFlight::new("us");
         for nth in 0..10_000 {
             let nth = id(&nth.to_string());
-            let number = desk.open(nth.clone(), asker("x"), ());
-            desk.done(&nth, number);
+            let number = asks.open(nth.clone(), asker("x"), ());
+            asks.done(&nth, number);
         }
-        assert_eq!((desk.open.len(), desk.done.len()), (DONE, DONE));
-        assert_eq!(desk.look(&head("9999", 5), &asker("x")), Taken::Duplicate);
-        assert_eq!(desk.look(&head("0", 5), &asker("x")), Taken::Run);
+        assert_eq!((asks.open.len(), asks.done.len()), (DONE, DONE));
+        assert_eq!(asks.check(&head("9999", 5), &asker("x")), Admission::Duplicate);
+        assert_eq!(asks.check(&head("0", 5), &asker("x")), Admission::Run);
     }
 
     #[test]
     fn cancellations_of_nothing_take_no_more_than_so_much() {
-        let mut desk: Desk<()> = Desk::new("us");
+        let mut asks: InFlight<()> = InFlight::new("us");
         for nth in 0..10_000 {
-            assert_eq!(desk.cancel(id(&nth.to_string())), None);
+            assert_eq!(asks.cancel(id(&nth.to_string())), None);
         }
-        assert_eq!((desk.cancelled.len(), desk.order.len()), (CANCELLED, CANCELLED));
+        assert_eq!((asks.cancelled.len(), asks.order.len()), (CANCELLED, CANCELLED));
         assert!(CANCELLED >= Buffer::default().messages, "whatever waits may have been taken back");
-        assert_eq!(desk.look(&head("9999", 5), &asker("x")), Taken::Cancelled);
-        assert_eq!(desk.look(&head("0", 5), &asker("x")), Taken::Run);
+        assert_eq!(asks.check(&head("9999", 5), &asker("x")), Admission::Cancelled);
+        assert_eq!(asks.check(&head("0", 5), &asker("x")), Admission::Run);
     }
 
     #[test]
     fn time_that_is_over_and_our_own_asks_are_passed_over() {
-        let mut desk: Desk<()> = Desk::new("us");
-        assert_eq!(desk.look(&head("a", 0), &asker("x")), Taken::Expired);
-        assert_eq!(desk.look(&head("us.1", 5), &asker("x")), Taken::Own);
-        assert_eq!(desk.look(&head("us1", 5), &asker("x")), Taken::Run);
-        assert_eq!(desk.look(&AskHead::default(), &asker("x")), Taken::Run, "a plain request");
-        desk.cancel(id("us.2"));
-        assert!(desk.cancelled.is_empty(), "ours is called off in the process");
+        let mut asks: InFlight<()> = InFlight::new("us");
+        assert_eq!(asks.check(&head("a", 0), &asker("x")), Admission::Expired);
+        assert_eq!(asks.check(&head("us.1", 5), &asker("x")), Admission::Own);
+        assert_eq!(asks.check(&head("us1", 5), &asker("x")), Admission::Run);
+        assert_eq!(asks.check(&AskHead::default(), &asker("x")), Admission::Run, "a plain request");
+        asks.cancel(id("us.2"));
+        assert!(asks.cancelled.is_empty(), "ours is called off in the process");
     }
 }
