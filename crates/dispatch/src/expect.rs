@@ -25,7 +25,7 @@ pub trait Presence: Send + Sync {
     /// The agents that are there under `topic` now. Called once for each ask.
     fn present(&self, topic: &Subject) -> Vec<AgentId>;
 
-    /// Whether this one is there now. Called a few times a second, for each that an ask still waits for.
+    /// Whether this one is there now. Called a few times a second while an ask is under way, for each that it expects.
     fn is_present(&self, topic: &Subject, agent: &AgentId) -> bool;
 }
 

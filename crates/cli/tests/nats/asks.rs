@@ -25,6 +25,7 @@ pub(crate) const TRIALS: &[(&str, Body)] = &[
     ("a_service_that_is_ended_answers_what_it_was_asked", ended_mid_ask),
     ("nobody_to_ask_is_told_at_once", nobody),
     ("agents_say_that_they_are_there", agents),
+    ("two_agents_of_one_name_are_told_of", twins),
 ];
 
 fn server(runtime: &Runtime) -> Result<(NatsServer, String)> {
@@ -222,5 +223,16 @@ fn agents(runtime: &Runtime) -> Result<()> {
     // They are known by their beats, too.
     let (answers, end) = asked(&ask(&url, &["--all-known"]), 0)?;
     assert_eq!((answers.len(), &end["end"]), (2, &"all_known".into()), "{end}");
+    Ok(())
+}
+
+fn twins(runtime: &Runtime) -> Result<()> {
+    let (_server, url) = server(runtime)?;
+    let _twins = (serve(&url, "twin", "cat")?, serve(&url, "twin", "cat")?);
+    let found = run(&["agents", "t", "--url", &url])?.expect(0)?;
+    assert!(found.stderr.contains("2 agents are called twin"), "{found:?}");
+    let ran = run(&["ask", "t", "W-7", "--ttl", "2s", "--url", &url])?.expect(0)?;
+    assert_eq!(ran.text(), "twin: W-7\n");
+    assert!(ran.stderr.contains("1 answered, 0 failed; duplicate: 1"), "{ran:?}");
     Ok(())
 }

@@ -73,6 +73,12 @@ pub(crate) fn conclusion(end: &End) -> String {
             text = format!("{text}; {what}: {}", names(agents));
         }
     }
+    // None of them is shown: an agent was too slow, or two are called the same.
+    for (what, count) in [("late", end.late), ("duplicate", end.duplicate)] {
+        if count > 0 {
+            text = format!("{text}; {what}: {count}");
+        }
+    }
     if end.gap {
         text.push_str("; answers may have been lost");
     }
