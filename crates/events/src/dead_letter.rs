@@ -143,8 +143,11 @@ impl Place {
 ///
 /// [`ErrorKind::InvalidName`](sinew_core::ErrorKind::InvalidName) where its name is too long.
 pub(crate) fn reader(queue: &Queue) -> Result<Queue> {
-    Queue::parse(&format!("{queue}.errors"))
+    Queue::parse(&format!("{queue}{ERRORS}"))
 }
+
+/// What an error queue is called beyond its handler's queue.
+pub(crate) const ERRORS: &str = ".errors";
 
 /// Puts the events of one handler into its error queue.
 #[derive(Clone, Debug)]
@@ -295,11 +298,16 @@ fn is_obeyed(header: &str) -> bool {
         || ["x-first-death-", "x-last-death-"].iter().any(|it| header.starts_with(it))
 }
 
-/// Whether an event is for the handler of this queue, as all are that were not redriven to another one. What was redriven has
-/// its address and its id again.
-pub(crate) fn is_for(message: &mut Message, queue: &Queue, source: &Source) -> bool {
+/// Whether an event is for the handler of this queue, as all are that were not redriven to another one; where queues have
+/// addresses, whatever comes to a queue is, who ever moved it there. What was redriven has its address and its id again.
+pub(crate) fn is_for(
+    message: &mut Message,
+    queue: &Queue,
+    source: &Source,
+    has_address: bool,
+) -> bool {
     let Some(to) = message.headers.text(header::REDRIVE) else { return true };
-    if to != queue.as_str() {
+    if !has_address && to != queue.as_str() {
         return false;
     }
     let as_emitted = message.headers.text(header::REDRIVE_TYPE).map(|it| source.address(it));

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 use serde::Serialize;
 use sinew_core::{
     AnyBackend, AnyPublisher, Backend as _, Capabilities, Confirm, HeaderCarriage, Message, Need,
-    Property, Publish as _, Receipt, Result, Scopes,
+    Property, Publish as _, QueueAddressing, Receipt, Result, Scopes,
 };
 
 use crate::{
@@ -245,6 +245,11 @@ impl EventDispatcher {
         properties.priority = options.priority.or_else(|| carries(Property::Priority).then_some(0));
         properties.durable = options.durable.or_else(|| carries(Property::Durable).then_some(true));
         Ok(message)
+    }
+
+    /// Whether a message may be sent straight to a queue.
+    pub(crate) fn addresses_queues(&self) -> bool {
+        self.0.capabilities.queue_addressing != QueueAddressing::None
     }
 
     /// Writes a payload as this dispatcher does.

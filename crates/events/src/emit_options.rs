@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use sinew_core::{Error, ErrorKind, Headers, Result, Value};
 
-use crate::{Compression, context_data::CALL_ID_STACK};
+use crate::{Compression, context_data::CALL_ID_STACK, dead_letter::header};
 
 /// How an event is emitted: what is unset is as the dispatcher has it.
 ///
@@ -95,13 +95,14 @@ impl EmitOptions {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidHeader`], as [`Headers::insert`] has it, and for `call_id_stack` and `compression`, with a prefix or
-    /// without: a Python process ends for the one, and loses the event for the other, where it is not what it should be.
+    /// without: a Python process ends for the one, and loses the event for the other, where it is not what it should be; and for
+    /// `sinew-redrive`, by which handlers pass over what was redriven to another one.
     pub fn with_header(mut self, name: &str, value: impl Into<Value>) -> Result<Self> {
         let key = name.rsplit('.').next().unwrap_or(name);
-        if key == CALL_ID_STACK || key == "compression" {
+        if key == CALL_ID_STACK || key == "compression" || key.starts_with(header::REDRIVE) {
             return Err(Error::new(ErrorKind::InvalidHeader, "set header")
                 .with_subject(name)
-                .with_detail("a call and a payload say this of themselves"));
+                .with_detail("a call, a payload or a redrive says this of itself"));
         }
         self.headers.insert(name, value)?;
         Ok(self)
@@ -135,8 +136,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_call_and_a_payload_say_of_themselves_is_no_header_to_set() {
-        for name in ["call_id_stack", "nameko.call_id_stack", "acme.call_id_stack", "compression"] {
+    fn what_a_call_a_payload_and_a_redrive_say_of_themselves_is_no_header_to_set() {
+        for name in [
+            "call_id_stack",
+            "nameko.call_id_stack",
+            "acme.call_id_stack",
+            "compression",
+            "sinew-redrive",
+            "sinew-redrive-id",
+        ] {
             let refused = EmitOptions::new().with_header(name, "x").unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::InvalidHeader, "{name}");
         }

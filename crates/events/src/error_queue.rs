@@ -109,17 +109,21 @@ impl ErrorQueue {
     }
 
     fn explain(&self, err: Error) -> Error {
-        match err.kind() {
-            ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "look into error queue")
-                .with_subject(self.place())
-                .with_detail(format!(
-                    "it is made with the first event that the handler of queue `{}` gives up: none was, or that \
-                     queue is called otherwise",
-                    self.0.queue
-                ))
-                .with_source(err),
-            _ => err,
+        if err.kind() != ErrorKind::NotFound {
+            return err;
         }
+        let queue = &self.0.queue;
+        let mut why = format!(
+            "it is made with the first event that the handler of queue `{queue}` gives up: none was, or that queue is \
+             called otherwise"
+        );
+        if let Some(own) = queue.as_str().strip_suffix(dead_letter::ERRORS) {
+            why += &format!("; it goes by the name of the handler's own queue: `{own}`?");
+        }
+        Error::new(ErrorKind::NotFound, "look into error queue")
+            .with_subject(self.place())
+            .with_detail(why)
+            .with_source(err)
     }
 }
 

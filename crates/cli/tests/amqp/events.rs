@@ -5,6 +5,7 @@ use tokio::runtime::Runtime;
 use crate::{
     SharedBody,
     common::{Result, Running, Signal, run, run_with, sinew},
+    page::consumed,
 };
 
 pub(crate) const TRIALS: &[(&str, SharedBody)] = &[
@@ -14,6 +15,7 @@ pub(crate) const TRIALS: &[(&str, SharedBody)] = &[
     ("an_exchange_that_is_not_there_is_69_and_says_what_to_do", an_exchange_that_is_not_there),
     ("an_event_beyond_the_count_is_left_to_others", an_event_beyond_the_count_is_left),
     ("an_event_that_must_route_and_does_not_is_1", an_event_that_must_route),
+    ("a_signal_lets_a_command_end_and_a_second_one_does_not", a_signal_amid_a_command),
 ];
 
 fn url(broker: &RabbitMq) -> String {
@@ -107,6 +109,9 @@ fn an_error_queue_that_is_not_there(_: &Runtime, broker: &RabbitMq) -> Result<()
         let ran = run(&[&look[..], &["--url", &url]].concat())?.expect(1)?;
         assert!(ran.stderr.contains("`evt-none-made.errors`: not found"), "{ran:?}");
     }
+    let own = run(&["events", "errors", "list", "evt-none-made.errors", "--url", &url])?;
+    assert!(own.stderr.contains("own queue: `evt-none-made`?"), "{own:?}");
+    own.expect(1)?;
     Ok(())
 }
 
@@ -145,5 +150,34 @@ fn an_event_that_must_route(_: &Runtime, broker: &RabbitMq) -> Result<()> {
     let emit = ["events", "emit", "routed", "made", "1", "--must-route", "--url", &url];
     let ran = run(&emit)?.expect(1)?;
     assert!(ran.stderr.contains("no queue takes this message"), "{ran:?}");
+    Ok(())
+}
+
+fn a_signal_amid_a_command(runtime: &Runtime, broker: &RabbitMq) -> Result<()> {
+    let url = url(broker);
+    let event = ["asked", "made", "--as", "shell.hear"];
+    let folder = tempfile::tempdir()?;
+    let gate = folder.path().join("open");
+    let waits = format!("echo begun; until [ -e '{}' ]; do sleep 0.1; done; cat", gate.display());
+    let mut listener = listen(&url, &event, &["--exec", &waits])?;
+    for number in ["1", "2"] {
+        run(&["events", "emit", "asked", "made", number, "--url", &url])?.expect(0)?;
+    }
+    let told = |listener: &mut Running| -> Result<()> {
+        listener.until_line(&["begun"])?;
+        listener.signal(Signal::TERM)?;
+        // No more comes to it from now on.
+        runtime.block_on(consumed(broker, "evt-asked-made--shell.hear", 0))
+    };
+    told(&mut listener)?;
+    std::fs::write(&gate, "")?;
+    assert_eq!(listener.finish()?.expect(0)?.text(), "begun\n1");
+    let mut listener = listen(&url, &event, &["--exec", "echo begun; exec sleep 600"])?;
+    told(&mut listener)?;
+    listener.signal(Signal::TERM)?;
+    // With the command: its standard output would be open still.
+    assert_eq!(listener.finish()?.expect(130)?.text(), "begun\n");
+    let again = listen(&url, &event, &["--exec", "cat", "--count", "1"])?;
+    assert_eq!(again.finish()?.expect(0)?.text(), "2");
     Ok(())
 }

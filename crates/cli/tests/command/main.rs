@@ -87,6 +87,7 @@ fn usage_errors_are_one_line_and_exit_64() -> Result<()> {
             "1s",
         ],
         &["events", "listen", "a", "b", "--as", "c.d", "--identifier", "x", "--url", "memory:"],
+        &["events", "listen", "a", "b", "--as", "c.d", "--kind", "broadcast", "--url", "memory:"],
     ] {
         let ran = run(args)?.expect(64)?;
         assert!(ran.stdout.is_empty(), "{args:?}: {ran:?}");

@@ -89,7 +89,8 @@ impl Processor {
         let settle = |work, message, outcome, runs, error| {
             Settling::new(Arc::clone(self), in_hand, work, message, outcome, runs, error)
         };
-        if !dead_letter::is_for(&mut message, &self.queue, &self.source) {
+        let has_address = self.dispatcher.addresses_queues();
+        if !dead_letter::is_for(&mut message, &self.queue, &self.source, has_address) {
             return settle(work, message, SettledAs::PassedOver, 0, None);
         }
         if let Some(at) = message.properties().and_then(|it| it.timestamp) {

@@ -9,7 +9,7 @@ use sinew_events::{
     Begun, DedupStore, EmitOptions, HandlerError, MemoryDedupStore, Profile, RetryPolicy, SettledAs,
 };
 
-use crate::support::{Scene, billing, counting, outcomes};
+use crate::support::{QUEUE, Scene, billing, counting, outcomes};
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_comes_twice_is_handled_once() {
@@ -51,6 +51,31 @@ async fn what_failed_is_not_taken_for_handled() {
     let ended = outcomes(&mut events, 2).await;
     assert!(matches!(ended.as_slice(), [SettledAs::Delayed(_), SettledAs::Handled]), "{ended:?}");
     assert_eq!((runs.load(SeqCst), store.len()), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_is_handled_once_though_it_is_redriven_and_emitted_again() {
+    let scene = Scene::new();
+    let (handler, runs) = counting(|run| match run {
+        ..=4 => Err(HandlerError::new("not yet")),
+        _ => Ok(()),
+    });
+    let retry = RetryPolicy::none().with_immediate(1).with_delays([Duration::from_secs(1)]);
+    let service = billing(handler).with_dedup_store(MemoryDedupStore::default()).with_retry(retry);
+    let running = scene.start(&service).await;
+    let mut events = running.events();
+    let (orders, same) = (scene.orders(), EmitOptions::new().with_message_id("a"));
+    orders.emit_with("created", &7, &same).await.unwrap();
+    let second = Duration::from_secs(1);
+    let given_up = [SettledAs::Delayed(second), SettledAs::DeadLettered];
+    assert_eq!(outcomes(&mut events, 2).await, given_up);
+    for event in scene.kept(QUEUE).await {
+        event.redrive().await.unwrap();
+    }
+    assert_eq!(outcomes(&mut events, 1).await, [SettledAs::Handled]);
+    orders.emit_with("created", &7, &same).await.unwrap();
+    assert_eq!(outcomes(&mut events, 1).await, [SettledAs::Duplicate]);
+    assert_eq!(runs.load(SeqCst), 5);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! What becomes of failures, in the safe profile.
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use sinew_core::{ErrorKind, Message, PublishExt as _, Queue, Value};
+use sinew_core::{Address, ErrorKind, Message, PublishExt as _, Queue, Value};
 use sinew_events::{ErrorQueue, HandlerError, RetryPolicy, SettledAs, Source};
 use tokio::time::Instant;
 
@@ -135,6 +135,24 @@ async fn headers_that_a_kept_event_has_no_room_for_are_counted_in_it() {
         assert_eq!((theirs, event.headers_dropped()), (kept, dropped));
         event.discard().await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_redriven_and_then_moved_to_another_queue_is_handled_there() {
+    let scene = Scene::new();
+    let (handler, _) = counting(|_| Ok(()));
+    let running = scene.start(&billing(handler)).await;
+    let mut events = running.events();
+    // As an administrator moves what waits for a method that has another name now.
+    let moved = Message::to(Address::Queue(Queue::parse(QUEUE).unwrap()), "7")
+        .with_content_type("application/json")
+        .with_header("sinew-redrive", "evt-orders-created--billing.on_order")
+        .and_then(|it| it.with_header("sinew-redrive-type", "created"));
+    scene.connect().publisher().unwrap().send(moved.unwrap()).await.unwrap();
+    let handled = settled(&mut events).await;
+    assert_eq!(handled.outcome, SettledAs::Handled);
+    let created = Source::parse("orders").unwrap().address("created").unwrap();
+    assert_eq!(handled.message.address, created);
 }
 
 #[tokio::test(start_paused = true)]

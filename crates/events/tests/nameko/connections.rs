@@ -1,6 +1,7 @@
 //! C: connections that are closed, freeze, come late or are refused, and queues that changed meanwhile.
 use std::{
     collections::HashSet,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -17,7 +18,7 @@ use sinew_adapter_amqp::{
 use sinew_core::{AnyBackend, ErrorKind, Sent};
 use sinew_events::{EventDispatcher, HandlerError, ServiceEvent};
 use sinew_testkit::harness::{Proxy, rabbitmq::Tap};
-use tokio::time::interval;
+use tokio::{sync::Semaphore, time::interval};
 
 use crate::{
     Stage, is_long,
@@ -32,6 +33,7 @@ pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
     trials.extend([
         stage.trial("c1_each_queue_is_bound_once_for_each_closed_connection", closed),
         stage.trial("c2_a_frozen_broker_is_left_within_three_heartbeats", frozen),
+        stage.trial("c2_a_drain_beside_a_frozen_broker_ends_in_time", drained_while_frozen),
         stage.trial("c4_a_queue_that_changed_ends_its_handler_and_no_other", changed),
         stage.trial("c5_a_broker_that_is_not_there_yet_is_waited_for_where_asked_to", late),
         stage.trial("c6_who_may_not_is_told_at_once", refused),
@@ -174,6 +176,46 @@ async fn frozen(scene: Scene) -> Outcome {
     }
     // What was handled before may come again: its ack may have been swallowed.
     while ours.seen().await?.payload != json!("after") {}
+    Ok(())
+}
+
+/// Nothing that it says is answered any more: not the end of its intake, not what it acknowledges or gives back.
+async fn drained_while_frozen(scene: Scene) -> Outcome {
+    const WITHIN: Duration = Duration::from_secs(2);
+    // What is given up has two seconds; the rest is for a machine that has other things to do.
+    const LEFT: Duration = Duration::from_secs(2 + 2 + 2);
+    let tap = Tap::start(address(scene.broker().await?)).await?;
+    let backend = through(tap.address()).with_heartbeat(Duration::from_secs(30));
+    let backend = backend.connect().await?.into_any();
+    let (source, service) = (scene.name("orders"), scene.name("billing"));
+    let gate = Arc::new(Semaphore::new(0));
+    let door = Arc::clone(&gate);
+    let act = move |_, _| {
+        let door = Arc::clone(&door);
+        async move { door.acquire().await.map(|it| it.forget()).map_err(HandlerError::new) }
+    };
+    let cast = Cast::new(&service)?.acts(&source, "created", "on", act, as_it_is)?;
+    let cast = cast.with(|it| it.with_max_workers(1).with_prefetch(3));
+    let mut ours = cast.start(&backend).await?;
+    let emitter = EventDispatcher::new(&scene.backend().await?, &source)?;
+    for number in 0..3 {
+        emitter.emit("created", &number).await?;
+    }
+    equal("what runs", ours.seen().await?.payload, json!(0))?;
+    tap.strand(Tap::CONNECTION_OPEN);
+    gate.add_permits(1);
+    let since = Instant::now();
+    let drained = ours.running.drain(WITHIN).await;
+    check(since.elapsed() < LEFT, format!("{drained:?} after {:?}", since.elapsed()))?;
+    equal("it says so", drained.err().map(|it| it.kind()), Some(ErrorKind::Timeout))?;
+    // Nobody has it but the broker, once that sees the connection go.
+    drop((backend, tap));
+    let cast = Cast::new(&service)?.handles(&source, "created", "on", as_it_is)?;
+    let mut again = cast.start(&scene.backend().await?).await?;
+    let mut seen = HashSet::new();
+    while seen.len() < 3 {
+        seen.insert(again.seen().await?.payload.to_string());
+    }
     Ok(())
 }
 

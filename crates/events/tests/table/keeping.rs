@@ -11,6 +11,7 @@ use crate::{
 
 behaviours! {
     what_fails_is_delivered_again_and_kept_in_the_end,
+    pauses_of_nothing_come_to_an_end,
     what_cannot_be_decoded_is_kept_as_it_came,
     what_is_redriven_comes_to_its_handler_alone,
     an_error_queue_that_is_not_there_is_said_so_and_not_made,
@@ -45,6 +46,23 @@ async fn what_fails_is_delivered_again_and_kept_in_the_end(scene: Scene) -> Resu
     event.discard().await?;
     let counts = started.running.counts().map(|it| it.2).next();
     is(counts.is_some_and(|it| it.failed == 6 && it.unsettled == 0), format!("{counts:?}"))
+}
+
+async fn pauses_of_nothing_come_to_an_end(scene: Scene) -> Result<()> {
+    let handler = scene.handler(|_: Context, _: u64| async { Err(HandlerError::new("on fire")) });
+    let retry = RetryPolicy::none().with_delays([std::time::Duration::ZERO; 3]);
+    let mut started = scene.start(&service("billing", handler)?.with_retry(retry)).await?;
+    emit(&scene.orders().await?, [7_u64]).await?;
+    for _ in 0..3 {
+        let outcome = started.settled().await?.outcome;
+        is(matches!(outcome, SettledAs::Delayed(_)), format!("{outcome:?}"))?;
+    }
+    is(started.settled().await?.outcome == SettledAs::DeadLettered, "the fourth is the last")?;
+    for event in scene.kept("billing", 1).await? {
+        is(event.deliveries() == Some(4), format!("{:?}", event.deliveries()))?;
+        event.discard().await?;
+    }
+    Ok(())
 }
 
 async fn what_cannot_be_decoded_is_kept_as_it_came(scene: Scene) -> Result<()> {

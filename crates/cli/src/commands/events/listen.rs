@@ -144,6 +144,10 @@ impl Listen {
             // It would take events away from the members of a pool.
             return Err(Failure::usage("--identifier is for --kind broadcast"));
         }
+        if matches!(self.kind, Kind::Broadcast) && self.identifier.is_none() && !self.unreliable {
+            let what = "a broadcast needs --identifier, the same after a restart, or --unreliable";
+            return Err(Failure::usage(what));
+        }
         let ending = self.ending;
         let most = ending.count.and_then(|count| usize::try_from(count).ok());
         let payload = PayloadOptions::default().with_accept(AnySerializer::message_pack());
