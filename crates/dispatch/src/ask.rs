@@ -16,7 +16,7 @@ use crate::{
     gather::{Bounds, Gather, Pick, Reach},
     local::Entries,
     over::Over,
-    remote::{Answers, Elsewhere, Whom},
+    remote::{Answers, RemoteAsk, Whom},
     trace,
 };
 
@@ -165,12 +165,12 @@ impl Ask {
         }
         let runtime = shared.runtime()?;
         let (agents, meter) = shared.registry.metered(&topic);
-        let nobody = shared.elsewhere.is_none() && agents.is_empty();
+        let nobody = shared.remote.is_none() && agents.is_empty();
         if nobody {
             return Err(error(ErrorKind::NoResponders).with_detail("no agent is registered"));
         }
-        let has_elsewhere = shared.elsewhere.is_some();
-        let (reach, names) = expected(&expect, &topic, &agents, has_elsewhere, hedge.is_some());
+        let has_remote = shared.remote.is_some();
+        let (reach, names) = expected(&expect, &topic, &agents, has_remote, hedge.is_some());
         let fan_out = agents.len() + names.len();
         if fan_out == 0 && reach != Reach::Open {
             let why = match expect {
@@ -185,13 +185,13 @@ impl Ask {
             Expect::Present(presence) => (Some(presence), names.clone()),
             _ => (None, Vec::new()),
         };
-        let elsewhere = match &shared.elsewhere {
-            Some(remote) => Some(Elsewhere::new(remote, &topic, request.clone(), presence)?),
+        let remote = match &shared.remote {
+            Some(remote) => Some(RemoteAsk::new(remote, &topic, request.clone(), presence)?),
             None => None,
         };
         let mut gather =
             Gather::new(&until, (sent, deadline), (agents.len(), names), reach, bounds);
-        if has_elsewhere {
+        if has_remote {
             gather = gather.called(agents.iter().map(|it| it.agent.id().clone()));
         }
         let mut first = None;
@@ -199,7 +199,7 @@ impl Ask {
             gather = gather.hedged(hedge, shared.next_turn());
             first = gather.hedge(sent);
         }
-        let has_here = !agents.is_empty();
+        let has_local = !agents.is_empty();
         let pending = shared.acquire()?;
         let meter = meter.unwrap_or_else(|| shared.meters.of(&topic));
         meter.asked(fan_out);
@@ -214,7 +214,7 @@ impl Ask {
             info: Arc::clone(&info),
             request: request.payload,
             agents,
-            elsewhere: hedge.and_then(|_| elsewhere.clone().map(Box::new)),
+            remote: hedge.and_then(|_| remote.clone().map(Box::new)),
             meter,
             span,
             state: Mutex::new(State::new(gather, condition, pending)),
@@ -223,10 +223,10 @@ impl Ask {
         let gathering = Gathering::new(Arc::clone(&asking));
         let whom = match (first, hedge) {
             // Who is here, and may be next, need not wait until the backend has taken it.
-            (Some(Pick::Elsewhere(agent)), _) if !has_here => Some(Whom::One(agent)),
+            (Some(Pick::Remote(agent)), _) if !has_local => Some(Whom::One(agent)),
             (None, None) => {
-                if !has_elsewhere {
-                    Arc::clone(&asking).nobody_elsewhere(None, Ended::NoAgents);
+                if !has_remote {
+                    Arc::clone(&asking).remote_ended(None, Ended::NoAgents);
                 }
                 asking.ask_all();
                 Some(Whom::All(watched))
@@ -236,12 +236,12 @@ impl Ask {
                 None
             }
         };
-        let outgoing = elsewhere.zip(whom).map(|(elsewhere, whom)| Outgoing {
-            elsewhere,
+        let outgoing = remote.zip(whom).map(|(remote, whom)| Outgoing {
+            remote,
             info,
             whom,
             sink: asking,
-            has_here,
+            has_local,
         });
         Ok((gathering, outgoing))
     }
@@ -289,20 +289,20 @@ impl Ask {
 
 /// What is yet to be sent elsewhere, once those who are here have been asked.
 pub(crate) struct Outgoing {
-    elsewhere: Elsewhere,
+    remote: RemoteAsk,
     info: Arc<AskInfo>,
     whom: Whom,
     sink: Arc<dyn Sink>,
     /// Whether somebody here may answer, whatever becomes of it.
-    has_here: bool,
+    has_local: bool,
 }
 
 impl Outgoing {
     async fn send(self) -> Result<Option<Arc<Answers>>> {
-        let Self { elsewhere, info, whom, sink, has_here } = self;
-        match elsewhere.ask(&info, whom, Arc::clone(&sink)).await {
-            Err(err) if has_here && err.is_transient() => {
-                sink.nobody_elsewhere(None, Ended::Disconnected);
+        let Self { remote, info, whom, sink, has_local } = self;
+        match remote.ask(&info, whom, Arc::clone(&sink)).await {
+            Err(err) if has_local && err.is_transient() => {
+                sink.remote_ended(None, Ended::Disconnected);
                 Ok(None)
             }
             sent => sent,
@@ -319,7 +319,7 @@ fn expected(
     expect: &Expect,
     topic: &Subject,
     agents: &Entries,
-    has_elsewhere: bool,
+    has_remote: bool,
     is_hedged: bool,
 ) -> (Reach, Vec<AgentId>) {
     let mut names = match expect {
@@ -327,7 +327,7 @@ fn expected(
         Expect::Agents(names) => names.clone(),
         Expect::Present(presence) => presence.present(topic),
     };
-    if is_hedged && !has_elsewhere {
+    if is_hedged && !has_remote {
         // Nobody could ask them.
         names.clear();
     }
@@ -337,7 +337,7 @@ fn expected(
         let here: std::collections::HashSet<_> = agents.iter().map(|it| it.agent.id()).collect();
         names.retain(|name| !here.contains(name));
     }
-    let reach = match has_elsewhere {
+    let reach = match has_remote {
         false => Reach::Closed,
         true if matches!(expect, Expect::Nobody) => match is_hedged {
             true => Reach::Closed,

@@ -18,7 +18,7 @@ use crate::{
     gather::{Gather, Outcome, Pick, Responder, Verdict},
     load::Counted,
     local::{Entries, admit, run},
-    remote::Elsewhere,
+    remote::RemoteAsk,
     stats::Meter,
 };
 
@@ -30,7 +30,7 @@ pub(crate) trait Sink: Send + Sync {
     fn gone(self: Arc<Self>, agent: &AgentId);
     /// Nobody elsewhere can answer any more what `asked` was asked alone, or what all were: [`Ended::NoAgents`] or
     /// [`Ended::Disconnected`].
-    fn nobody_elsewhere(self: Arc<Self>, asked: Option<&AgentId>, why: Ended);
+    fn remote_ended(self: Arc<Self>, asked: Option<&AgentId>, why: Ended);
     /// Answers may have been lost.
     fn gap(&self);
     /// The runtime that it is asked on has ended: nothing of it goes on.
@@ -83,7 +83,7 @@ pub(crate) struct Asking<T> {
     pub(crate) request: Bytes,
     pub(crate) agents: Entries,
     /// Where agents elsewhere are asked one after the other.
-    pub(crate) elsewhere: Option<Box<Elsewhere>>,
+    pub(crate) remote: Option<Box<RemoteAsk>>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) span: Span,
     pub(crate) state: Mutex<State<T>>,
@@ -205,7 +205,7 @@ impl<T> Asking<T> {
 impl<T: FromPayload + Send + 'static> Asking<T> {
     /// Asks all agents of this process.
     pub(crate) fn ask_all(self: &Arc<Self>) {
-        (0..self.agents.len()).for_each(|place| self.ask_on(Some(Pick::Here(place))));
+        (0..self.agents.len()).for_each(|place| self.ask_on(Some(Pick::Local(place))));
     }
 
     /// Time has passed.
@@ -217,14 +217,14 @@ impl<T: FromPayload + Send + 'static> Asking<T> {
     pub(crate) fn ask_on(self: &Arc<Self>, mut next: Option<Pick>) {
         while let Some(pick) = next {
             next = match pick {
-                Pick::Here(place) => {
-                    let refusal = self.ask_here(place).err();
+                Pick::Local(place) => {
+                    let refusal = self.ask_local(place).err();
                     refusal.and_then(|it| self.take(Responder::Local(place), Err(it)))
                 }
-                Pick::Elsewhere(agent) => match &self.elsewhere {
-                    Some(elsewhere) if elsewhere.is_present(self.topic(), &agent) => {
+                Pick::Remote(agent) => match &self.remote {
+                    Some(remote) if remote.is_present(self.topic(), &agent) => {
                         let sink = Arc::<Self>::clone(self);
-                        elsewhere.begin(Arc::clone(&self.info), agent, sink);
+                        remote.begin(Arc::clone(&self.info), agent, sink);
                         None
                     }
                     _ => self.note(|gather, now| gather.absent(&agent, now)),
@@ -243,7 +243,7 @@ impl<T: FromPayload + Send + 'static> Asking<T> {
         next
     }
 
-    fn ask_here(self: &Arc<Self>, place: usize) -> Result<(), AgentError> {
+    fn ask_local(self: &Arc<Self>, place: usize) -> Result<(), AgentError> {
         let Some(entry) = self.agents.get(place) else { return Ok(()) };
         let context = admit(&entry.agent, &self.info, &entry.load)?;
         let span = crate::trace::agent(&self.span, entry.agent.id());
@@ -389,8 +389,8 @@ impl<T: FromPayload + Send + 'static> Sink for Asking<T> {
         self.ask_on(self.note(|gather, now| gather.gone(agent, now)));
     }
 
-    fn nobody_elsewhere(self: Arc<Self>, asked: Option<&AgentId>, why: Ended) {
-        self.ask_on(self.note(|gather, now| gather.nobody_elsewhere(asked, why, now)));
+    fn remote_ended(self: Arc<Self>, asked: Option<&AgentId>, why: Ended) {
+        self.ask_on(self.note(|gather, now| gather.remote_ended(asked, why, now)));
     }
 
     fn gap(&self) {

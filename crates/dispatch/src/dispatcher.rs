@@ -47,7 +47,7 @@ pub(crate) struct Shared {
     pub(crate) options: DispatcherOptions,
     pub(crate) registry: Arc<Registry>,
     pub(crate) meters: Meters,
-    pub(crate) elsewhere: Option<Arc<Remote>>,
+    pub(crate) remote: Option<Arc<Remote>>,
     /// Whose turn it is where one agent is picked.
     turn: AtomicUsize,
     pending: Arc<Load>,
@@ -75,12 +75,12 @@ impl DispatcherOptions {
         self.build(None)
     }
 
-    pub(crate) fn build(self, elsewhere: Option<Arc<Remote>>) -> Dispatcher {
+    pub(crate) fn build(self, remote: Option<Arc<Remote>>) -> Dispatcher {
         Dispatcher(Arc::new(Shared {
             options: self,
             registry: Arc::default(),
             meters: Meters::default(),
-            elsewhere,
+            remote,
             turn: AtomicUsize::new(0),
             pending: Arc::default(),
             runtime: Handle::try_current().ok(),

@@ -26,9 +26,9 @@ pub(crate) enum Responder<'a> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Pick {
     /// An agent of this process, by its place.
-    Here(usize),
+    Local(usize),
     /// The agent elsewhere of that name.
-    Elsewhere(AgentId),
+    Remote(AgentId),
 }
 
 /// What it answered.
@@ -110,7 +110,7 @@ pub(crate) struct Gather {
     /// The agents of this process, then those that are expected elsewhere.
     slots: Vec<State>,
     local: usize,
-    elsewhere: Vec<AgentId>,
+    remote: Vec<AgentId>,
     /// Where in `slots` who is to answer by name stands.
     places: HashMap<AgentId, usize>,
     /// Named agents that answered without being expected.
@@ -140,11 +140,11 @@ struct Hedging {
 }
 
 impl Gather {
-    /// An ask sent at `sent` to `local` agents of this process, and to `elsewhere`, whose names are not among them.
+    /// An ask sent at `sent` to `local` agents of this process, and to `remote`, whose names are not among them.
     pub(crate) fn new(
         until: &Until,
         (sent, deadline): (Instant, Instant),
-        (local, elsewhere): (usize, Vec<AgentId>),
+        (local, remote): (usize, Vec<AgentId>),
         reach: Reach,
         bounds: Bounds,
     ) -> Self {
@@ -157,8 +157,8 @@ impl Gather {
             Until::Deadline => Rule::Deadline,
         };
         let places =
-            elsewhere.iter().enumerate().map(|(at, name)| (name.clone(), local + at)).collect();
-        let slots = vec![State::Asked; local + elsewhere.len()];
+            remote.iter().enumerate().map(|(at, name)| (name.clone(), local + at)).collect();
+        let slots = vec![State::Asked; local + remote.len()];
         let mut gather = Self {
             rule,
             reach,
@@ -168,7 +168,7 @@ impl Gather {
             open: slots.len(),
             slots,
             local,
-            elsewhere,
+            remote,
             places,
             strangers: HashSet::new(),
             gone: 0,
@@ -279,7 +279,7 @@ impl Gather {
 
     /// Nobody elsewhere can answer what `asked` was asked alone, or what all were: the broker says so, or the way back is
     /// broken.
-    pub(crate) fn nobody_elsewhere(&mut self, asked: Option<&AgentId>, why: Ended, now: Instant) {
+    pub(crate) fn remote_ended(&mut self, asked: Option<&AgentId>, why: Ended, now: Instant) {
         self.tick(now);
         if self.ended.is_some() {
             return;
@@ -406,15 +406,15 @@ impl Gather {
         *self.slots.get_mut(place)? = State::Asked;
         self.open += 1;
         match place.checked_sub(self.local) {
-            Some(at) => self.elsewhere.get(at).cloned().map(Pick::Elsewhere),
-            None => Some(Pick::Here(place)),
+            Some(at) => self.remote.get(at).cloned().map(Pick::Remote),
+            None => Some(Pick::Local(place)),
         }
     }
 
     /// Whether somebody elsewhere may still work on it: who is asked by name alone is known to, or not to.
     pub(crate) fn is_worked_on(&self) -> bool {
-        let mut elsewhere = self.slots.iter().skip(self.local);
-        self.hedge.is_none() || elsewhere.any(|it| matches!(it, State::Asked | State::Gone))
+        let mut remote = self.slots.iter().skip(self.local);
+        self.hedge.is_none() || remote.any(|it| matches!(it, State::Asked | State::Gone))
     }
 
     /// When it wants to be told the time; `None` once it has ended.
@@ -448,7 +448,7 @@ impl Gather {
         let (mut missing, mut cancelled) = (Vec::new(), Vec::new());
         for (place, state) in self.slots.iter().enumerate() {
             let named = match place.checked_sub(self.local) {
-                Some(at) => self.elsewhere.get(at).cloned(),
+                Some(at) => self.remote.get(at).cloned(),
                 None => name(place),
             };
             match state {

@@ -112,7 +112,7 @@ impl Answers {
             let (listener, ended) = (state.listener.take(), state.incoming.take());
             drop(state);
             drop(ended);
-            Arc::clone(sink).nobody_elsewhere(self.asked.as_ref(), why);
+            Arc::clone(sink).remote_ended(self.asked.as_ref(), why);
             listener.into_iter().for_each(Waker::wake);
             return false;
         }

@@ -1,5 +1,5 @@
 //! Agents behind a broker: how they are asked, and how their answers are heard.
-mod elsewhere;
+mod ask;
 mod listen;
 mod ping;
 
@@ -24,7 +24,7 @@ use tokio::{
 };
 
 pub(crate) use self::{
-    elsewhere::{Elsewhere, Whom},
+    ask::{RemoteAsk, Whom},
     listen::Answers,
 };
 use crate::{
@@ -134,7 +134,7 @@ impl Dispatcher {
     ///
     /// Safe.
     pub async fn drained(&self, within: Duration) -> Result<()> {
-        let Some(remote) = &self.shared().elsewhere else { return Ok(()) };
+        let Some(remote) = &self.shared().remote else { return Ok(()) };
         let idle = {
             let _inside = remote.runtime.enter();
             timeout(within, remote.under_way.idle())
@@ -164,7 +164,7 @@ impl Dispatcher {
     ) -> Result<Vec<AgentStatus>> {
         let topic = topic.to_subject()?;
         let shared = self.shared();
-        let mut agents = match &shared.elsewhere {
+        let mut agents = match &shared.remote {
             Some(remote) => {
                 let until = Instant::now() + within.min(DispatcherOptions::MAX_DEADLINE);
                 remote.ping(&topic, until, shared.options.max_replies).await?

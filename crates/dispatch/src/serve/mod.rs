@@ -81,7 +81,7 @@ impl Dispatcher {
         spawn: impl FnOnce(Run, &Remote, &Subject, Incoming<Message>) -> Result<JoinHandle<Result<()>>>,
     ) -> Result<Service> {
         let shared = self.shared();
-        let Some(remote) = &shared.elsewhere else {
+        let Some(remote) = &shared.remote else {
             return Err(Error::new(ErrorKind::Unsupported, "serve agent").with_detail(
                 "there is no broker; register it for this process, or build with `Dispatcher::over`",
             ));

@@ -18,10 +18,10 @@ fn id(name: &str) -> AgentId {
 const BOUNDS: Bounds = Bounds { replies: 100, bytes: 1000 };
 
 /// An ask of 5 s, sent now.
-fn gather(until: &Until, local: usize, elsewhere: &[&str], reach: Reach) -> (Gather, Instant) {
+fn gather(until: &Until, local: usize, remote: &[&str], reach: Reach) -> (Gather, Instant) {
     let sent = Instant::now();
-    let elsewhere = elsewhere.iter().map(|it| id(it)).collect();
-    (Gather::new(until, (sent, sent + ms(5000)), (local, elsewhere), reach, BOUNDS), sent)
+    let remote = remote.iter().map(|it| id(it)).collect();
+    (Gather::new(until, (sent, sent + ms(5000)), (local, remote), reach, BOUNDS), sent)
 }
 
 /// How it ended, which it must have.
@@ -210,11 +210,11 @@ fn an_agent_that_is_gone_is_not_waited_for_but_may_answer() {
 #[test]
 fn nobody_elsewhere_ends_it_unless_somebody_is_here() {
     let (mut it, t) = gather(&Until::AllKnown, 0, &["a"], Reach::Listed);
-    it.nobody_elsewhere(None, Ended::NoAgents, t);
+    it.remote_ended(None, Ended::NoAgents, t);
     assert_eq!((it.ended(), names(&end(&mut it).missing)), (Some(Ended::NoAgents), vec!["a"]));
 
     let (mut it, t) = gather(&Until::Deadline, 1, &[], Reach::Open);
-    it.nobody_elsewhere(None, Ended::NoAgents, t);
+    it.remote_ended(None, Ended::NoAgents, t);
     assert_eq!(it.ended(), None);
     it.reply(Responder::Local(0), Outcome::Ok(1), t);
     assert_eq!(it.ended(), Some(Ended::AllKnown));
@@ -224,7 +224,7 @@ fn nobody_elsewhere_ends_it_unless_somebody_is_here() {
 fn an_intake_of_replies_that_breaks_ends_it_and_says_that_some_may_be_lost() {
     let (mut it, t) = gather(&Until::Deadline, 0, &[], Reach::Open);
     it.reply(Responder::Unnamed, Outcome::Ok(1), t);
-    it.nobody_elsewhere(None, Ended::Disconnected, t);
+    it.remote_ended(None, Ended::Disconnected, t);
     assert_eq!((it.ended(), end(&mut it).gap), (Some(Ended::Disconnected), true));
 }
 
@@ -313,7 +313,7 @@ proptest! {
     fn every_agent_that_was_asked_ends_in_one_way(
         until in until(),
         local in 0..6_usize,
-        elsewhere in 0..6_usize,
+        remote in 0..6_usize,
         reach in prop_oneof![Just(Reach::Closed), Just(Reach::Listed), Just(Reach::Open)],
         hedged in proptest::option::of((0..20_usize, 0..5_usize)),
         events in vec(happens(), 0..60),
@@ -324,13 +324,13 @@ proptest! {
         let mut it = Gather::new(
             &until_of(until),
             (t, t + ms(3000)),
-            (local, pool[..elsewhere].to_vec()),
+            (local, pool[..remote].to_vec()),
             reach,
             bounds,
         );
-        let hedged = hedged.filter(|_| it.ended().is_none() && local + elsewhere > 0);
+        let hedged = hedged.filter(|_| it.ended().is_none() && local + remote > 0);
         // By their places; of a hedged ask those that it picked, and those that answered unasked.
-        let (mut asked, mut picked): (BTreeSet<_>, _) = ((0..local + elsewhere).collect(), 0);
+        let (mut asked, mut picked): (BTreeSet<_>, _) = ((0..local + remote).collect(), 0);
         if let Some((turn, max)) = hedged {
             it = it.hedged(Hedge::after(ms(100)).max(max), turn);
             asked.clear();
@@ -351,7 +351,7 @@ proptest! {
                 Happens::Absent(at) => {
                     // Said only of whom is asked by name alone, and just was.
                     let is_asked = it.slots.get(local + at) == Some(&State::Asked);
-                    if hedged.is_some() && at < elsewhere && is_asked {
+                    if hedged.is_some() && at < remote && is_asked {
                         it.absent(&pool[at], now);
                         if it.slots[local + at] == State::Away {
                             asked.remove(&(local + at));
@@ -362,7 +362,7 @@ proptest! {
                 }
                 Happens::NobodyElsewhere(at, broke) => {
                     let at = at.filter(|_| hedged.is_some()).map(|at| &pool[at]);
-                    it.nobody_elsewhere(at, if broke { Ended::Disconnected } else { Ended::NoAgents }, now);
+                    it.remote_ended(at, if broke { Ended::Disconnected } else { Ended::NoAgents }, now);
                     None
                 }
                 Happens::Gap => { it.gap(); None }
@@ -371,8 +371,8 @@ proptest! {
                     if let Some(pick) = it.hedge(now) {
                         picked += 1;
                         let place = match pick {
-                            Pick::Here(place) => place,
-                            Pick::Elsewhere(agent) => it.places[&agent],
+                            Pick::Local(place) => place,
+                            Pick::Remote(agent) => it.places[&agent],
                         };
                         prop_assert!(asked.insert(place), "asked twice");
                     }
@@ -384,7 +384,7 @@ proptest! {
             prop_assert!(!(was_over && tells), "told after its end");
             match event {
                 Happens::Local(place, _) if tells => drop(asked.insert(place)),
-                Happens::Named(at, _) if tells && at < elsewhere => drop(asked.insert(local + at)),
+                Happens::Named(at, _) if tells && at < remote => drop(asked.insert(local + at)),
                 _ => {}
             }
             delivered += usize::from(tells);

@@ -19,7 +19,7 @@ use crate::{
 
 /// What it takes to ask agents elsewhere: as often as one ask does, under the one name that takes it back.
 #[derive(Clone)]
-pub(crate) struct Elsewhere {
+pub(crate) struct RemoteAsk {
     remote: Arc<Remote>,
     request: Request,
     /// Who knows whether those that are asked are there.
@@ -36,7 +36,7 @@ pub(crate) enum Whom {
     One(AgentId),
 }
 
-impl Elsewhere {
+impl RemoteAsk {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidSubject`] where the topic is too long.
@@ -57,12 +57,12 @@ impl Elsewhere {
 
     /// Asks one more, by a task that ends with the ask; `sink` is told where that cannot be done.
     pub(crate) fn begin(&self, ask: Arc<AskInfo>, agent: AgentId, sink: Arc<dyn Sink>) {
-        let (elsewhere, guard) = (self.clone(), TaskGuard::new(Arc::clone(&sink)));
+        let (asking, guard) = (self.clone(), TaskGuard::new(Arc::clone(&sink)));
         self.remote.runtime.spawn(async move {
-            let asked = elsewhere.ask(&ask, Whom::One(agent.clone()), Arc::clone(&sink));
+            let asked = asking.ask(&ask, Whom::One(agent.clone()), Arc::clone(&sink));
             if let Err(err) = asked.await {
                 trace::not_asked(&ask.topic, &agent, &err);
-                sink.nobody_elsewhere(Some(&agent), Ended::Disconnected);
+                sink.remote_ended(Some(&agent), Ended::Disconnected);
             }
             guard.done();
         });
