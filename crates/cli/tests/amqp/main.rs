@@ -54,7 +54,10 @@ fn main() -> ExitCode {
     let alone = [refusals::TRIALS, faults::TRIALS, replacement::TRIALS].concat();
     let alone = alone.into_iter().map(|(name, body)| trial_on(name, body));
     let trials = sharing.chain(alone).collect();
-    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    let mut arguments = Arguments::from_args();
+    // They wait, most of the time.
+    arguments.test_threads.get_or_insert(4);
+    let conclusion = libtest_mimic::run(&arguments, trials);
     // With the last hold on it, the broker ends before we do.
     drop(shared);
     conclusion.exit_code()
