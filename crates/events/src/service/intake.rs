@@ -6,7 +6,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -87,12 +87,31 @@ pub(super) struct Intake {
     /// Nor any other.
     give_up: CancellationToken,
     runs: JoinSet<()>,
-    /// Whether the last event held its thread for less than [`QUICK`] at first.
-    is_quick: Arc<AtomicBool>,
+    pace: Arc<Pace>,
 }
 
 /// What a task of its own costs, or several: for less, an event need not have one.
 const QUICK: Duration = Duration::from_micros(20);
+
+/// How long events held their thread at first: what was beyond [`QUICK`] each, less what those after them stayed below it, in
+/// ns. One that is not quick may hold up the others, as nobody knows it before; the next one of its kind does only once as many
+/// quick ones have made up for it.
+#[derive(Debug, Default)]
+struct Pace(AtomicU64);
+
+impl Pace {
+    fn held(&self, held: Duration) {
+        let nanos = |it: Duration| u64::try_from(it.as_nanos()).unwrap_or(u64::MAX);
+        let next = |beyond: u64| beyond.saturating_add(nanos(held)).saturating_sub(nanos(QUICK));
+        let changed = |beyond| Some(next(beyond)).filter(|it| *it != beyond);
+        // Where it stays what it was, nothing is written.
+        let _ = self.0.fetch_update(Relaxed, Relaxed, changed);
+    }
+
+    fn is_quick(&self) -> bool {
+        self.0.load(Relaxed) == 0
+    }
+}
 
 impl Intake {
     pub(super) fn new(
@@ -101,8 +120,8 @@ impl Intake {
         stop: CancellationToken,
         give_up: CancellationToken,
     ) -> Self {
-        let is_quick = Arc::new(AtomicBool::new(true));
-        Self { processor, workers, stop, give_up, runs: JoinSet::new(), is_quick }
+        let (runs, pace) = (JoinSet::new(), Arc::default());
+        Self { processor, workers, stop, give_up, runs, pace }
     }
 
     /// Works until it is stopped, or nothing can come any more, and what it has begun is done.
@@ -142,6 +161,8 @@ impl Intake {
             }
             // Here, and not as they end: that would wake the loop once more for each event.
             while self.runs.try_join_next().is_some() {}
+            // Others on this thread have their turn, too.
+            consume_budget().await;
         };
         drop(settled);
         if stop.is_cancelled() {
@@ -170,21 +191,19 @@ impl Intake {
         let run = processor.handle(work, permit, self.give_up.clone(), settled.clone());
         // Dropped by a panic, the event is handed back.
         let mut run = Box::pin(AssertUnwindSafe(run).catch_unwind());
-        let (is_quick, mut is_first) = (Arc::clone(&self.is_quick), true);
+        let (pace, mut is_first) = (Arc::clone(&self.pace), true);
         // Its first turn alone is timed, as no other is ever here.
         let mut run = poll_fn(move |cx| {
             let began = take(&mut is_first).then(Instant::now);
             let polled = run.as_mut().poll(cx).map(drop);
             if let Some(began) = began {
-                is_quick.store(began.elapsed() < QUICK, Relaxed);
+                pace.held(began.elapsed());
             }
             polled
         });
-        if self.is_quick.load(Relaxed) && poll!(&mut run).is_ready() {
-            // Others on this thread have their turn, too.
-            return consume_budget().await;
+        if !(self.pace.is_quick() && poll!(&mut run).is_ready()) {
+            self.runs.spawn(run);
         }
-        self.runs.spawn(run);
     }
 
     /// Gives the broker what was not begun. What is not settled cannot be given back, and is lost.

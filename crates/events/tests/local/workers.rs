@@ -1,7 +1,7 @@
 //! How much is handled at once.
 use std::{
     collections::HashSet,
-    future::poll_fn,
+    future::{poll_fn, ready},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::{Deserialize, Serialize};
 use sinew_events::{Context, EventHandler, HandlerError, Service, SettledAs};
 
 use crate::support::{LONG, QUEUE, Scene, a_second, billing, outcomes};
@@ -112,37 +113,51 @@ async fn more_may_be_sent_ahead_than_is_handled_and_goes_back_when_the_service_e
     }
 }
 
+/// What one event makes its handler do.
+#[derive(Clone, Copy, Deserialize, Serialize)]
+enum Do {
+    Nothing,
+    /// Compute for so many milliseconds.
+    Compute(u64),
+    /// Compute until another event makes it do so, too.
+    Meet,
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
-async fn runs_that_hold_their_thread_are_on_threads_of_their_own() {
-    let scene = Scene::new();
-    let at_once = Arc::new(AtomicUsize::new(0));
-    let (wanted, seen) = ([1, 2, 2], Arc::clone(&at_once));
-    let handler =
-        EventHandler::new("orders", "created", "on_created", move |_: Context, id: usize| {
-            let (wanted, seen) = (wanted[id], Arc::clone(&seen));
-            async move {
-                seen.fetch_add(1, SeqCst);
-                // It computes, for as long as it is not quick any more; then until the other one does, too.
+async fn runs_that_hold_their_thread_hold_up_no_others_once_one_of_them_has() {
+    // Whatever was quick in between.
+    for quick in [0, 10, 100] {
+        let scene = Scene::new();
+        let met = AtomicUsize::new(0);
+        let handler =
+            EventHandler::new("orders", "created", "on_created", move |_: Context, it: Do| {
                 let began = Instant::now();
-                while began.elapsed() < Duration::from_millis(1) || seen.load(SeqCst) < wanted {
-                    if began.elapsed() > LATE {
-                        return Err(HandlerError::permanent("one after the other"));
+                match it {
+                    Do::Nothing => {}
+                    Do::Compute(ms) => while began.elapsed() < Duration::from_millis(ms) {},
+                    Do::Meet => {
+                        met.fetch_add(1, SeqCst);
+                        while met.load(SeqCst) < 2 {
+                            if began.elapsed() > LATE {
+                                return ready(Err(HandlerError::permanent("one after the other")));
+                            }
+                        }
                     }
                 }
-                if id == 0 {
-                    seen.store(0, SeqCst);
-                }
-                Ok(())
-            }
-        });
-    let running = scene.start(&billing(handler)).await;
-    let mut events = running.events();
-    scene.emit("created", 0).await;
-    assert_eq!(outcomes(&mut events, 1).await, [SettledAs::Handled]);
-    for id in 1..3 {
-        scene.emit("created", id).await;
+                ready(Ok(()))
+            });
+        let running = scene.start(&billing(handler)).await;
+        let mut events = running.events();
+        scene.emit("created", Do::Compute(20)).await;
+        for _ in 0..quick {
+            scene.emit("created", Do::Nothing).await;
+        }
+        for _ in 0..2 {
+            scene.emit("created", Do::Meet).await;
+        }
+        let ended = outcomes(&mut events, quick + 3).await;
+        assert!(ended.iter().all(|it| *it == SettledAs::Handled), "after {quick} quick ones");
     }
-    assert_eq!(outcomes(&mut events, 2).await, [SettledAs::Handled; 2]);
 }
 
 #[tokio::test(start_paused = true)]
