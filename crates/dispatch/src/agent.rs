@@ -25,8 +25,9 @@ pub trait Agent<Request>: Send + Sync + 'static {
     /// What it answers with.
     type Reply: IntoPayload;
 
-    /// Answers one request. Calls run beside each other, each on a task of its own, up to the agent's
-    /// [concurrency](AnyAgent::with_concurrency); what blocks belongs into [`blocking`](crate::blocking()).
+    /// Answers one request. Calls run beside each other, up to the agent's [concurrency](AnyAgent::with_concurrency), on
+    /// tasks of their own unless the last one over a broker was quick; what blocks belongs into
+    /// [`blocking`](crate::blocking()).
     ///
     /// # Errors
     ///

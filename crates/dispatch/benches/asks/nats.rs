@@ -195,7 +195,7 @@ impl Raw {
     }
 }
 
-/// A task for each ask, as our agents have.
+/// A task for each ask, so that none holds up another.
 async fn answer_raw(client: Client, mut asks: Subscriber) -> Outcome {
     let mut answers = JoinSet::new();
     while let Some(ask) = asks.next().await {

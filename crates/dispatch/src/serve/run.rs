@@ -1,15 +1,20 @@
-//! The loop of a served agent: it always reads, and works on tasks of its own.
+//! The loop of a served agent: it always reads, and works on tasks of its own where that takes more than a moment.
 use std::{
     future::pending,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
 use sinew_core::{
-    Address, AnyPublisher, Error, ErrorKind, Event, Headers, Incoming, Message, Property,
-    PublishExt, ReplyTo, Result,
+    Address, AnyPublisher, BoxFuture, Error, ErrorKind, Event, Headers, Incoming, Message,
+    Property, PublishExt, ReplyTo, Result,
 };
 use tokio::{
     task::{JoinSet, coop::cooperative},
@@ -41,6 +46,8 @@ const TURN: Duration = Duration::from_secs(1);
 const REFUSALS: usize = 1024;
 /// How long whoever asked by a plain request is taken to wait.
 const PLAIN: Duration = Duration::from_secs(5);
+/// What a task costs, or several: a call that takes less need not have one.
+const QUICK: Duration = Duration::from_micros(20);
 
 /// One served agent.
 pub(super) struct Run {
@@ -220,13 +227,14 @@ impl Run {
         });
         let span =
             trace::served(&info.topic, entry.agent.id(), info.headers.text(trace::TRACEPARENT));
-        let work = async move {
+        let work: BoxFuture<'static, ()> = Box::pin(async move {
             let _guard = guard;
             // Until its answer is out it counts as running, so that a slow broker slows it.
             let _running = context.clone();
             let pause = entry.agent.pause();
-            let counts = &answering.counts;
+            let (counts, began) = (&answering.counts, std::time::Instant::now());
             let answer = local::run(entry, Arc::clone(&info), context, payload).await;
+            answering.is_quick.store(began.elapsed() < QUICK, Relaxed);
             let Some(answer) = answer else { return counts.cancelled(1) };
             if !pause.is_zero() {
                 // It is to come in time, too.
@@ -238,11 +246,24 @@ impl Run {
                 Err(_) => counts.failed(1),
             }
             answering.answer(&asker, frame.as_ref(), answer, until).await;
-        };
-        match span.is_disabled() {
-            true => self.tasks.spawn(work),
-            false => self.tasks.spawn(work.instrument(span)),
-        };
+        });
+        self.begin(if span.is_disabled() { work } else { Box::pin(work.instrument(span)) });
+    }
+
+    /// Works on an ask: here, where the last call was a quick one, and else, or from where it first waits, on a task. A
+    /// handler that holds its thread now and then holds up the loop once: what comes next is on tasks again.
+    fn begin(&mut self, mut work: BoxFuture<'static, ()>) {
+        if self.answering.is_quick.load(Relaxed) {
+            // Nobody is to be woken here: what it waits for, its task looks for again.
+            let mut cx = Context::from_waker(Waker::noop());
+            let first = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut cx)));
+            // What panics beside the handler, as a recorder of metrics may, ends its ask alone, as it does on a task.
+            if !matches!(first, Ok(Poll::Pending)) {
+                return;
+            }
+            self.answering.is_quick.store(false, Relaxed);
+        }
+        self.tasks.spawn(work);
     }
 
     fn cancel(&self, cancel: &Message) {
@@ -300,6 +321,8 @@ struct Answering {
     good: Headers,
     content_type: Option<&'static str>,
     counts: Arc<Counts>,
+    /// Whether the last call of the handler took less than [`QUICK`], waits included.
+    is_quick: AtomicBool,
 }
 
 impl Answering {
@@ -309,7 +332,8 @@ impl Answering {
         ReplyHead::new(agent.clone()).write(&mut good)?;
         let content_type =
             entry.agent.content_type().filter(|_| remote.carries(Property::ContentType));
-        Ok(Self { publisher: remote.publisher.clone(), agent, good, content_type, counts })
+        let (publisher, is_quick) = (remote.publisher.clone(), AtomicBool::new(false));
+        Ok(Self { publisher, agent, good, content_type, counts, is_quick })
     }
 
     /// Answers, in a frame of the ask `frame` where its asker reads that.

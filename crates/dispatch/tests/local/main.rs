@@ -1,4 +1,4 @@
-//! Agents of this process, in virtual time.
+//! Agents of this process, in virtual time where time matters.
 #[path = "../common/mod.rs"]
 mod common;
 
@@ -13,3 +13,4 @@ mod limits;
 mod metrics;
 mod panics;
 mod runtimes;
+mod served;

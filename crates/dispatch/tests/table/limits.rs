@@ -1,5 +1,6 @@
 //! How much is taken, and for how long.
 use std::{
+    future::pending,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
@@ -35,6 +36,7 @@ behaviours![
     a_second_copy_of_an_ask_is_not_worked_on,
     a_reply_of_64_mib_has_a_typed_outcome,
     agents_that_block_hold_up_nobody,
+    a_call_that_waits_holds_up_no_quick_one,
     nothing_stays_subscribed_by_asks_that_are_dropped,
     a_service_that_is_drained_answers_what_has_come,
 ];
@@ -264,6 +266,33 @@ async fn agents_that_block_hold_up_nobody(scene: Scene) -> Result<()> {
     assert_eq!((end.ended, tally(&end)), (Ended::First, (64, 0, 0, 0)));
     assert!(rounds > 1 && slowest < BLOCKED, "{rounds} rounds, the slowest took {slowest:?}");
     drop((services, quick));
+    Ok(())
+}
+
+async fn a_call_that_waits_holds_up_no_quick_one(scene: Scene) -> Result<()> {
+    let agent = AnyAgent::new("a", |_: Context, asked: String| async move {
+        if asked == "waits" {
+            pending::<()>().await;
+        }
+        Ok(asked)
+    })?;
+    let served = scene.serve(agent.with_grace(Duration::ZERO)).await?;
+    let dispatcher = scene.dispatcher().await?;
+    let ask = |what| {
+        let ask = dispatcher.ask(scene.topic(), what).until(Until::First(1)).deadline(SOON);
+        ask.collect::<String>()
+    };
+    // So that it is known to be quick.
+    for _ in 0..8 {
+        ask("quick").await?;
+    }
+    let waiting = tokio::spawn(ask("waits"));
+    until("it is worked on", async || Ok(served.running() == 1)).await?;
+    assert_eq!(ask("quick").await?.replies[0].result.as_deref(), Ok("quick"));
+    waiting.abort();
+    let counts = || served.service.counts();
+    until("it ends", async || Ok((served.running(), counts().cancelled) == (0, 1))).await?;
+    assert_eq!(counts().ok, 9);
     Ok(())
 }
 
