@@ -124,8 +124,8 @@ impl Intake {
         Self { processor, workers, stop, give_up, runs, pace }
     }
 
-    /// Works until it is stopped, or nothing can come any more, and what it has begun is done.
-    pub(super) async fn through<T: Into<Work>>(mut self, mut incoming: Incoming<T>) -> Result<()> {
+    /// Works until it is stopped, or nothing can come any more. What it has begun goes on.
+    pub(super) async fn through<T: Into<Work>>(&mut self, mut incoming: Incoming<T>) -> Result<()> {
         let (stop, give_up) = (self.stop.clone(), self.give_up.clone());
         let (settled, given) = channel(usize::from(self.processor.prefetch).max(1));
         self.runs.spawn(settle(given));
@@ -179,9 +179,12 @@ impl Intake {
                 () = give_up.cancelled() => {}
             }
         }
-        drop(incoming);
-        while self.runs.join_next().await.is_some() {}
         ended
+    }
+
+    /// Ends when all that it has begun is done.
+    pub(super) async fn finish(mut self) {
+        while self.runs.join_next().await.is_some() {}
     }
 
     /// Runs the handler. One that is quick is run here, as a task for each event would cost more than it does; what it then

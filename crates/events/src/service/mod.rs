@@ -248,14 +248,11 @@ impl Service {
             });
             ready.push((processor, Workers::new(&workers, plan.concurrency), plan.wanted));
         }
-        let mut running = Running::new(dispatcher, self.notifier.clone());
         let opening = ready.into_iter().map(|(processor, workers, wanted)| {
             wanted.open().map_ok(|came| (processor, workers, came))
         });
-        for (processor, workers, came) in all(opening.collect()).await? {
-            running.begin(processor, workers, came);
-        }
-        Ok(running)
+        let intakes = all(opening.collect()).await?;
+        Ok(Running::new(dispatcher, self.notifier.clone(), intakes))
     }
 }
 

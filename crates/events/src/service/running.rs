@@ -5,6 +5,7 @@ use futures_util::FutureExt as _;
 use sinew_core::{Error, ErrorKind, Queue, Result};
 use tokio::{
     select,
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::JoinSet,
     time::{timeout, timeout_at},
 };
@@ -37,7 +38,9 @@ pub struct Running {
     dispatcher: EventDispatcher,
     notifier: Notifier,
     processors: Vec<Arc<Processor>>,
-    intakes: JoinSet<Ended>,
+    intakes: JoinSet<()>,
+    /// Says once of each that it takes nothing in any more.
+    ended: UnboundedReceiver<Ended>,
     stop: CancellationToken,
     give_up: CancellationToken,
 }
@@ -56,23 +59,43 @@ pub struct Ended {
 const GRACE: Duration = Duration::from_secs(2);
 
 impl Running {
-    pub(super) fn new(dispatcher: EventDispatcher, notifier: Notifier) -> Self {
-        Self {
+    /// Begins to take events in.
+    pub(super) fn new(
+        dispatcher: EventDispatcher,
+        notifier: Notifier,
+        intakes: Vec<(Arc<Processor>, Workers, Came)>,
+    ) -> Self {
+        let (tell, ended) = unbounded_channel();
+        let processors = intakes.iter().map(|it| Arc::clone(&it.0)).collect();
+        let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
+        let mut running = Self {
             dispatcher,
             notifier,
-            processors: Vec::new(),
+            processors,
             intakes: JoinSet::new(),
-            stop: CancellationToken::new(),
-            give_up: CancellationToken::new(),
+            ended,
+            stop,
+            give_up,
+        };
+        for (processor, workers, came) in intakes {
+            let taking = running.take_in(processor, workers, came, tell.clone());
+            running.intakes.spawn(taking.in_current_span());
         }
+        running
     }
 
-    pub(super) fn begin(&mut self, processor: Arc<Processor>, workers: Workers, came: Came) {
-        self.processors.push(Arc::clone(&processor));
+    /// Takes in the events of one handler, then waits for what runs.
+    fn take_in(
+        &self,
+        processor: Arc<Processor>,
+        workers: Workers,
+        came: Came,
+        tell: UnboundedSender<Ended>,
+    ) -> impl Future<Output = ()> + use<> {
         let (handler, notifier) = (processor.name.clone(), self.notifier.clone());
-        let intake = Intake::new(processor, workers, self.stop.clone(), self.give_up.clone());
-        let stop = self.stop.clone();
-        let through = async move {
+        let (stop, give_up) = (self.stop.clone(), self.give_up.clone());
+        let mut intake = Intake::new(processor, workers, stop.clone(), give_up);
+        async move {
             let through = async {
                 match came {
                     Came::Settled(incoming) => intake.through(incoming).await,
@@ -90,9 +113,11 @@ impl Running {
                 tracing::error!(target: crate::trace::TARGET, %handler, error = error.as_deref(), "intake ended");
                 notifier.tell(|| ServiceEvent::Ended { handler: handler.clone(), error });
             }
-            Ended { handler, result }
-        };
-        self.intakes.spawn(through.in_current_span());
+            // Where nobody listens any more, it was dropped.
+            let _ = tell.send(Ended { handler, result });
+            drop(tell);
+            intake.finish().await;
+        }
     }
 
     /// Emits events of this service.
@@ -115,15 +140,14 @@ impl Running {
             .map(|processor| (&processor.name, &processor.queue, processor.meter.read()))
     }
 
-    /// Waits until a handler's intake has ended by itself, so that nothing comes to it any more; none once all have. The
-    /// others go on.
+    /// Waits until a handler's intake has ended by itself, so that nothing comes to it any more; none once all have. What it has
+    /// begun goes on, and so do the others.
     ///
     /// # Cancel safety
     ///
     /// Safe.
     pub async fn ended(&mut self) -> Option<Ended> {
-        // None of them panics, nor is aborted.
-        self.intakes.join_next().await?.ok()
+        self.ended.recv().await
     }
 
     /// Runs until a signal comes or a handler's intake has ended by itself, then [drains](Running::drain) for `within`; a second
@@ -173,13 +197,7 @@ impl Running {
     pub async fn drain(mut self, within: Duration) -> Result<()> {
         let end = deadline(within);
         self.stop.cancel();
-        let mut first = Ok(());
-        let all = async {
-            while let Some(ended) = self.intakes.join_next().await {
-                let ended = ended.map_or(Ok(()), |ended| ended.result);
-                first = std::mem::replace(&mut first, Ok(())).and(ended);
-            }
-        };
+        let all = async { while self.intakes.join_next().await.is_some() {} };
         if timeout_at(end, all).await.is_err() {
             let left: u64 =
                 self.processors.iter().map(|processor| processor.meter.read().in_flight).sum();
@@ -190,7 +208,9 @@ impl Running {
                 .with_subject(self.dispatcher.source().as_str())
                 .with_detail(format!("given up after {within:?}, to come again: {left}")));
         }
-        first?;
+        while let Ok(ended) = self.ended.try_recv() {
+            ended.result?;
+        }
         match timeout_at(end, self.dispatcher.flush()).await {
             Ok(flushed) => flushed,
             Err(_) => Err(Error::new(ErrorKind::Timeout, "drain service")

@@ -6,8 +6,8 @@ use std::{
 
 use futures_util::stream::poll_fn;
 use sinew_core::{
-    AnyConsumer, Backend, Capabilities, Consume, Consumption, Delivery, ErrorKind, Incoming, Queue,
-    QueueStatus, Result,
+    AnyBackend, AnyConsumer, Backend, Capabilities, Consume, Consumption, Delivery, ErrorKind,
+    Incoming, Queue, QueueStatus, Result,
 };
 use sinew_events::{
     Context, ErrorQueue, EventHandler, HandlerError, RetryPolicy, ServiceEvent, SettledAs,
@@ -189,6 +189,29 @@ async fn an_intake_that_ends_by_itself_is_told_to_its_owner() {
     assert_eq!(ended.handler.as_str(), "billing.on_created");
     assert!(ended.result.is_ok());
     assert!(running.ended().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_intake_that_ends_by_itself_is_told_while_what_it_has_begun_goes_on() {
+    let scene = Scene::new();
+    let backend = scene.connect();
+    // It takes nothing back: what runs is not called off.
+    let passing = AnyBackend::new(backend.link())
+        .with_publisher(scene.connect().publisher().unwrap())
+        .with_subscriber(backend.subscriber().unwrap());
+    let (handler, gate, mut begun) = gated();
+    let service = billing(handler.with_reliable_delivery(false));
+    let mut running = service.start(&passing).await.unwrap();
+    let mut events = running.events();
+    scene.emit("created", 7).await;
+    assert_eq!(begun.recv().await, Some(7));
+    sinew_core::Link::drain(&backend.link(), Duration::from_secs(1)).await.unwrap();
+    let ended = timeout(LONG, running.ended()).await.expect("it is told").unwrap();
+    assert!(ended.result.is_ok());
+    assert!(matches!(events.next().await, Some(Ok(ServiceEvent::Ended { .. }))));
+    gate.add_permits(1);
+    running.drain(LONG).await.unwrap();
+    assert_eq!(outcomes(&mut events, 1).await, [SettledAs::Handled]);
 }
 
 /// A consumer whose intakes panic.
