@@ -12,6 +12,7 @@ mod day;
 mod events;
 mod faults;
 mod messages;
+mod newcomer;
 mod nights;
 mod queues;
 mod runs;
@@ -41,6 +42,7 @@ fn main() {
         beats::TRIALS,
         runs::TRIALS,
         asks::TRIALS,
+        newcomer::TRIALS,
         events::TRIALS,
         serves::TRIALS,
         together::TRIALS,
