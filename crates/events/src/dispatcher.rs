@@ -218,6 +218,7 @@ impl EventDispatcher {
         cause: Option<(&ContextData, &CallId)>,
     ) -> Result<Message> {
         let shared = &*self.0;
+        payload.check()?;
         if let Some(compression) = options.compression {
             payload = payload.compressed(compression)?;
         }

@@ -193,7 +193,8 @@ pub struct Encoded {
 }
 
 impl Encoded {
-    /// Bytes that are written already, of this content type: `application/json`, `utf-8`.
+    /// Bytes that are written already, of this content type: `application/json`, `utf-8`. One with parameters (`; charset=`) is
+    /// not emitted: Python would lose the event.
     #[must_use]
     pub fn new(
         body: impl Into<Bytes>,
@@ -227,6 +228,15 @@ impl Encoded {
             self.compression = Some(compression);
         }
         Ok(self)
+    }
+
+    /// Refuses a content type that its readers would not know: kombu takes `application/json; charset=utf-8` for a type of
+    /// its own, and Python loses the event.
+    pub(crate) fn check(&self) -> Result<(), PayloadError> {
+        match self.content_type.contains(';') {
+            true => Err(PayloadError::malformed("its content type has a parameter")),
+            false => Ok(()),
+        }
     }
 
     /// The message that carries it.

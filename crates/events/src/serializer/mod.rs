@@ -18,7 +18,7 @@ pub(crate) use raw::decode as decode_raw;
 ///
 /// Whoever reads a payload chooses the serializer by its content type, which is compared as it is.
 pub trait Serializer: fmt::Debug + Send + Sync {
-    /// The media type of what it writes: `application/x-up`.
+    /// The media type of what it writes: `application/x-up`, without parameters.
     fn content_type(&self) -> &str;
 
     /// The charset of what it writes, or `binary`. Default: `utf-8`.

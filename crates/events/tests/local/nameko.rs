@@ -1,8 +1,8 @@
 //! What becomes of failures, in the profile that does as nameko does.
 use std::sync::atomic::Ordering::SeqCst;
 
-use sinew_core::{Attempt, Message, PublishExt as _, Queue};
-use sinew_events::{ErrorQueue, Profile, SettledAs, Source};
+use sinew_core::{Attempt, ErrorKind, Message, PublishExt as _, Queue};
+use sinew_events::{EmitOptions, Encoded, ErrorQueue, Profile, SettledAs, Source};
 
 use crate::support::{QUEUE, Scene, billing, broken, counting, outcomes, settled};
 
@@ -61,6 +61,13 @@ async fn an_event_has_an_id_and_a_time_in_the_safe_profile_alone() {
         assert_eq!(properties.content_encoding.as_deref(), Some("utf-8"));
         assert!(message.headers.is_empty(), "nobody called");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_content_type_with_a_parameter_is_not_emitted() {
+    let payload = Encoded::new("7", "application/json; charset=utf-8", "utf-8");
+    let emitted = Scene::new().orders().emit_encoded("created", payload, &EmitOptions::new()).await;
+    assert_eq!(emitted.unwrap_err().kind(), ErrorKind::InvalidPayload);
 }
 
 #[tokio::test(start_paused = true)]

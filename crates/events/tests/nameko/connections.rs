@@ -25,7 +25,8 @@ use crate::{
     peer::Desk,
     rust::{Cast, Rust, as_it_is},
     world::{
-        Outcome, Scene, address, at, check, equal, options, python_handler, soon, url_through,
+        AT_ONCE, Outcome, Scene, address, at, check, equal, options, python_handler, soon,
+        url_through,
     },
 };
 
@@ -329,6 +330,3 @@ async fn refused(scene: Scene) -> Outcome {
     }
     Ok(())
 }
-
-/// Without a second try.
-const AT_ONCE: Duration = Duration::from_secs(5);

@@ -156,9 +156,14 @@ async fn undecodable(scene: Scene) -> Outcome {
     let parity = Cast::new(&scene.name("parity"))?.handles(&source, "created", "on", as_it_is)?;
     let mut parity = parity.with(|it| it.with_profile(Profile::Nameko)).start(&backend).await?;
     let mut python = scene.peer().await?;
-    for serializer in ["pickle", "yaml"] {
+    let own = json!({
+        "encoder": "json.dumps", "decoder": "json.loads", "content_type": "application/x-own",
+        "content_encoding": "utf-8",
+    });
+    for serializer in ["pickle", "yaml", "own"] {
         let emit = json!({
             "source": source, "type": "created", "payload": "{'a': 1}", "serializer": serializer, "context": {},
+            "config": { "SERIALIZERS": { "own": own } },
         });
         python.ask("emit", emit).await?;
         let kept = safe.settles_as(SettledAs::DeadLettered).await?;
@@ -171,7 +176,7 @@ async fn undecodable(scene: Scene) -> Outcome {
         safe.running.counts().map(|(_, queue, _)| queue.clone()).next().ok_or("no queue")?;
     let errors = sinew_events::ErrorQueue::new(&backend, queue)?;
     let kept = errors.take(10, std::time::Duration::from_secs(2)).await?;
-    equal("kept", kept.len(), 2)?;
+    equal("kept", kept.len(), 3)?;
     for event in kept {
         equal("its type", event.event_type(), Some("created"))?;
         let properties = event.message().properties().and_then(|it| it.content_type.clone());

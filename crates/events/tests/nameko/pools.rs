@@ -38,7 +38,7 @@ pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
     ));
     trials.extend(stage.trials(
         both,
-        "p6_a_second_instance_of_one_identifier_is_a_conflict",
+        "p6_a_second_instance_of_one_identifier_is_a_conflict_where_python_splits",
         same_identifier,
     ));
     trials.extend(stage.trials(both, "p8_wildcards_want_the_same_of_either", wildcards));
@@ -265,7 +265,30 @@ async fn same_identifier(scene: Scene) -> Outcome {
     let refused = soon("a refusal", cast("host-2")?.service.start(&backend)).await?.err();
     equal("beside theirs", refused.map(|it| it.kind()), Some(ErrorKind::Conflict))?;
     cast("host-3")?.start(&backend).await?;
-    python.ask("kill", json!({ "name": "p" })).await
+    python.ask("kill", json!({ "name": "p" })).await?;
+
+    // What two of Python's make of it: neither is refused, and each misses what the other has.
+    let same = json!({ "identifier": "host-4" });
+    let handler = python_handler("split", &source, "created", "broadcast", same);
+    for name in ["p1", "p2"] {
+        python.start(name, &service, [handler.clone()]).await?;
+    }
+    let dispatcher = EventDispatcher::new(&backend, &source)?;
+    let mut shares: BTreeMap<String, u32> = BTreeMap::new();
+    for number in 0..4 {
+        dispatcher.emit("created", &number).await?;
+    }
+    for _ in 0..4 {
+        let handled = python.handled("split").await?;
+        *shares.entry(text(&handled, "name").to_owned()).or_default() += 1;
+    }
+    let halves = BTreeMap::from([("p1".to_owned(), 2), ("p2".to_owned(), 2)]);
+    equal("shares of a broadcast", shares, halves)?;
+    check(!python.has_more("split"), "neither has more")?;
+    for name in ["p1", "p2"] {
+        python.ask("kill", json!({ "name": name })).await?;
+    }
+    Ok(())
 }
 
 async fn wildcards(scene: Scene) -> Outcome {

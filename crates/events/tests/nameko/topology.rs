@@ -1,4 +1,6 @@
 //! T: what is declared, whoever is first.
+use std::time::Instant;
+
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use sinew_adapter_amqp::ExchangePolicy;
@@ -10,7 +12,8 @@ use crate::{
     Stage,
     rust::{Cast, Rust, as_it_is},
     world::{
-        Generation, Outcome, Scene, at, check, equal, options, pyamqp, python_handler, soon, text,
+        AT_ONCE, Generation, Outcome, Scene, at, check, equal, options, pyamqp, python_handler,
+        soon, text,
     },
 };
 
@@ -185,10 +188,14 @@ async fn auto_delete(scene: Scene) -> Outcome {
     EventDispatcher::new(&matching, &source)?.emit("created", &1).await?;
 
     let other = options.connect().await?.into_any();
+    let since = Instant::now();
     let refused = soon("a refusal", ours()?.service.start(&other)).await?.err();
     equal("a queue's exchange is another", refused.map(|it| it.kind()), Some(ErrorKind::Conflict))?;
+    check(since.elapsed() < AT_ONCE, format!("to handle: told after {:?}", since.elapsed()))?;
+    let since = Instant::now();
     let refused = EventDispatcher::new(&other, &source)?.emit("created", &1).await.err();
     equal("an exchange is another", refused.map(|it| it.kind()), Some(ErrorKind::Conflict))?;
+    check(since.elapsed() < AT_ONCE, format!("to emit: told after {:?}", since.elapsed()))?;
     drop(joined);
     python.ask("kill", json!({ "name": "p" })).await
 }

@@ -27,6 +27,9 @@ use crate::peer::{Desk, Peer};
 /// How long a step may take on a machine that has other things to do.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
+/// Without a second try.
+pub(crate) const AT_ONCE: Duration = Duration::from_secs(5);
+
 /// As by default.
 pub(crate) const HELD_TOO_LONG: Duration = Duration::from_secs(30 * 60);
 
