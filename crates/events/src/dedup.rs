@@ -13,9 +13,9 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[non_exhaustive]
 pub enum Begun {
-    /// Nothing: it is to be handled, and is noted as being handled.
+    /// Nothing: it is to be handled, and is claimed.
     Fresh,
-    /// It is being handled: it is looked at again later, after a second first and after 30 s at last. Each look costs it a
+    /// Somebody else has claimed it: it is looked at again later, after a second first and after 30 s at last. Each look costs it a
     /// delivery: see [`DedupStore`].
     Running,
     /// It was handled: it is acknowledged and not handled again.
@@ -29,10 +29,11 @@ pub enum Begun {
 /// profile; where nothing goes back (plain NATS) they are dropped. One that fails to note a success is logged, as the event was handled.
 ///
 /// Each time that an event goes back without a run costs it one of the deliveries that [`RetryPolicy`](crate::RetryPolicy)
-/// counts. With the default, after a crash whose note lasts for 15 s, or a store that was away for as long, the first delivery that
+/// counts. With the default, after a crash whose claim lasts for 15 s, or a store that was away for as long, the first delivery that
 /// fails is the last: the event goes to the error queue.
 pub trait DedupStore: Send + Sync {
-    /// Says what is known, and where that is nothing, notes that it is being handled.
+    /// Says what is known, and where that is nothing, claims the event: until it is finished or forgotten, whoever asks is
+    /// told [`Begun::Running`].
     ///
     /// # Errors
     ///
@@ -40,7 +41,7 @@ pub trait DedupStore: Send + Sync {
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it may have noted it: a note of something being handled must not last for ever.
+    /// Dropped, it may have claimed it: a claim must not last for ever, as whoever has it may have died.
     fn begin(&self, handler: &str, id: &str) -> impl Future<Output = Result<Begun>> + Send;
 
     /// Notes that it was handled.
@@ -54,7 +55,7 @@ pub trait DedupStore: Send + Sync {
     /// Dropped, it may have noted it.
     fn finish(&self, handler: &str, id: &str) -> impl Future<Output = Result<()>> + Send;
 
-    /// Takes the note of [`DedupStore::begin`] back: it was not handled.
+    /// Takes the claim of [`DedupStore::begin`] back: it was not handled.
     ///
     /// # Errors
     ///
@@ -149,7 +150,7 @@ struct Entry {
     at: Instant,
 }
 
-/// How long a note of something being handled holds at most, if nobody takes it back.
+/// How long a claim lasts, if nobody takes it back.
 const LEASE: Duration = Duration::from_secs(3600);
 /// How many places beyond twice the entries the order may have before it is swept.
 const SLACK: usize = 64;
@@ -161,7 +162,8 @@ impl Default for MemoryDedupStore {
 }
 
 impl MemoryDedupStore {
-    /// Remembers `capacity` events, the newest, each for `ttl`. Default: 65,536, for 1 h.
+    /// Remembers `capacity` events, the newest, each for `ttl`. Default: 65,536, for 1 h. A claim lasts for 1 h: of a handler
+    /// that takes longer a second copy is not known.
     #[must_use]
     pub fn new(capacity: usize, ttl: Duration) -> Self {
         Self(Arc::new(Shared { capacity: capacity.max(1), ttl, seen: Mutex::default() }))

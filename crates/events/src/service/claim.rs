@@ -1,4 +1,4 @@
-//! The claim on one event in the store of what was handled: made before a run, kept or taken back after it.
+//! The claim on one event in the store of what was handled: made before a run, made good or taken back after it.
 use std::{panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt as _;
@@ -13,7 +13,7 @@ const STORE: Duration = Duration::from_secs(10);
 /// The longest id by which a second copy is known.
 const MAX_ID: usize = 512;
 
-/// What the store of what was handled was told of one event.
+/// Whether one event is claimed.
 pub(super) struct Claim<'a> {
     processor: &'a Processor,
     id: Option<Box<str>>,
@@ -33,7 +33,7 @@ impl<'a> Claim<'a> {
             self.processor.meter.without_id(1);
             return Ok(Begun::Fresh);
         };
-        // Before it is asked: it may have noted it, whether or not we hear so.
+        // Before it is asked: it may have taken the claim, whether or not we hear so.
         self.id = Some(id.into());
         let begun = within_store(store.begin(self.processor.queue.as_str(), id)).await;
         if matches!(begun, Ok(Begun::Running | Begun::Done)) {
