@@ -111,7 +111,7 @@ impl Dispatcher {
     pub fn register(&self, topic: impl ToSubject, agent: &AnyAgent) -> Result<Registered> {
         let topic = topic.to_subject()?;
         let entry = self.0.registry.add(&topic, agent.clone(), false, &self.0.meters)?;
-        Ok(Registered::new(&self.0.registry, topic, entry))
+        Ok(Registered::new(&self.0.registry, topic, entry, self.0.runtime.clone()))
     }
 
     /// The names of the agents that are registered under `topic` in this process.

@@ -6,7 +6,10 @@ use std::{
 };
 
 use sinew_core::{Error, ErrorKind, Result, Subject};
-use tokio::time::timeout;
+use tokio::{
+    runtime::Handle,
+    time::{Timeout, timeout},
+};
 
 use super::{Entry, Registry};
 use crate::AgentId;
@@ -18,11 +21,18 @@ pub struct Registered {
     registry: Weak<Registry>,
     topic: Subject,
     entry: Arc<Entry>,
+    /// Whose timers a drain goes by; none where the dispatcher has no runtime of its own.
+    runtime: Option<Handle>,
 }
 
 impl Registered {
-    pub(crate) fn new(registry: &Arc<Registry>, topic: Subject, entry: Arc<Entry>) -> Self {
-        Self { registry: Arc::downgrade(registry), topic, entry }
+    pub(crate) fn new(
+        registry: &Arc<Registry>,
+        topic: Subject,
+        entry: Arc<Entry>,
+        runtime: Option<Handle>,
+    ) -> Self {
+        Self { registry: Arc::downgrade(registry), topic, entry, runtime }
     }
 
     /// The topic.
@@ -48,7 +58,7 @@ impl Registered {
     /// The agent is deregistered by the first poll.
     pub async fn drained(self, within: Duration) -> Result<()> {
         self.deregister();
-        timeout(within, self.entry.load.idle()).await.map_err(|_| {
+        self.timeout(within, self.entry.load.idle()).await.map_err(|_| {
             Error::new(ErrorKind::Timeout, "drain agent")
                 .with_subject(self.agent().as_str())
                 .with_detail(format!(
@@ -56,6 +66,12 @@ impl Registered {
                     self.entry.load.running()
                 ))
         })
+    }
+
+    /// Bounds `future`, from outside of any runtime, too.
+    pub(crate) fn timeout<F: Future>(&self, within: Duration, future: F) -> Timeout<F> {
+        let _inside = self.runtime.as_ref().map(Handle::enter);
+        timeout(within, future)
     }
 
     fn deregister(&self) {

@@ -276,11 +276,14 @@ mod tests {
         drop(inside);
         futures_executor::block_on(async {
             let agent = AnyAgent::new("a", |_: crate::Context, it: String| async { Ok(it) })?;
-            let _service = dispatcher.serve("t", &agent).await?;
+            let service = dispatcher.serve("t", &agent).await?;
+            let registered = dispatcher.register("u", &agent)?;
             assert_eq!(dispatcher.agents("t", Duration::from_millis(50)).await?.len(), 1);
             let ask = dispatcher.ask("t", "?").until(crate::Until::First(1));
             assert_eq!(ask.collect::<String>().await?.replies.len(), 1);
-            dispatcher.drained(Duration::from_secs(5)).await
+            dispatcher.drained(Duration::from_secs(5)).await?;
+            registered.drained(Duration::from_secs(5)).await?;
+            service.drained(Duration::from_secs(5)).await
         })
     }
 

@@ -8,10 +8,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use sinew_core::{
     Error, ErrorKind, Incoming, Message, Result, Subject, Subscribe as _, Subscription, ToSubject,
 };
-use tokio::{
-    task::{JoinError, JoinHandle},
-    time::timeout,
-};
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::counts::ServiceCounts;
@@ -88,7 +85,8 @@ impl Dispatcher {
         };
         let topic = topic.to_subject()?;
         let entry = shared.registry.add(&topic, agent.clone(), true, &shared.meters)?;
-        let registration = Registered::new(&shared.registry, topic.clone(), Arc::clone(&entry));
+        let (runtime, served) = (Some(remote.runtime.clone()), Arc::clone(&entry));
+        let registration = Registered::new(&shared.registry, topic.clone(), served, runtime);
         let subjects = Subjects::of(&topic)?;
         // Apart from the asks, so that who leaves still hears what is called off of what it works on.
         let cancels = remote.subscriber.subscribe(Subscription::new(subjects.cancel.clone()));
@@ -151,9 +149,10 @@ impl Service {
         let Self { registration, counts: _, stop, mut task } = self;
         drop(stop);
         let topic = registration.topic().clone();
+        let serving = task.as_mut().map(|task| registration.timeout(within, task));
         let serving = async {
-            match &mut task {
-                Some(task) => timeout(within, task).await.map(flat),
+            match serving {
+                Some(serving) => serving.await.map(flat),
                 None => Ok(Ok(())),
             }
         };
