@@ -26,7 +26,7 @@ pub trait Agent<Request>: Send + Sync + 'static {
     type Reply: IntoPayload;
 
     /// Answers one request. Calls run beside each other, up to the agent's [concurrency](AnyAgent::with_concurrency), on
-    /// tasks of their own unless the last one over a broker was quick; what blocks belongs into
+    /// tasks of their own unless those before it over a broker were quick; what blocks belongs into
     /// [`blocking`](crate::blocking()).
     ///
     /// # Errors

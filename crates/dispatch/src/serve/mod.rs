@@ -1,6 +1,7 @@
 //! Agents that are asked over a broker.
 mod counts;
 mod in_flight;
+mod pace;
 mod run;
 
 use std::{fmt, sync::Arc, time::Duration};

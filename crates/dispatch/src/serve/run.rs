@@ -3,10 +3,7 @@ use std::{
     future::pending,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -26,6 +23,7 @@ use tracing::Instrument as _;
 use super::{
     counts::Counts,
     in_flight::{Admission, InFlight},
+    pace::Pace,
 };
 use crate::{
     AgentError, AgentId, AgentState,
@@ -46,8 +44,6 @@ const TURN: Duration = Duration::from_secs(1);
 const REFUSALS: usize = 1024;
 /// How long whoever asked by a plain request is taken to wait.
 const PLAIN: Duration = Duration::from_secs(5);
-/// What a task costs, or several: a call that takes less need not have one.
-const QUICK: Duration = Duration::from_micros(20);
 
 /// One served agent.
 pub(super) struct Run {
@@ -232,9 +228,9 @@ impl Run {
             // Until its answer is out it counts as running, so that a slow broker slows it.
             let _running = context.clone();
             let pause = entry.agent.pause();
-            let (counts, began) = (&answering.counts, std::time::Instant::now());
-            let answer = local::run(entry, Arc::clone(&info), context, payload).await;
-            answering.is_quick.store(began.elapsed() < QUICK, Relaxed);
+            let counts = &answering.counts;
+            let call = local::run(entry, Arc::clone(&info), context, payload);
+            let answer = answering.pace.timed(call).await;
             let Some(answer) = answer else { return counts.cancelled(1) };
             if !pause.is_zero() {
                 // It is to come in time, too.
@@ -250,10 +246,9 @@ impl Run {
         self.begin(if span.is_disabled() { work } else { Box::pin(work.instrument(span)) });
     }
 
-    /// Works on an ask: here, where the last call was a quick one, and else, or from where it first waits, on a task. A
-    /// handler that holds its thread now and then holds up the loop once: what comes next is on tasks again.
+    /// Works on an ask: here, where the calls before it were quick ones, and else, or from where it first waits, on a task.
     fn begin(&mut self, mut work: BoxFuture<'static, ()>) {
-        if self.answering.is_quick.load(Relaxed) {
+        if self.answering.pace.is_quick() {
             // Nobody is to be woken here: what it waits for, its task looks for again.
             let mut cx = Context::from_waker(Waker::noop());
             let first = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(&mut cx)));
@@ -261,7 +256,6 @@ impl Run {
             if !matches!(first, Ok(Poll::Pending)) {
                 return;
             }
-            self.answering.is_quick.store(false, Relaxed);
         }
         self.tasks.spawn(work);
     }
@@ -321,8 +315,7 @@ struct Answering {
     good: Headers,
     content_type: Option<&'static str>,
     counts: Arc<Counts>,
-    /// Whether the last call of the handler took less than [`QUICK`], waits included.
-    is_quick: AtomicBool,
+    pace: Pace,
 }
 
 impl Answering {
@@ -332,8 +325,8 @@ impl Answering {
         ReplyHead::new(agent.clone()).write(&mut good)?;
         let content_type =
             entry.agent.content_type().filter(|_| remote.carries(Property::ContentType));
-        let (publisher, is_quick) = (remote.publisher.clone(), AtomicBool::new(false));
-        Ok(Self { publisher, agent, good, content_type, counts, is_quick })
+        let (publisher, pace) = (remote.publisher.clone(), Pace::default());
+        Ok(Self { publisher, agent, good, content_type, counts, pace })
     }
 
     /// Answers, in a frame of the ask `frame` where its asker reads that.

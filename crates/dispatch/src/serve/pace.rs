@@ -1,0 +1,75 @@
+//! How long the calls of an agent hold their thread, hence whether the next one may hold that of the serving loop.
+use std::{
+    future::poll_fn,
+    mem::take,
+    pin::pin,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+/// What a task costs, or several: a call that holds its thread for less need not have one.
+const QUICK: Duration = Duration::from_micros(20);
+
+/// For how long calls have held their thread: what was beyond [`QUICK`] each, less what those after them stayed below it,
+/// in ns. What holds the loop is not known before it does; after that, as many quick calls have to make up for it.
+#[derive(Debug)]
+pub(super) struct Pace(AtomicU64);
+
+impl Default for Pace {
+    /// Nobody knows of the first call.
+    fn default() -> Self {
+        Self(AtomicU64::new(1))
+    }
+}
+
+impl Pace {
+    /// Times the first turn of `call`, as no other is ever in the loop.
+    pub(super) async fn timed<T>(&self, call: impl Future<Output = T>) -> T {
+        let (mut call, mut is_first) = (pin!(call), true);
+        poll_fn(|cx| {
+            let began = take(&mut is_first).then(Instant::now);
+            let polled = call.as_mut().poll(cx);
+            if let Some(began) = began {
+                self.held(began.elapsed());
+            }
+            polled
+        })
+        .await
+    }
+
+    fn held(&self, held: Duration) {
+        let nanos = |it: Duration| u64::try_from(it.as_nanos()).unwrap_or(u64::MAX);
+        let next = |beyond: u64| beyond.saturating_add(nanos(held)).saturating_sub(nanos(QUICK));
+        // Where it stays what it was, nothing is written.
+        let changed = |beyond| Some(next(beyond)).filter(|it| *it != beyond);
+        let _ = self.0.fetch_update(Relaxed, Relaxed, changed);
+    }
+
+    /// Whether the next call may be one that holds its thread for a moment only.
+    pub(super) fn is_quick(&self) -> bool {
+        self.0.load(Relaxed) == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_holds_its_thread_is_made_up_for_by_as_many_quick_ones() {
+        let pace = Pace::default();
+        assert!(!pace.is_quick(), "nothing is known of it");
+        pace.held(QUICK / 2);
+        assert!(pace.is_quick());
+        pace.held(11 * QUICK);
+        for _ in 0..19 {
+            pace.held(QUICK / 2);
+            assert!(!pace.is_quick());
+        }
+        pace.held(QUICK / 2);
+        assert!(pace.is_quick());
+        pace.held(Duration::MAX);
+        pace.held(Duration::ZERO);
+        assert!(!pace.is_quick(), "it does not overflow");
+    }
+}
