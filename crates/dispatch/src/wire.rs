@@ -128,7 +128,8 @@ impl AskHead {
         let remaining = words.next().unwrap_or_default().parse::<i64>().ok().map(|millis| {
             Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(MAX_REMAINING)
         });
-        let to = words.next().and_then(|name| AgentId::parse(name).ok());
+        let to = words.next().filter(|name| *name != ALL);
+        let to = to.and_then(|name| AgentId::parse(name).ok());
         let is_framed = words.next() == Some(FRAMED);
         Self { id: Some(id), remaining, to, is_framed }
     }

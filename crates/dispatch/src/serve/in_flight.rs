@@ -1,5 +1,5 @@
 //! Which asks an agent takes, and which of those that it works on is called off: without clock, socket or task.
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque, hash_map::Entry};
 
 use sinew_core::ReplyTo;
 
@@ -85,8 +85,9 @@ impl<Handle> InFlight<Handle> {
     pub(crate) fn open(&mut self, id: AskId, asker: ReplyTo, handle: Handle) -> u64 {
         self.next += 1;
         let number = self.next;
-        if self.open.get(&id).is_none_or(|open| open.handle.is_none()) {
-            self.open.insert(id, Open { number, asker, handle: Some(handle) });
+        let open = self.open.entry(id);
+        if !matches!(&open, Entry::Occupied(it) if it.get().handle.is_some()) {
+            open.insert_entry(Open { number, asker, handle: Some(handle) });
         }
         number
     }
@@ -99,9 +100,10 @@ impl<Handle> InFlight<Handle> {
         open.asker = ReplyTo::new(open.asker.native().to_vec());
         if self.done.len() >= DONE
             && let Some((oldest, number)) = self.done.pop_front()
-            && self.open.get(&oldest).is_some_and(|open| open.number == number)
+            && let Entry::Occupied(oldest) = self.open.entry(oldest)
+            && oldest.get().number == number
         {
-            self.open.remove(&oldest);
+            oldest.remove();
         }
         self.done.push_back((id.clone(), number));
     }
