@@ -1,13 +1,19 @@
 //! Who is there.
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use sinew_core::{ErrorKind, Result, Subject};
-use sinew_dispatch::{AgentId, AgentState, Expect, Gathered, Presence, Reply, Until};
+use sinew_dispatch::{AgentId, AgentState, Ended, Expect, Gathered, Presence, Reply, Until};
 use tokio::{sync::Semaphore, time::Instant};
 
 use crate::{
     behaviours,
-    scene::{SOON, Scene, echo, gated, until},
+    scene::{SOON, Scene, echo, gated, names, until},
 };
 
 behaviours![
@@ -17,6 +23,7 @@ behaviours![
     nobody_is_there_at_once,
     an_ask_of_those_who_are_present_fails_at_once_where_nobody_is,
     agents_that_beat_are_expected_and_those_that_stopped_are_not,
+    nobody_waits_for_one_that_leaves_while_it_is_asked,
 ];
 
 async fn agents_say_that_they_are_there_when_they_are_pinged(scene: Scene) -> Result<()> {
@@ -107,7 +114,7 @@ async fn nobody_is_there_at_once(scene: Scene) -> Result<()> {
 
 async fn agents_that_beat_are_expected_and_those_that_stopped_are_not(scene: Scene) -> Result<()> {
     use sinew_beat::{HeartOptions, Watch, WatchOptions};
-    use sinew_dispatch::{BeatPresence, Ended};
+    use sinew_dispatch::BeatPresence;
 
     use crate::scene::{said, tally};
 
@@ -140,5 +147,40 @@ async fn agents_that_beat_are_expected_and_those_that_stopped_are_not(scene: Sce
     here(1).await?;
     let Gathered { replies, end, .. } = ask().await?;
     assert_eq!((said(&replies), end.ended), (vec!["x from one"], Ended::AllKnown));
+    Ok(())
+}
+
+/// Knows of two agents; of the second one until it is told.
+#[derive(Default)]
+struct Leaving(AtomicBool);
+
+impl Presence for Leaving {
+    fn present(&self, _: &Subject) -> Vec<AgentId> {
+        ["stays", "leaves"].iter().filter_map(|name| AgentId::parse(name).ok()).collect()
+    }
+
+    fn is_present(&self, _: &Subject, agent: &AgentId) -> bool {
+        agent.as_str() == "stays" || !self.0.load(SeqCst)
+    }
+}
+
+async fn nobody_waits_for_one_that_leaves_while_it_is_asked(scene: Scene) -> Result<()> {
+    const LONG: Duration = Duration::from_secs(120);
+    let gate = Arc::new(Semaphore::new(0));
+    let leaves = scene.serve(gated("leaves", &gate, Duration::ZERO)?).await?;
+    let _stays = scene.echo("stays").await?;
+    let dispatcher = scene.dispatcher().await?;
+    let presence = Arc::new(Leaving::default());
+    let expected = Expect::Present(Arc::<Leaving>::clone(&presence));
+    let ask = dispatcher.ask(scene.topic(), "x").expect(expected).deadline(LONG);
+    let mut asked = ask.send::<String>().await?;
+    let first = asked.next().await.and_then(|it| it.result.ok());
+    assert_eq!(first.as_deref(), Some("x from stays"));
+    until("it is worked on", async || Ok(leaves.running() == 1)).await?;
+    presence.0.store(true, SeqCst);
+    assert!(asked.next().await.is_none());
+    let end = asked.finish();
+    assert_eq!((end.ended, end.ok, names(&end.missing)), (Ended::AllKnown, 1, vec!["leaves"]));
+    assert!(end.elapsed < LONG, "{end:?}");
     Ok(())
 }
