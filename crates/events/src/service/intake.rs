@@ -1,15 +1,5 @@
 //! The loop of one handler's intake: it takes an event when there is a worker for it, and hands back what it has not begun.
-use std::{
-    future::poll_fn,
-    mem::take,
-    panic::AssertUnwindSafe,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
-};
+use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc};
 
 use futures_util::{FutureExt as _, future::join_all, poll};
 use sinew_core::{
@@ -25,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     events::ServiceEvent,
+    pace::Pace,
     permit::{Permit, Workers},
     processor::Processor,
     settling::{ANSWER, Settling, settle},
@@ -88,29 +79,6 @@ pub(super) struct Intake {
     give_up: CancellationToken,
     runs: JoinSet<()>,
     pace: Arc<Pace>,
-}
-
-/// What a task of its own costs, or several: for less, an event need not have one.
-const QUICK: Duration = Duration::from_micros(20);
-
-/// How long events held their thread at first: what was beyond [`QUICK`] each, less what those after them stayed below it, in
-/// ns. One that is not quick may hold up the others, as nobody knows it before; the next one of its kind does only once as many
-/// quick ones have made up for it.
-#[derive(Debug, Default)]
-struct Pace(AtomicU64);
-
-impl Pace {
-    fn held(&self, held: Duration) {
-        let nanos = |it: Duration| u64::try_from(it.as_nanos()).unwrap_or(u64::MAX);
-        let next = |beyond: u64| beyond.saturating_add(nanos(held)).saturating_sub(nanos(QUICK));
-        let changed = |beyond| Some(next(beyond)).filter(|it| *it != beyond);
-        // Where it stays what it was, nothing is written.
-        let _ = self.0.fetch_update(Relaxed, Relaxed, changed);
-    }
-
-    fn is_quick(&self) -> bool {
-        self.0.load(Relaxed) == 0
-    }
 }
 
 impl Intake {
@@ -192,18 +160,10 @@ impl Intake {
     async fn begin(&mut self, work: Work, permit: Arc<Permit>, settled: &Sender<Settling>) {
         let processor = Arc::clone(&self.processor);
         let run = processor.handle(work, permit, self.give_up.clone(), settled.clone());
+        let pace = Arc::clone(&self.pace);
         // Dropped by a panic, the event is handed back.
-        let mut run = Box::pin(AssertUnwindSafe(run).catch_unwind());
-        let (pace, mut is_first) = (Arc::clone(&self.pace), true);
-        // Its first turn alone is timed, as no other is ever here.
-        let mut run = poll_fn(move |cx| {
-            let began = take(&mut is_first).then(Instant::now);
-            let polled = run.as_mut().poll(cx).map(drop);
-            if let Some(began) = began {
-                pace.held(began.elapsed());
-            }
-            polled
-        });
+        let run = async move { drop(pace.timed(AssertUnwindSafe(run).catch_unwind()).await) };
+        let mut run = Box::pin(run);
         if !(self.pace.is_quick() && poll!(&mut run).is_ready()) {
             self.runs.spawn(run);
         }

@@ -2,6 +2,7 @@
 mod claim;
 mod events;
 mod intake;
+mod pace;
 mod permit;
 mod plan;
 mod processor;
