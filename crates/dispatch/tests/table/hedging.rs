@@ -9,7 +9,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use sinew_core::{ErrorKind, Publish as _, PublishExt as _, Result, Subject};
+use sinew_core::{
+    ErrorKind, Message, Publish as _, PublishExt as _, Result, Subject, Subscribe as _,
+    Subscription,
+};
 use sinew_dispatch::{
     AgentError, AgentId, AnyAgent, Ask, Context, Dispatcher, Ended, Expect, Gathered, Hedge,
     Presence, ServiceCounts, Until,
@@ -22,6 +25,7 @@ use crate::{
 
 behaviours![
     the_one_that_is_picked_answers_and_the_others_never_begin,
+    nothing_is_called_off_where_who_was_asked_has_answered,
     a_silent_one_is_overtaken_and_called_off,
     one_that_fails_is_followed_at_once,
     no_more_are_asked_than_the_budget_has,
@@ -96,6 +100,22 @@ async fn the_one_that_is_picked_answers_and_the_others_never_begin(scene: Scene)
     }
     have(&agents, &[(2, 2), (1, 3), (1, 3)]).await?;
     dispatcher.drained(SOON).await
+}
+
+async fn nothing_is_called_off_where_who_was_asked_has_answered(scene: Scene) -> Result<()> {
+    let _agents = served(&scene, [("a", Does::Fail), ("b", Does::Answer)]).await?;
+    let cancels = Subject::parse(&format!("sinew.cancel.{}", scene.topic()))?;
+    let (hears, asks) = (scene.connect().await?, scene.connect().await?);
+    let mut heard = hears.subscriber()?.subscribe(Subscription::new(cancels.clone())).await?;
+    let dispatcher = Dispatcher::over(&asks)?;
+    let asked = hedged(&dispatcher, &scene, Hedge::after(NEVER)).expect(expect(&["a", "b"])?);
+    assert_eq!(asked.collect::<String>().await?.end.ended, Ended::First);
+    dispatcher.drained(SOON).await?;
+    // Whatever was said before this comes before it.
+    asks.publisher()?.send(Message::new(cancels, "the first")).await?;
+    let first = soon("it", heard.next_item()).await?.ok_or_else(|| failed("nothing came"))??;
+    assert_eq!(first.payload, "the first");
+    Ok(())
 }
 
 async fn a_silent_one_is_overtaken_and_called_off(scene: Scene) -> Result<()> {
