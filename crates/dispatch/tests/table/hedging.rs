@@ -123,7 +123,7 @@ async fn a_silent_one_is_overtaken_and_called_off(scene: Scene) -> Result<()> {
         served(&scene, [("a", Does::Nothing), ("b", Does::Answer), ("c", Does::Answer)]).await?;
     let told = scene.connect().await?;
     let subject = Subject::parse(&format!("sinew.cancel.{}", scene.topic()))?;
-    let wanted = sinew_core::Subscription::new(subject.clone());
+    let wanted = Subscription::new(subject.clone());
     let mut told = sinew_core::Subscribe::subscribe(&told.subscriber()?, wanted).await?;
     let dispatcher = scene.dispatcher().await?;
     let ask = hedged(&dispatcher, &scene, Hedge::after(A_WHILE));
@@ -140,7 +140,7 @@ async fn a_silent_one_is_overtaken_and_called_off(scene: Scene) -> Result<()> {
     let publisher = scene.connect().await?.publisher()?;
     let heard = soon("it", told.next_item()).await?.ok_or_else(|| failed("none"))??;
     assert_ne!(heard.headers.text("sinew-ask"), Some("last"));
-    publisher.send(sinew_core::Message::new(subject, "").with_header("sinew-ask", "last")?).await?;
+    publisher.send(Message::new(subject, "").with_header("sinew-ask", "last")?).await?;
     publisher.flush().await?;
     let heard = soon("the last", told.next_item()).await?.ok_or_else(|| failed("none"))??;
     assert_eq!(heard.headers.text("sinew-ask"), Some("last"));
