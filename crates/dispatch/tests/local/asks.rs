@@ -231,6 +231,30 @@ async fn a_nested_ask_has_no_more_time_than_is_left_and_the_same_trace() -> Resu
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_ask_within_two_others_has_the_time_of_the_shorter_one() -> Result<()> {
+    let dispatcher = Dispatcher::local();
+    let (say, mut said) = tokio::sync::mpsc::unbounded_channel();
+    let outer = AnyAgent::new("outer", move |context: Context, _: String| {
+        let _ = say.send(context);
+        std::future::pending::<std::result::Result<String, AgentError>>()
+    })?;
+    let inner = AnyAgent::new("inner", |context: Context, _: String| async move {
+        Ok(format!("{:?}", context.remaining()))
+    })?;
+    let _outer = dispatcher.register("outer", &outer)?;
+    let _inner = dispatcher.register("inner", &inner)?;
+    let ask = |millis| dispatcher.ask("outer", "?").deadline(ms(millis)).send::<String>();
+    let (_long, _short) = (ask(400).await?, ask(200).await?);
+    let (long, short) = (said.recv().await.unwrap(), said.recv().await.unwrap());
+    for (one, other) in [(&long, &short), (&short, &long)] {
+        let ask = dispatcher.ask("inner", "?").within(one).within(other);
+        let Gathered { replies, .. } = ask.collect::<String>().await?;
+        assert_eq!(replies[0].result.as_deref(), Ok("200ms"));
+    }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_is_a_stream() -> Result<()> {
     let dispatcher = Dispatcher::local();
     let _a = dispatcher.register("t", &slow("a", ms(1))?)?;
