@@ -1,7 +1,7 @@
 //! A broker that is away, beside agents that are here.
 use std::{future::pending, sync::mpsc, thread, time::Duration};
 
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use sinew_adapter_memory::MemoryBroker;
 use sinew_core::{
     AnyBackend, AnyLink, AnyPublisher, AnyRequester, AnySubscriber, Backend, Capabilities, Confirm,
@@ -22,6 +22,8 @@ enum Broken {
     Silent,
     /// A request is answered by one agent, again and again.
     Floods,
+    /// A request is answered by one agent, once something was lost.
+    Loses,
 }
 
 impl Broken {
@@ -35,7 +37,7 @@ impl Broken {
     async fn fail<T>(self) -> Result<T> {
         match self {
             Self::Fails(kind) => Err(Error::new(kind, "broken")),
-            Self::Silent | Self::Floods => pending().await,
+            Self::Silent | Self::Floods | Self::Loses => pending().await,
         }
     }
 }
@@ -78,11 +80,16 @@ impl Subscribe for Broken {
 
 impl Request for Broken {
     async fn request(&self, request: Message) -> Result<Incoming<Message>> {
-        if !matches!(self, Self::Floods) {
-            return self.fail().await;
-        }
         let answer = Message::to(request.address, "x").with_header("sinew-agent", "a")?;
-        Ok(Incoming::new(stream::repeat_with(move || Ok(Event::Item(answer.clone()))), || {}))
+        let answers = stream::repeat_with(move || Ok(Event::Item(answer.clone())));
+        match self {
+            Self::Floods => Ok(Incoming::new(answers, || {})),
+            Self::Loses => {
+                let lost = stream::iter([Ok(Event::Lost(3))]);
+                Ok(Incoming::new(lost.chain(answers.take(1)).chain(stream::pending()), || {}))
+            }
+            Self::Fails(_) | Self::Silent => self.fail().await,
+        }
     }
 }
 
@@ -136,6 +143,16 @@ async fn who_is_here_follows_at_once_where_one_elsewhere_cannot_be_asked() -> Re
         assert_eq!((replies.len(), end.ended, end.elapsed), (1, Ended::First, ms(elapsed)));
         assert_eq!(end.missing.len() + end.cancelled.len(), 1);
     }
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_lost_on_its_way_is_told_in_the_end() -> Result<()> {
+    let dispatcher = Dispatcher::over(&Broken::Loses.backend())?;
+    let expected = Expect::Agents(vec![AgentId::parse("a")?]);
+    let Gathered { end, .. } =
+        dispatcher.ask("t", "?").expect(expected).collect::<String>().await?;
+    assert_eq!((end.ended, end.ok, end.gap), (Ended::AllKnown, 1, true));
     Ok(())
 }
 
