@@ -25,6 +25,7 @@ pub struct Context {
     attachment: Option<Arc<Attachment>>,
 }
 
+#[derive(Clone)]
 struct Call {
     /// Made when it is asked for: most runs emit nothing.
     id: OnceLock<CallId>,
@@ -36,20 +37,34 @@ struct Call {
 }
 
 impl Context {
-    /// A run of `handler`, which listens to `pattern`, for the event in `message`, with a call id of its own: what a service gives to its handlers,
-    /// and a test to one that it calls itself.
+    /// A first run of `handler` for the event in `message`, with a call id of its own, headers that begin with `nameko.`, and
+    /// nothing known of earlier deliveries: what a test gives to a handler or a layer that it calls itself.
     #[must_use]
-    pub fn new(
+    pub fn new(handler: HandlerName, source: Source, message: Message) -> Self {
+        let pattern = emitted_as(&message.address, "#").unwrap_or("#").into();
+        let prefix = HeaderPrefix::default();
+        Self::received(handler, source, pattern, message, Attempt::Unknown, &prefix)
+    }
+
+    /// The same for another delivery of the event.
+    #[must_use]
+    pub fn with_attempt(mut self, attempt: Attempt) -> Self {
+        Arc::make_mut(&mut self.call).attempt = attempt;
+        self
+    }
+
+    /// What a service gives to its handlers.
+    pub(crate) fn received(
         handler: HandlerName,
         source: Source,
-        pattern: impl Into<Arc<str>>,
+        pattern: Arc<str>,
         message: Message,
         attempt: Attempt,
         prefix: &HeaderPrefix,
     ) -> Self {
         let data = ContextData::received(&message.headers, prefix);
-        let (id, pattern) = (OnceLock::new(), pattern.into());
-        let call = Arc::new(Call { id, handler, source, pattern, message, attempt });
+        let call =
+            Arc::new(Call { id: OnceLock::new(), handler, source, pattern, message, attempt });
         Self { call, data, attachment: None }
     }
 
@@ -161,14 +176,7 @@ mod tests {
             .with_header("nameko.call_id_stack", Value::from_iter(stack.iter().copied()))
             .unwrap();
         let handler = HandlerName::new("billing", "on_created").unwrap();
-        Context::new(
-            handler,
-            source,
-            "created",
-            message,
-            Attempt::Number(1),
-            &HeaderPrefix::default(),
-        )
+        Context::new(handler, source, message)
     }
 
     #[test]
@@ -194,10 +202,25 @@ mod tests {
         ] {
             let (handler, prefix) = ("billing.on".parse().unwrap(), HeaderPrefix::default());
             let message = Message::to(address.clone(), "{}");
-            let run =
-                Context::new(handler, source.clone(), pattern, message, Attempt::Unknown, &prefix);
+            let run = Context::received(
+                handler,
+                source.clone(),
+                pattern.into(),
+                message,
+                Attempt::Unknown,
+                &prefix,
+            );
             assert_eq!((run.event_type(), run.pattern()), (expected, pattern));
         }
+    }
+
+    #[test]
+    fn what_a_test_makes_listens_to_what_was_emitted_and_is_any_delivery_of_it() {
+        let run = context(&["web.get.1"]);
+        assert_eq!((run.pattern(), run.event_type()), ("created", Some("created")));
+        let again = run.clone().with_attempt(Attempt::Number(2));
+        assert_eq!((run.attempt(), again.attempt()), (Attempt::Unknown, Attempt::Number(2)));
+        assert_eq!(again.parent_call_id(), Some("web.get.1"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    events::ServiceEvent,
+    notifier::ServiceEvent,
     pace::Pace,
     permit::{Permit, Workers},
     processor::Processor,

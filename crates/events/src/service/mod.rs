@@ -1,7 +1,7 @@
 //! A service: its handlers, what they share, and how it is started.
 mod claim;
-mod events;
 mod intake;
+mod notifier;
 mod pace;
 mod permit;
 mod plan;
@@ -16,9 +16,9 @@ use sinew_core::{AnyBackend, Delivery, Error, ErrorKind, Incoming, Message, Resu
 use tokio::sync::Semaphore;
 
 pub(crate) use self::permit::Attachment;
-use self::{events::Notifier, permit::Workers, plan::Member, processor::Processor};
+use self::{notifier::Notifier, permit::Workers, plan::Member, processor::Processor};
 pub use self::{
-    events::{ServiceEvent, ServiceEvents, Settled, SettledAs},
+    notifier::{ServiceEvent, ServiceEvents, Settled, SettledAs},
     running::{Ended, Running},
 };
 use crate::{

@@ -14,8 +14,8 @@ use tracing::{Instrument as _, Level};
 
 use super::{
     claim::Claim,
-    events::{Notifier, SettledAs},
     intake::Work,
+    notifier::{Notifier, SettledAs},
     permit::{Attachment, Permit, Stop},
     settling::Settling,
 };
@@ -261,7 +261,7 @@ impl Processor {
         permit: &Arc<Permit>,
         stop: &Stop,
     ) -> Context {
-        let context = Context::new(
+        let context = Context::received(
             self.name.clone(),
             self.source.clone(),
             Arc::clone(&self.pattern),

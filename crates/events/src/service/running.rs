@@ -14,8 +14,8 @@ use tracing::Instrument as _;
 
 use super::{
     Came,
-    events::{Notifier, ServiceEvent, ServiceEvents},
     intake::Intake,
+    notifier::{Notifier, ServiceEvent, ServiceEvents},
     permit::Workers,
     processor::Processor,
 };

@@ -10,8 +10,8 @@ use tokio::{
 use tracing::Span;
 
 use super::{
-    events::{ServiceEvent, Settled, SettledAs},
     intake::Work,
+    notifier::{ServiceEvent, Settled, SettledAs},
     processor::Processor,
 };
 use crate::{

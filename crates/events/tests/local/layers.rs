@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use sinew_core::{Attempt, BoxFuture, Message, Subject};
+use sinew_core::{BoxFuture, Message, Subject};
 use sinew_events::{
-    AnyHandler, BoxError, ConcurrencyLayer, Context, EventHandler, HandlerError, HeaderPrefix,
-    Invocation, PayloadOptions, Profile, RetryLayer, RetryPolicy, Returned, Service, SettledAs,
-    TimeoutLayer, blocking,
+    AnyHandler, BoxError, ConcurrencyLayer, Context, EventHandler, HandlerError, Invocation,
+    PayloadOptions, Profile, RetryLayer, RetryPolicy, Returned, Service, SettledAs, TimeoutLayer,
+    blocking,
 };
 use tokio::time::Instant;
 use tower_layer::{Layer as _, layer_fn};
@@ -267,14 +267,8 @@ async fn what_fails_is_run_again_after_each_pause_unless_it_failed_for_good() {
 async fn a_layer_is_tested_by_itself_and_has_a_run_again_as_it_came_or_not_at_all() {
     let message =
         Message::new(Subject::parse("created").unwrap(), "7").with_content_type("application/json");
-    let context = Context::new(
-        "billing.on_created".parse().unwrap(),
-        "orders".parse().unwrap(),
-        "created",
-        message,
-        Attempt::Number(1),
-        &HeaderPrefix::default(),
-    );
+    let context =
+        Context::new("billing.on_created".parse().unwrap(), "orders".parse().unwrap(), message);
     let body = PayloadOptions::default().open(context.message()).unwrap();
     assert!(Invocation::new::<String>(context.clone(), body.clone()).is_err());
     let mut run = Invocation::new::<u64>(context, body).unwrap();

@@ -140,14 +140,8 @@ async fn a_backend_that_keeps_nothing_is_refused_by_reliable_handlers_and_taken_
 #[tokio::test]
 async fn a_context_outside_of_a_service_emits_nothing() {
     let message = sinew_core::Message::new(sinew_core::Subject::parse("a").unwrap(), "");
-    let context = Context::new(
-        "billing.on_created".parse().unwrap(),
-        "orders".parse().unwrap(),
-        "created",
-        message,
-        sinew_core::Attempt::Unknown,
-        &sinew_events::HeaderPrefix::default(),
-    );
+    let context =
+        Context::new("billing.on_created".parse().unwrap(), "orders".parse().unwrap(), message);
     let err = context.emit("billed", &7).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Unsupported);
     assert!(!context.is_cancelled());

@@ -71,7 +71,7 @@ fn up(event: &ServiceEvent) -> Option<&str> {
 
 fn down(event: &ServiceEvent) -> Option<&str> {
     match event {
-        ServiceEvent::Down { handler } => Some(handler.as_str()),
+        ServiceEvent::Down { handler, .. } => Some(handler.as_str()),
         _ => None,
     }
 }
@@ -236,7 +236,7 @@ async fn changed(scene: Scene) -> Outcome {
     declare_otherwise(&broker.url(), &queue).await?;
     proxy.heal();
     let error = loop {
-        if let ServiceEvent::Ended { handler, error } = ours.event().await? {
+        if let ServiceEvent::Ended { handler, error, .. } = ours.event().await? {
             equal("whose end", handler.as_str(), &*format!("{service}.on"))?;
             break error;
         }

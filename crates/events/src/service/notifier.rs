@@ -18,11 +18,13 @@ use crate::HandlerName;
 #[non_exhaustive]
 pub enum ServiceEvent {
     /// The link of a handler's intake is down; its events wait.
+    #[non_exhaustive]
     Down {
         /// Whose.
         handler: HandlerName,
     },
     /// The link is up again, its queue declared and consumed again.
+    #[non_exhaustive]
     Up {
         /// Whose.
         handler: HandlerName,
@@ -30,6 +32,7 @@ pub enum ServiceEvent {
         gap: bool,
     },
     /// At least so many events were lost on their way in, as the intake's buffer was full.
+    #[non_exhaustive]
     Lost {
         /// Whose.
         handler: HandlerName,
@@ -37,6 +40,7 @@ pub enum ServiceEvent {
         count: u64,
     },
     /// A handler's intake has ended by itself: nothing comes to it any more, until the service is started again.
+    #[non_exhaustive]
     Ended {
         /// Whose.
         handler: HandlerName,
