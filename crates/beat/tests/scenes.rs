@@ -266,7 +266,7 @@ impl Recipe for Child {
         Ok(command)
     }
 
-    fn ready(&self, port: u16) -> BoxFuture<'_, io::Result<()>> {
+    fn ready<'a>(&'a self, _: &'a Path, port: u16) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move { TcpStream::connect(("127.0.0.1", port)).await.map(drop) })
     }
 }

@@ -4,7 +4,6 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
-    sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -138,7 +137,7 @@ async fn missing_program() -> Outcome {
         fn command(&self, folder: &Path, _: u16) -> sinew_core::Result<Command> {
             Ok(Command::new(folder.join("no-such-program")))
         }
-        fn ready(&self, _: u16) -> BoxFuture<'_, io::Result<()>> {
+        fn ready<'a>(&'a self, _: &'a Path, _: u16) -> BoxFuture<'a, io::Result<()>> {
             Box::pin(async { Ok(()) })
         }
     }
@@ -151,24 +150,20 @@ async fn missing_program() -> Outcome {
 
 /// Says that the broker is ready as soon as the process that ran it is gone.
 async fn adopts_nobody() -> Outcome {
-    #[derive(Default)]
-    struct Usurped(Mutex<PathBuf>);
+    struct Usurped;
     impl Recipe for Usurped {
         fn name(&self) -> &str {
             "usurped broker"
         }
         fn command(&self, folder: &Path, _: u16) -> sinew_core::Result<Command> {
-            let id = folder.join("id");
             let mut command = Command::new("/bin/sh");
-            command.args(["-c", "echo $$ > \"$1\"", "sh"]).arg(&id);
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = id;
+            command.args(["-c", "echo $$ > \"$1\"", "sh"]).arg(folder.join("id"));
             Ok(command)
         }
-        fn ready(&self, _: u16) -> BoxFuture<'_, io::Result<()>> {
-            let id = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        fn ready<'a>(&'a self, folder: &'a Path, _: u16) -> BoxFuture<'a, io::Result<()>> {
             Box::pin(async move {
                 let is_dead = || {
-                    let id = std::fs::read_to_string(&id)?;
+                    let id = std::fs::read_to_string(folder.join("id"))?;
                     let state = std::fs::read_to_string(format!("/proc/{}/stat", id.trim()))?;
                     Ok::<_, io::Error>(state.contains(") Z "))
                 };
@@ -179,7 +174,7 @@ async fn adopts_nobody() -> Outcome {
             })
         }
     }
-    let err = Server::start(Usurped::default()).await.err().ok_or("a dead broker is ready")?;
+    let err = Server::start(Usurped).await.err().ok_or("a dead broker is ready")?;
     check(err.kind() == ErrorKind::Unreachable, &err.to_string())
 }
 

@@ -223,7 +223,7 @@ impl Recipe for NatsRecipe {
     }
 
     /// A server greets with `INFO {...}`, before any TLS; its name shows that it is ours.
-    fn ready(&self, port: u16) -> BoxFuture<'_, io::Result<()>> {
+    fn ready<'a>(&'a self, _: &'a Path, port: u16) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
             let stream = TcpStream::connect(("127.0.0.1", port)).await?;
             let mut greeting = String::new();

@@ -29,8 +29,8 @@ pub trait Recipe: Send + Sync + 'static {
     /// be written.
     fn command(&self, folder: &Path, port: u16) -> Result<Command>;
 
-    /// Tries once whether the broker that it runs takes work on `port`. Somebody else may have got the port first: it
-    /// looks at who answers.
+    /// Tries once whether the broker that it runs in `folder` takes work on `port`, and wherever else it is to. Somebody else
+    /// may have got the port first: it looks at who answers.
     ///
     /// # Errors
     ///
@@ -39,7 +39,7 @@ pub trait Recipe: Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// Must be safe.
-    fn ready(&self, port: u16) -> BoxFuture<'_, io::Result<()>>;
+    fn ready<'a>(&'a self, folder: &'a Path, port: u16) -> BoxFuture<'a, io::Result<()>>;
 }
 
 /// A broker process of a test's own: a free port of loopback, a folder that goes with it, and the ways to hurt it.
@@ -189,7 +189,7 @@ async fn run(
     let mut process = Unready { process: Some(started) };
     let deadline = Instant::now() + READY;
     loop {
-        let why = match timeout(ATTEMPT, recipe.ready(port)).await {
+        let why = match timeout(ATTEMPT, recipe.ready(folder, port)).await {
             // Who answers for a dead broker is not it.
             Ok(Ok(())) if process.ended().is_none() => {
                 *lock(slot) = process.process.take();

@@ -177,8 +177,9 @@ impl Recipe for RabbitMqRecipe {
             .map_err(failed)
     }
 
-    /// It answers a client's first 8 bytes with `connection.start`, in which its name shows that it is ours.
-    fn ready(&self, port: u16) -> BoxFuture<'_, io::Result<()>> {
+    /// It answers a client's first 8 bytes with `connection.start`, in which its name shows that it is ours. The port of
+    /// TLS it opens later.
+    fn ready<'a>(&'a self, folder: &'a Path, port: u16) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
             let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
             stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
@@ -189,7 +190,16 @@ impl Recipe for RabbitMqRecipe {
             stream.read_exact(&mut body).await?;
             let name = format!("{}@", node(port));
             let named = body.windows(name.len()).any(|window| window == name.as_bytes());
-            if body.starts_with(CONNECTION_START) && named { Ok(()) } else { Err(stranger()) }
+            if !body.starts_with(CONNECTION_START) || !named {
+                return Err(stranger());
+            }
+            match self.options.tls {
+                Some(_) => {
+                    let tls = Ports::of(folder)?.tls;
+                    TcpStream::connect(("127.0.0.1", tls)).await.map(drop)
+                }
+                None => Ok(()),
+            }
         })
     }
 }
