@@ -164,7 +164,8 @@ fn rabbitmqctl(broker: &RabbitMq, folder: &Path) -> Result<()> {
             None => format!("unset {name}\n"),
         };
     }
-    script += &format!("exec '{}' \"$@\"\n", quoted(control.get_program()));
+    // Erlang reads what is there to read, and that is the shell's next command.
+    script += &format!("exec '{}' \"$@\" < /dev/null\n", quoted(control.get_program()));
     let path = folder.join("rabbitmqctl");
     fs::write(&path, script)?;
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o755))?)
