@@ -85,7 +85,21 @@ fn flaw(text: &str) -> Option<&'static str> {
     if text.len() > MAX_NAME_LEN {
         return Some(TOO_LONG);
     }
+    if is_plain(text) {
+        return None;
+    }
     text.split('.').find_map(token_flaw)
+}
+
+/// Whether it is a subject of plain characters, as nearly all are: one look at each byte shows that.
+fn is_plain(text: &str) -> bool {
+    let mut last = b'.';
+    let is_plain = text.bytes().all(|byte| {
+        let is_token = byte != b'.' || last != b'.';
+        last = byte;
+        is_token && byte.is_ascii_graphic() && !matches!(byte, b'*' | b'>' | b'#')
+    });
+    is_plain && last != b'.'
 }
 
 /// What keeps a text from being a token, if anything.
@@ -203,6 +217,26 @@ mod tests {
         for text in ["a b", "a\tb", "a\0", "a.\u{85}", "a.*", "a.>", "#", "a*b", "a.b\n"] {
             assert!(Subject::parse(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn the_short_way_takes_nothing_that_the_long_one_refuses_and_all_that_is_plain() {
+        let flaw = |text: &str| text.split('.').find_map(token_flaw);
+        // Every character of ASCII and some beyond, in every place of a short name.
+        let chars = (0..=0x85).chain([0xa0, 0xe9, 0x2003]).filter_map(char::from_u32);
+        for c in chars {
+            for text in [
+                format!("{c}"),
+                format!("{c}a"),
+                format!("a{c}"),
+                format!("a.{c}"),
+                format!("{c}.a"),
+            ] {
+                let expected = text.is_ascii() && flaw(&text).is_none();
+                assert_eq!(is_plain(&text), expected, "{text:?}");
+            }
+        }
+        assert!(!is_plain("") && !is_plain("a..b") && is_plain("a.b.c"));
     }
 
     #[test]

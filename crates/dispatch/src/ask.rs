@@ -198,6 +198,8 @@ impl Ask {
         if let Some(hedge) = hedge {
             gather = gather.hedged(hedge, shared.next_turn());
             first = gather.hedge(sent);
+        } else if !has_remote {
+            gather.remote_ended(None, Ended::NoAgents, sent);
         }
         let has_local = !agents.is_empty();
         let pending = shared.acquire()?;
@@ -225,9 +227,6 @@ impl Ask {
             // Who is here, and may be next, need not wait until the backend has taken it.
             (Some(Pick::Remote(agent)), _) if !has_local => Some(Whom::One(agent)),
             (None, None) => {
-                if !has_remote {
-                    Arc::clone(&asking).remote_ended(None, Ended::NoAgents);
-                }
                 asking.ask_all();
                 Some(Whom::All(watched))
             }

@@ -43,20 +43,25 @@ pub(crate) trait Sink: Send + Sync {
 
 /// An ask in the hands of a task. One that is dropped before it is done was on a runtime that has ended, which the timers of
 /// the ask were on, too.
-pub(crate) struct TaskGuard(Option<Arc<dyn Sink>>);
+pub(crate) struct TaskGuard<S: Sink + ?Sized>(Option<Arc<S>>);
 
-impl TaskGuard {
-    pub(crate) fn new(sink: Arc<dyn Sink>) -> Self {
+impl<S: Sink + ?Sized> TaskGuard<S> {
+    pub(crate) fn new(sink: Arc<S>) -> Self {
         Self(Some(sink))
     }
 
+    /// The ask.
+    fn sink(&self) -> Option<&S> {
+        self.0.as_deref()
+    }
+
     /// The task has done its work.
-    pub(crate) fn done(mut self) -> Option<Arc<dyn Sink>> {
+    pub(crate) fn done(mut self) -> Option<Arc<S>> {
         self.0.take()
     }
 }
 
-impl Drop for TaskGuard {
+impl<S: Sink + ?Sized> Drop for TaskGuard<S> {
     fn drop(&mut self) {
         if let Some(sink) = self.0.take() {
             sink.runtime_ended();
@@ -158,7 +163,9 @@ impl<T> Asking<T> {
     }
 
     fn end_of(&self, gather: &mut Gather) -> End {
-        gather.finish(Instant::now(), |place| Some(self.agents.get(place)?.agent.id().clone()))
+        // What is over needs no clock.
+        let now = gather.ended_at().unwrap_or_else(Instant::now);
+        gather.finish(now, |place| Some(self.agents.get(place)?.agent.id().clone()))
     }
 
     /// Whoever asked is gone: everything that is kept for them is let go.
@@ -205,6 +212,8 @@ impl<T> Asking<T> {
 impl<T: FromPayload + Send + 'static> Asking<T> {
     /// Asks all agents of this process.
     pub(crate) fn ask_all(self: &Arc<Self>) {
+        // It may be over before: where too few are left to make a quorum, say.
+        self.settle(self.lock());
         (0..self.agents.len()).for_each(|place| self.ask_on(Some(Pick::Local(place))));
     }
 
@@ -247,12 +256,13 @@ impl<T: FromPayload + Send + 'static> Asking<T> {
         let Some(entry) = self.agents.get(place) else { return Ok(()) };
         let context = admit(&entry.agent, &self.info, &entry.load)?;
         let span = crate::trace::agent(&self.span, entry.agent.id());
-        let (entry, info) = (Arc::clone(entry), Arc::clone(&self.info));
-        let answer = run(entry, info, context, self.request.clone());
-        let guard = TaskGuard::new(Arc::<Self>::clone(self));
+        let guard = TaskGuard::new(Arc::clone(self));
         // Owned by the ask: it ends with it, or an agent's grace later.
         let work = async move {
-            let answer = answer.await;
+            let answer = match guard.sink() {
+                Some(asking) => asking.run_local(place, context).await,
+                None => None,
+            };
             if let Some((sink, answer)) = guard.done().zip(answer) {
                 sink.answer(Responder::Local(place), answer);
             }
@@ -262,6 +272,17 @@ impl<T: FromPayload + Send + 'static> Asking<T> {
             false => self.runtime.spawn(work.instrument(span)),
         };
         Ok(())
+    }
+
+    /// What the agent at `place` answers. What is shared by asks is not counted for each: two threads would take it from each
+    /// other twice.
+    async fn run_local(
+        &self,
+        place: usize,
+        context: crate::Context,
+    ) -> Option<Result<Bytes, AgentError>> {
+        let entry = self.agents.get(place)?;
+        run(&entry.agent, &self.info, context, self.request.clone()).await
     }
 
     fn name_of(&self, from: Responder<'_>) -> Option<AgentId> {

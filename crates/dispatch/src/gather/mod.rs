@@ -431,6 +431,11 @@ impl Gather {
         self.ended.map(|(why, _)| why)
     }
 
+    /// When it ended, if it has.
+    pub(crate) fn ended_at(&self) -> Option<Instant> {
+        self.ended.map(|(_, at)| at)
+    }
+
     /// Agents that answered well, and those that failed.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.ok, self.failed)

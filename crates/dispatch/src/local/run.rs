@@ -12,7 +12,6 @@ use bytes::Bytes;
 use sinew_core::BoxFuture;
 use tokio::time::{sleep, timeout_at};
 
-use super::Entry;
 use crate::{
     AgentError, AnyAgent, Context,
     context::AskInfo,
@@ -41,8 +40,8 @@ pub(crate) fn admit(
 /// A handler that works on when its ask is over has the agent's grace, and is dropped then. One whose time is up
 /// already is not begun.
 pub(crate) async fn run(
-    entry: Arc<Entry>,
-    ask: Arc<AskInfo>,
+    agent: &AnyAgent,
+    ask: &Arc<AskInfo>,
     context: Context,
     request: Bytes,
 ) -> Option<Result<Bytes, AgentError>> {
@@ -50,12 +49,11 @@ pub(crate) async fn run(
         return None;
     }
     let kept = context.clone();
-    let mut handler = match catch_unwind(AssertUnwindSafe(|| entry.agent.handle(context, request)))
-    {
+    let mut handler = match catch_unwind(AssertUnwindSafe(|| agent.handle(context, request))) {
         Ok(handler) => Some(handler),
         Err(panic) => return Some(Err(panicked(&*panic))),
     };
-    let mut end = GraceTimer::new(ask, entry.agent.grace());
+    let mut end = GraceTimer::new(Arc::clone(ask), agent.grace());
     let answer = std::future::poll_fn(|cx| {
         let Some(running) = &mut handler else { return Poll::Ready(None) };
         match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))) {

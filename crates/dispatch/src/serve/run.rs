@@ -229,7 +229,7 @@ impl Run {
             let _running = context.clone();
             let pause = entry.agent.pause();
             let counts = &answering.counts;
-            let call = local::run(entry, Arc::clone(&info), context, payload);
+            let call = local::run(&entry.agent, &info, context, payload);
             let answer = answering.pace.timed(call).await;
             let Some(answer) = answer else { return counts.cancelled(1) };
             if !pause.is_zero() {
