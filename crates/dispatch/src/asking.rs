@@ -274,8 +274,7 @@ impl<T: FromPayload + Send + 'static> Asking<T> {
         Ok(())
     }
 
-    /// What the agent at `place` answers. What is shared by asks is not counted for each: two threads would take it from each
-    /// other twice.
+    /// What the agent at `place` answers. It borrows the agent: all asks share it, and two threads would fight for its count.
     async fn run_local(
         &self,
         place: usize,
