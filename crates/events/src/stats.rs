@@ -1,5 +1,6 @@
 //! What events count, under the names that a metrics recorder sees, and for whoever asks in this process.
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -67,7 +68,7 @@ macro_rules! handler_counts {
 
             $(pub(crate) fn $field(&self, more: u64) {
                 self.$field.fetch_add(more, Relaxed);
-                with_recorder(|to| count(to, &self.keys.$field, more));
+                recorded(|to| count(to, &self.keys.$field, more));
             })+
         }
     };
@@ -113,19 +114,19 @@ impl Meter {
     /// Notes that an event is in hand until what is returned is dropped.
     pub(crate) fn in_hand(self: &Arc<Self>) -> InHand {
         self.in_flight.fetch_add(1, Relaxed);
-        with_recorder(|to| to.register_gauge(&self.gauge, &METADATA).increment(1.0));
+        recorded(|to| to.register_gauge(&self.gauge, &METADATA).increment(1.0));
         InHand(Arc::clone(self))
     }
 
     /// How long a run took.
     pub(crate) fn took(&self, time: Duration) {
-        with_recorder(|to| histogram(to, &self.seconds, time));
+        recorded(|to| histogram(to, &self.seconds, time));
     }
 
     /// How long ago an event was emitted, by its emitter's clock, as it comes to be handled.
     pub(crate) fn emitted_at(&self, at: SystemTime) {
         let age = SystemTime::now().duration_since(at).unwrap_or_default();
-        with_recorder(|to| histogram(to, &self.age, age));
+        recorded(|to| histogram(to, &self.age, age));
     }
 }
 
@@ -135,7 +136,7 @@ pub(crate) struct InHand(Arc<Meter>);
 impl Drop for InHand {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Relaxed);
-        with_recorder(|to| to.register_gauge(&self.0.gauge, &METADATA).decrement(1.0));
+        recorded(|to| to.register_gauge(&self.0.gauge, &METADATA).decrement(1.0));
     }
 }
 
@@ -163,8 +164,13 @@ impl EmitMeter {
             Err(err) if err.sent() == sinew_core::Sent::No => &self.failed,
             Err(_) => &self.unknown,
         };
-        with_recorder(|to| count(to, key, 1));
+        recorded(|to| count(to, key, 1));
     }
+}
+
+/// A recorder that panics loses what it was told: unwound through a delivery, it would have that delivered again, for ever.
+fn recorded(record: impl FnOnce(&dyn Recorder)) {
+    drop(catch_unwind(AssertUnwindSafe(|| with_recorder(record))));
 }
 
 fn count(to: &dyn Recorder, key: &Key, more: u64) {

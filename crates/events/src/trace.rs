@@ -1,6 +1,9 @@
 //! What events say to `tracing`, under the target `sinew_events`: a span for each delivery of an event, in it one for each
 //! run; and the trace that goes on with what a run emits.
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
 
 use sinew_core::{Attempt, Message};
 use tracing::{Span, field::Empty};
@@ -22,28 +25,37 @@ pub(crate) fn delivered(
         _ => None,
     };
     let id = message.properties().and_then(|it| it.id.as_deref());
-    tracing::debug_span!(
-        target: TARGET,
-        parent: None,
-        "handle",
-        handler = handler.as_str(),
-        event = %message.address,
-        id,
-        attempt,
-        traceparent = ContextData::received(&message.headers, prefix).traceparent(),
-        outcome = Empty,
-    )
+    made(|| {
+        tracing::debug_span!(
+            target: TARGET,
+            parent: None,
+            "handle",
+            handler = handler.as_str(),
+            event = %message.address,
+            id,
+            attempt,
+            traceparent = ContextData::received(&message.headers, prefix).traceparent(),
+            outcome = Empty,
+        )
+    })
 }
 
 /// The span of one run of the handler; its trace is that which goes on with what it emits.
 pub(crate) fn run(context: &Context) -> Span {
-    tracing::debug_span!(
-        target: TARGET,
-        "run",
-        call = context.call_id().as_str(),
-        run = context.run(),
-        traceparent = context.traceparent(),
-    )
+    made(|| {
+        tracing::debug_span!(
+            target: TARGET,
+            "run",
+            call = context.call_id().as_str(),
+            run = context.run(),
+            traceparent = context.traceparent(),
+        )
+    })
+}
+
+/// None where a subscriber panics: unwound through a delivery, it would have that delivered again, for ever.
+fn made(span: impl FnOnce() -> Span) -> Span {
+    catch_unwind(AssertUnwindSafe(span)).unwrap_or_else(|_| Span::none())
 }
 
 /// The child of a W3C trace context: the same trace, sampled or not as it was, under a span of its own. None for what is none.

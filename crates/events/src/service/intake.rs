@@ -1,5 +1,5 @@
 //! The loop of one handler's intake: it takes an event when there is a worker for it, and hands back what it has not begun.
-use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc};
+use std::{collections::VecDeque, panic::AssertUnwindSafe, pin::pin, sync::Arc};
 
 use futures_util::{FutureExt as _, future::join_all, poll};
 use sinew_core::{
@@ -98,34 +98,31 @@ impl Intake {
         let (settled, given) = channel(usize::from(self.processor.prefetch).max(1));
         self.runs.spawn(settle(given));
         let mut stopped = pin!(stop.cancelled());
-        let mut not_begun = Vec::new();
+        let (mut waiting, mut over) = (VecDeque::new(), None);
         let ended = loop {
-            let next = select! {
-                biased;
-                () = &mut stopped => break Ok(()),
-                next = incoming.next() => next,
-            };
-            match next {
-                None => break Ok(()),
-                Some(Err(err)) => break Err(err),
-                Some(Ok(Event::Item(item))) => {
-                    let work: Work = item.into();
-                    let permit = match self.workers.try_take() {
-                        Some(permit) => permit,
-                        None => select! {
-                            biased;
-                            () = &mut stopped => {
-                                not_begun.push(work);
-                                break Ok(());
-                            }
-                            // The broker has it again.
-                            () = work.revoked() => continue,
-                            permit = self.workers.take() => permit,
-                        },
-                    };
-                    self.begin(work, permit, &settled).await;
+            let mut permit = None;
+            if waiting.is_empty() {
+                if let Some(ended) = over {
+                    break ended;
                 }
-                Some(Ok(event)) => self.note(&event),
+                let next = select! {
+                    biased;
+                    () = &mut stopped => break Ok(()),
+                    next = incoming.next() => next,
+                };
+                over = self.take_in(next, &mut waiting);
+                // What has waited may have been taken back, and is looked at first.
+                permit = if waiting.is_empty() { None } else { self.workers.try_take() };
+            }
+            if permit.is_none() && !waiting.is_empty() {
+                permit = select! {
+                    biased;
+                    () = &mut stopped => break Ok(()),
+                    permit = self.worker(&mut incoming, &mut waiting, &mut over) => permit,
+                };
+            }
+            if let (Some(work), Some(permit)) = (waiting.pop_front(), permit) {
+                self.begin(work, permit, &settled).await;
             }
             // Here, and not as they end: that would wake the loop once more for each event.
             while self.runs.try_join_next().is_some() {}
@@ -138,9 +135,9 @@ impl Intake {
             incoming.stop();
             let rest = async {
                 while let Some(next) = incoming.next_item().await {
-                    not_begun.extend(next.ok().map(Into::into));
+                    waiting.extend(next.ok().map(Into::into));
                 }
-                self.hand_back(not_begun).await;
+                self.hand_back(waiting).await;
             };
             select! {
                 () = rest => {}
@@ -148,6 +145,44 @@ impl Intake {
             }
         }
         ended
+    }
+
+    /// Waits for a worker for the first of those that wait; none where that was taken back. What comes meanwhile waits behind
+    /// it, as far as it is sent ahead: what is told of the link is behind that, and does not wait.
+    async fn worker<T: Into<Work>>(
+        &self,
+        incoming: &mut Incoming<T>,
+        waiting: &mut VecDeque<Work>,
+        over: &mut Option<Result<()>>,
+    ) -> Option<Arc<Permit>> {
+        let mut revoked = waiting.front()?.revoked();
+        let mut permit = pin!(self.workers.take());
+        loop {
+            let has_room = waiting.len() <= usize::from(self.processor.prefetch);
+            select! {
+                biased;
+                () = &mut revoked => return None,
+                permit = &mut permit => return Some(permit),
+                next = incoming.next(), if over.is_none() && has_room => {
+                    *over = self.take_in(next, waiting);
+                }
+            }
+        }
+    }
+
+    /// Notes what came; what the intake has ended with, where it has.
+    fn take_in<T: Into<Work>>(
+        &self,
+        next: Option<Result<Event<T>>>,
+        waiting: &mut VecDeque<Work>,
+    ) -> Option<Result<()>> {
+        match next {
+            None => return Some(Ok(())),
+            Some(Err(err)) => return Some(Err(err)),
+            Some(Ok(Event::Item(item))) => waiting.push_back(item.into()),
+            Some(Ok(event)) => self.note(&event),
+        }
+        None
     }
 
     /// Ends when all that it has begun is done.
@@ -170,7 +205,7 @@ impl Intake {
     }
 
     /// Gives the broker what was not begun. What is not settled cannot be given back, and is lost.
-    async fn hand_back(&self, rest: Vec<Work>) {
+    async fn hand_back(&self, rest: VecDeque<Work>) {
         let lost = rest.iter().filter(|work| matches!(work, Work::Unsettled(_))).count();
         if lost > 0 {
             self.lost(u64::try_from(lost).unwrap_or(u64::MAX));

@@ -17,7 +17,8 @@ use crate::HandlerName;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ServiceEvent {
-    /// The link of a handler's intake is down; its events wait.
+    /// The link of a handler's intake is down; its events wait. Where the backend has no queues, it is told once no more
+    /// events wait here for a worker than were to be sent ahead.
     #[non_exhaustive]
     Down {
         /// Whose.

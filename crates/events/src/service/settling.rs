@@ -5,7 +5,8 @@ use futures_util::poll;
 use sinew_core::{Message, Pending, Result, Verdict};
 use tokio::{
     sync::mpsc::{Receiver, Sender, error::TrySendError},
-    time::{Instant, timeout_at},
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
 };
 use tracing::Span;
 
@@ -21,6 +22,8 @@ use crate::{
 
 /// How long a verdict's answer is waited for; the verdict itself is with the adapter by then.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
+/// How long it may hold up what is told of those after it.
+const LATE: Duration = Duration::from_millis(100);
 
 /// One delivery whose verdict is with the adapter.
 pub(super) struct Settling {
@@ -129,9 +132,26 @@ impl Settling {
 }
 
 /// Waits for the answers of all that is handed to it, in this order, which is about theirs: several come at once, and so
-/// it is not woken for each. One that does not come holds up what is told of those after it until its time is over, not theirs.
+/// it is not woken for each. One that is late is put aside with all that came after it, to hold up nothing of what is told;
+/// no more than may be handed over ahead.
 pub(super) async fn settle(mut given: Receiver<Settling>) {
-    while let Some(settling) = given.recv().await {
-        settling.wait().await;
+    let (aside, mut late) = (given.max_capacity(), JoinSet::new());
+    while let Some(mut settling) = given.recv().await {
+        match timeout(LATE, &mut settling.answer).await {
+            Ok(answer) => settling.ended(Some(answer)),
+            Err(_) => {
+                while late.try_join_next().is_some() {}
+                let mut next = Some(settling);
+                while let Some(settling) = next.take() {
+                    if late.len() == aside {
+                        settling.wait().await;
+                        break;
+                    }
+                    late.spawn(settling.wait());
+                    next = given.try_recv().ok();
+                }
+            }
+        }
     }
+    while late.join_next().await.is_some() {}
 }

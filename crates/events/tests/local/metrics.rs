@@ -283,13 +283,85 @@ async fn what_is_not_kept(catalogue: &mut Catalogue) {
     catalogue.seen.extend(counted.into_keys());
 }
 
+/// Takes nothing, and says so.
+struct Broken;
+
+impl Recorder for Broken {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, _: &Key, _: &Metadata<'_>) -> Counter {
+        panic!("no counter");
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        panic!("no gauge");
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        panic!("no histogram");
+    }
+}
+
+/// The same of spans.
+impl tracing::Subscriber for Broken {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.is_span()
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        panic!("no span");
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn event(&self, _: &tracing::Event<'_>) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+/// One event, to its end: what became of it, how often it was delivered and run.
+async fn one_event() -> (SettledAs, u64, usize) {
+    let scene = Scene::new();
+    let (handler, runs) = counting(|_| Ok(()));
+    let running = scene.start(&billing(handler)).await;
+    let mut events = running.events();
+    scene.emit("created", 1).await;
+    let settled = loop {
+        let settled = settled(&mut events).await;
+        if !settled.comes_again {
+            break settled;
+        }
+    };
+    assert_eq!(scene.waiting(QUEUE).await, 0);
+    let counts = running.counts().next().unwrap().2;
+    assert_eq!(counts.in_flight, 0);
+    (settled.outcome, counts.received, runs.load(SeqCst))
+}
+
+fn in_virtual_time<T>(run: impl Future<Output = T>) -> T {
+    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(run)
+}
+
+#[test]
+fn a_recorder_that_panics_has_no_event_delivered_or_run_again() {
+    let ended = with_local_recorder(&Broken, || in_virtual_time(one_event()));
+    assert_eq!(ended, (SettledAs::Handled, 1, 1));
+}
+
+#[test]
+fn a_subscriber_that_panics_has_no_event_delivered_or_run_again() {
+    let ended = tracing::subscriber::with_default(Broken, || in_virtual_time(one_event()));
+    assert_eq!(ended, (SettledAs::Handled, 1, 1));
+}
+
 #[test]
 fn what_is_recorded_is_what_the_readme_lists_as_often_as_it_happened() {
     let values: &'static Values = Box::leak(Box::default());
     let mut catalogue = Catalogue { values, seen: BTreeSet::new() };
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     with_local_recorder(values, || {
-        runtime.block_on(async {
+        in_virtual_time(async {
             what_succeeds(&mut catalogue).await;
             what_fails(&mut catalogue).await;
             what_the_link_does(&mut catalogue).await;

@@ -11,7 +11,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use sinew_events::{Context, EventHandler, HandlerError, Service, SettledAs};
+use sinew_core::AnyBackend;
+use sinew_events::{Context, EventHandler, HandlerError, Service, ServiceEvent, SettledAs};
 
 use crate::support::{LONG, QUEUE, Scene, a_second, billing, outcomes};
 
@@ -86,9 +87,8 @@ async fn a_handler_at_its_limit_takes_no_worker_from_others() {
 
 #[tokio::test(start_paused = true)]
 async fn more_may_be_sent_ahead_than_is_handled_and_goes_back_when_the_service_ends() {
-    // In memory what nobody has asked for is not sent, and one is asked for while one is handled.
     for (service_says, handler_says, sent) in
-        [(None, None, 1), (Some(5), None, 2), (Some(5), Some(1), 1), (Some(0), Some(5), 2)]
+        [(None, None, 1), (Some(5), None, 5), (Some(5), Some(1), 1), (Some(0), Some(5), 5)]
     {
         let scene = Scene::new();
         let (handler, most) = slow("on_created", &Arc::default());
@@ -111,6 +111,32 @@ async fn more_may_be_sent_ahead_than_is_handled_and_goes_back_when_the_service_e
         assert_eq!(scene.waiting(QUEUE).await, 10 - 4, "what only waited went back");
         assert_eq!(most.load(SeqCst), 1, "one at a time, all the while");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_goes_is_told_while_events_wait_for_a_worker() {
+    let scene = Scene::new();
+    // Without queues nothing is taken back from here when the link goes.
+    let memory = scene.connect();
+    let passing = AnyBackend::new(memory.link())
+        .with_publisher(memory.publisher().unwrap())
+        .with_subscriber(memory.subscriber().unwrap());
+    let (handler, most) = slow("on_created", &Arc::default());
+    let service = billing(handler.with_reliable_delivery(false)).with_max_workers(1);
+    let mut events = service.events();
+    let running = service.start(&passing).await.unwrap();
+    for id in 0..2 {
+        scene.emit("created", id).await;
+    }
+    tokio::task::yield_now().await;
+    scene.broker.kill();
+    assert!(matches!(events.next().await, Some(Ok(ServiceEvent::Down { .. }))));
+    scene.broker.start();
+    assert!(matches!(events.next().await, Some(Ok(ServiceEvent::Up { gap: true, .. }))));
+    // What had come is handled all the same.
+    assert_eq!(outcomes(&mut events, 2).await, [SettledAs::Handled; 2]);
+    assert_eq!(most.load(SeqCst), 1, "one at a time");
+    drop(running);
 }
 
 /// What one event makes its handler do.
