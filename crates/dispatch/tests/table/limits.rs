@@ -23,7 +23,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 use crate::{
     behaviours,
     broker::Kind,
-    failed, is_long,
+    failed,
     scene::{SOON, Scene, Served, by_hand, echo, expect, gated, soon, tally, until},
 };
 
@@ -297,11 +297,11 @@ async fn a_call_that_waits_holds_up_no_quick_one(scene: Scene) -> Result<()> {
 }
 
 async fn nothing_stays_subscribed_by_asks_that_are_dropped(scene: Scene) -> Result<()> {
+    const ASKS: u64 = 10_000;
+    const ASKERS: u64 = 8;
     // On a broker of its own, so that nobody else subscribes meanwhile.
     let broker = Arc::new(scene.kind.start().await?);
     let scene = Scene::new(scene.kind, broker, "leaks");
-    // RabbitMQ takes half a minute for all of them.
-    let asks = if scene.kind == Kind::Amqp && !is_long() { 504 } else { 10_000 };
     let gate = Arc::new(Semaphore::new(0));
     let stuck =
         scene.serve(gated("stuck", &gate, Duration::ZERO)?.with_concurrency(10_000)).await?;
@@ -322,10 +322,10 @@ async fn nothing_stays_subscribed_by_asks_that_are_dropped(scene: Scene) -> Resu
     let before = scene.broker.subscribed().await?;
     let mut tasks = JoinSet::new();
     let topic = scene.topic().to_owned();
-    for _ in 0..8 {
+    for _ in 0..ASKERS {
         let (dispatcher, topic) = (dispatcher.clone(), topic.clone());
         tasks.spawn(async move {
-            for _ in 0..asks / 8 {
+            for _ in 0..ASKS / ASKERS {
                 let ask = dispatcher.ask(topic.as_str(), "x").deadline(Duration::from_secs(300));
                 let mut gathering = ask.send::<String>().await?;
                 let reply = soon("a reply", gathering.next()).await?;
@@ -337,7 +337,7 @@ async fn nothing_stays_subscribed_by_asks_that_are_dropped(scene: Scene) -> Resu
     while let Some(done) = tasks.join_next().await {
         done.map_err(failed)??;
     }
-    called_off(1 + asks).await?;
+    called_off(1 + ASKS).await?;
     until("as before", async || Ok(scene.broker.subscribed().await? == before)).await?;
     drop_mid_hedge(&scene, &dispatcher, &stuck).await?;
     assert_eq!(dispatcher.counts().pending, 0);

@@ -14,7 +14,7 @@ mod payloads;
 mod presence;
 mod scene;
 
-use std::{env, fmt::Display, pin::Pin, process::ExitCode, sync::Arc};
+use std::{fmt::Display, pin::Pin, process::ExitCode, sync::Arc};
 
 use libtest_mimic::{Arguments, Trial};
 use sinew_core::{Error, ErrorKind, Result};
@@ -99,11 +99,6 @@ fn trial(
         let ran = runtime.block_on(async { timeout(DEADLINE, run()).await });
         conclude(ran.map_err(late).flatten())
     })
-}
-
-/// Whether there is time for many rounds.
-pub(crate) fn is_long() -> bool {
-    env::var_os("SINEW_LONG").is_some_and(|value| value == "1")
 }
 
 pub(crate) fn failed(what: impl Display) -> Error {
