@@ -8,8 +8,8 @@ use crate::{AgentId, Presence};
 const WORD: &str = "dispatch";
 
 /// Knows the agents that beat, by a watch's table. It knows as much as that watch listens to:
-/// [`with_processes`](sinew_beat::WatchOptions::with_processes)`("dispatch.>")` is all agents there are. Each ask goes through
-/// all that its watch knows, so a watch of its own, of no more than the topics that are asked, is the quickest.
+/// [`with_processes`](sinew_beat::WatchOptions::with_processes)`("dispatch.>")` is all agents there are. An ask looks at
+/// those of its topic alone, however many others that watch knows.
 ///
 /// An agent is there from its start until it is down or stopped: one that is late may answer yet. A watch that has just
 /// started knows nobody until they beat; until then [`Dispatcher::agents`](crate::Dispatcher::agents) finds them.

@@ -218,12 +218,11 @@ impl Monitor {
         self.roster.iter().map(|(id, entry)| self.status(id, entry))
     }
 
-    /// The same of those whose names begin with `prefix`: for who wants a few of many.
+    /// The same of those whose names begin with `prefix`, in the order of their names: for who wants a few of many. The first
+    /// call goes through all of them, and from then on an order of names is kept.
     #[must_use = "iterators are lazy"]
     pub fn processes_under(&self, prefix: &str) -> impl Iterator<Item = ProcessStatus> {
-        let entries =
-            self.roster.iter().filter(move |(_, it)| it.process.as_str().starts_with(prefix));
-        entries.map(|(id, entry)| self.status(id, entry))
+        self.roster.under(prefix).map(|(id, entry)| self.status(id, entry))
     }
 
     /// How many processes it knows.

@@ -1,5 +1,10 @@
 //! Whom a monitor knows: by name, and by a number that stays as long as it is known.
-use std::hash::{BuildHasher as _, RandomState};
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher as _, RandomState},
+    ops::Bound,
+    sync::OnceLock,
+};
 
 use super::{deadlines::Armed, flaps::Findings, index::Index};
 use crate::{Process, State, Timestamp, time::Span};
@@ -41,6 +46,8 @@ pub(super) struct Roster {
     since: Vec<Timestamp>,
     /// Ids that nobody has.
     free: Vec<u32>,
+    /// In the order of their names, once somebody has asked for that.
+    names: OnceLock<BTreeMap<Process, u32>>,
     /// How many are declared.
     declared: usize,
 }
@@ -97,6 +104,16 @@ impl Roster {
         entries.filter_map(|(id, entry)| Some((id, entry.as_ref()?)))
     }
 
+    /// Those whose names begin with `prefix`, in the order of their names. The first call goes through all of them.
+    pub(super) fn under(&self, prefix: &str) -> impl Iterator<Item = (u32, &Entry)> {
+        let named = || self.iter().map(|(id, entry)| (entry.process.clone(), id)).collect();
+        let names = self.names.get_or_init(named);
+        names
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(move |(name, _)| name.as_str().starts_with(prefix))
+            .filter_map(|(_, &id)| Some((id, self.get(id)?)))
+    }
+
     /// All ids, those that nobody has among them.
     pub(super) fn ids(&self) -> std::ops::Range<u32> {
         0..u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
@@ -121,6 +138,9 @@ impl Roster {
         };
         let hash = self.hasher.hash_one(entry.process.as_str());
         self.declared += usize::from(entry.is_declared);
+        if let Some(names) = self.names.get_mut() {
+            names.insert(entry.process.clone(), id);
+        }
         *self.since.get_mut(id as usize)? = since;
         *self.entries.get_mut(id as usize)? = Some(entry);
         self.ids.insert(hash, id);
@@ -131,6 +151,9 @@ impl Roster {
         let entry = self.entries.get_mut(id as usize)?.take()?;
         let hash = self.hasher.hash_one(entry.process.as_str());
         self.ids.remove(hash, id);
+        if let Some(names) = self.names.get_mut() {
+            names.remove(&entry.process);
+        }
         self.declared -= usize::from(entry.is_declared);
         self.free.push(id);
         Some(entry)

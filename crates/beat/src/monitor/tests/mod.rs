@@ -335,7 +335,8 @@ fn time_never_runs_backwards() {
 
 #[test]
 fn those_under_a_prefix_are_told_apart_from_the_others() {
-    let mut told = Told::new();
+    let reap = MonitorOptions::default().with_reap_after(Some(Duration::from_secs(100)));
+    let mut told = Told::with(reap);
     for (name, beat) in
         [("a.b.2", beat(1)), ("a.bb.1", beat(1)), ("a.b.1", Beat::Stop), ("b.a.b.", beat(1))]
     {
@@ -343,10 +344,17 @@ fn those_under_a_prefix_are_told_apart_from_the_others() {
     }
     let found: Vec<_> = told.monitor.processes_under("a.b.").collect();
     let names: Vec<_> = found.iter().map(|it| it.process.as_str()).collect();
-    assert_eq!(names, ["a.b.2", "a.b.1"]);
-    assert_eq!(found.first(), told.monitor.process("a.b.2").as_ref());
+    assert_eq!(names, ["a.b.1", "a.b.2"]);
+    assert_eq!(found.last(), told.monitor.process("a.b.2").as_ref());
     assert_eq!(told.monitor.processes_under("").count(), told.monitor.len());
     assert_eq!(told.monitor.processes_under("c").count(), 0);
+    // After the first look as well: one comes, one is forgotten, and another takes its place.
+    told.beat("a.b.0", beat(1000), 0.0);
+    told.advance(200.0);
+    told.beat("c", beat(1000), 200.0);
+    let found: Vec<_> = told.monitor.processes_under("a.b.").map(|it| it.process).collect();
+    assert_eq!(found, [process("a.b.0")]);
+    assert_eq!(told.monitor.processes_under("c").count(), 1);
 }
 
 #[test]
