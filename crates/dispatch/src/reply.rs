@@ -87,10 +87,10 @@ impl Ended {
         }
     }
 
-    /// Whether those elsewhere who have not answered are told that nobody waits any more. Where the deadline has passed
-    /// they know; where all that were expected have answered, it would cost everybody a message for each ask.
+    /// Whether those elsewhere who may work on it yet are told that nobody waits any more. Where the deadline has passed
+    /// they know.
     pub(crate) const fn is_told(self) -> bool {
-        self.calls_off() || matches!(self, Self::Quiet)
+        self.calls_off() || matches!(self, Self::Quiet | Self::AllKnown)
     }
 
     /// Whether those who have not answered by then were called off, rather than missed.

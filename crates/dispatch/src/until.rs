@@ -11,7 +11,8 @@ use crate::{AgentError, AgentId};
 /// there is one, those that [`Expect`](crate::Expect) names, save for [`Until::Deadline`], which takes what others say.
 #[non_exhaustive]
 pub enum Until {
-    /// Everybody who is expected has answered, or is gone. Where nobody knows who is there, the deadline decides.
+    /// Everybody who is expected has answered, or is gone; others who work on it are left to its deadline, where
+    /// [`Until::First`] calls them off. Where nobody knows who is there, the deadline decides.
     AllKnown,
     /// So many have answered well.
     First(usize),

@@ -411,10 +411,12 @@ impl Gather {
         }
     }
 
-    /// Whether somebody elsewhere may still work on it: who is asked by name alone is known to, or not to.
+    /// Whether somebody elsewhere may still work on it. Who is asked by name alone is known to, or not to; where all that were
+    /// expected have answered, those who were not are not thought of, as each ask would cost everybody a message.
     pub(crate) fn is_worked_on(&self) -> bool {
+        let by_name = self.hedge.is_some() || self.ended() == Some(Ended::AllKnown);
         let mut remote = self.slots.iter().skip(self.local);
-        self.hedge.is_none() || remote.any(|it| matches!(it, State::Asked | State::Gone))
+        !by_name || remote.any(|it| matches!(it, State::Asked | State::Gone))
     }
 
     /// When it wants to be told the time; `None` once it has ended.

@@ -31,6 +31,7 @@ behaviours![
     a_second_answer_is_counted_and_not_delivered,
     an_undecodable_answer_is_its_agents_failure,
     whom_nobody_waits_for_is_called_off,
+    who_was_not_expected_is_called_off_by_an_ask_for_so_many,
     an_ask_that_is_dropped_is_called_off,
     who_drains_before_it_leaves_has_called_off,
     an_ask_of_its_own_agents_is_answered_once,
@@ -194,6 +195,22 @@ async fn whom_nobody_waits_for_is_called_off(scene: Scene) -> Result<()> {
     until("and done", async || Ok(waits.running() == 0)).await?;
     assert!(asked.elapsed() < Duration::from_secs(30));
     Ok(())
+}
+
+async fn who_was_not_expected_is_called_off_by_an_ask_for_so_many(scene: Scene) -> Result<()> {
+    let gate = Arc::new(Semaphore::new(0));
+    let other = scene.serve(gated("other", &gate, Duration::ZERO)?).await?;
+    let _listed = (scene.echo("a").await?, scene.echo("b").await?);
+    let dispatcher = scene.dispatcher().await?;
+    for (limit, why) in [(Until::AllKnown, Ended::AllKnown), (Until::First(2), Ended::First)] {
+        let ask = dispatcher.ask(scene.topic(), "x").expect(expect(&["a", "b"])?).until(limit);
+        let ask = ask.deadline(Duration::from_secs(60));
+        let Gathered { replies, end, .. } = ask.collect::<String>().await?;
+        assert_eq!((said(&replies), end.ended), (vec!["x from a", "x from b"], why));
+    }
+    // The one of all known is left to its deadline.
+    until("called off", async || Ok(other.service.counts().cancelled == 1)).await?;
+    until("the other is worked on", async || Ok(other.running() == 1)).await
 }
 
 async fn an_ask_that_is_dropped_is_called_off(scene: Scene) -> Result<()> {
