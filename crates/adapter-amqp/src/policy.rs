@@ -98,6 +98,7 @@ pub enum DelayLayout {
     PerQueue,
     /// Where `nameko-amqp-retry` keeps its own: in a queue for each delay, `backoff--<milliseconds>ms`, on the headers
     /// exchange `backoff`. Members of one queue in Python and in Rust then count each other's attempts, by `x-death`,
-    /// and each goes on with its schedule where the other one was.
+    /// and each goes on with its schedule where the other one was. From RabbitMQ 4 on, which takes no `x-death` from a client,
+    /// Python counts one attempt at most, of its own, too, and never gives up; ours are counted all the same.
     NamekoAmqpRetry,
 }

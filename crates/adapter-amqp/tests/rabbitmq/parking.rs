@@ -63,6 +63,9 @@ pub(crate) async fn obeyed_headers(shared: Shared) -> Outcome {
 /// What Python declares and counts by, as `nameko-amqp-retry` 0.7.1 has it on the wire.
 pub(crate) async fn as_python(shared: Shared) -> Outcome {
     let address = shared.address().await?;
+    // From 4 on RabbitMQ takes no deaths from clients, Python's neither: there it counts one at most.
+    let is_3 = shared.broker().await?.ctl(&["version"]).await?.starts_with("3.");
+    let counted = |deaths: u32| if is_3 { deaths } else { deaths.min(1) };
     let other = Other::connect(address).await?;
     let options = options(address).with_delays(DelayLayout::NamekoAmqpRetry);
     let amqp = options.with_exchanges(ExchangePolicy::declare()).connect().await?;
@@ -76,7 +79,8 @@ pub(crate) async fn as_python(shared: Shared) -> Outcome {
             _ => Attempt::Number(deaths + 1),
         };
         check(held.attempt == attempt, format!("{:?}", held.attempt))?;
-        check(counted_by_python(&held.message) == i64::from(deaths), "Python counts as many")?;
+        let by_python = counted_by_python(&held.message);
+        check(by_python == i64::from(counted(deaths)), format!("Python counts {by_python}"))?;
         check(held.message.address == sent.address, format!("{:?}", held.message.address))?;
         check(held.message.headers.value("mine").is_some(), "the publisher's own are kept")?;
         // Another one makes another queue, and another entry.
