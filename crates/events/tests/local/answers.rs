@@ -13,7 +13,7 @@ use sinew_core::{
     AnyConsumer, Backend, BoxFuture, Capabilities, Consume, Consumption, Delivery, Incoming,
     Pending, Queue, QueueStatus, Result, Settle, Verdict,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout};
 
 use crate::support::{Scene, a_second, billing, counting, settled};
 
@@ -60,11 +60,11 @@ impl Settle for Unanswered {
         drop(self.0.settle(verdict));
         let is_answered = self.1.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_err();
         Pending::later(async move {
-            if !is_answered {
-                pending::<()>().await;
+            if is_answered {
+                drop(timeout(MOMENT, pending::<()>()).await);
+                return Ok(());
             }
-            sleep(MOMENT).await;
-            Ok(())
+            pending().await
         })
     }
 
