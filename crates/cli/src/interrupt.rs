@@ -1,8 +1,11 @@
-//! When to end: Ctrl-C and SIGTERM, `--count` and `--for`.
+//! When to end: Ctrl-C, SIGTERM and SIGHUP, `--count` and `--for`.
 use std::{
     io::{self, IsTerminal, Write},
     process,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -56,7 +59,7 @@ impl Ending {
 /// Why a command stopped waiting for more.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Stop {
-    /// Ctrl-C or SIGTERM.
+    /// Ctrl-C, SIGTERM or SIGHUP.
     Interrupted,
     /// `--for` is over.
     TimeOver,
@@ -64,27 +67,38 @@ pub(crate) enum Stop {
     Ended,
 }
 
-/// Tells of the first Ctrl-C or SIGTERM. The second one ends the process at once.
+/// Tells of the first Ctrl-C, SIGTERM or SIGHUP. A second one of the first two ends the process at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt {
     told: watch::Receiver<bool>,
     listener: AbortHandle,
+    leaves_hangups: Arc<AtomicBool>,
 }
 
 impl Interrupt {
-    /// Takes both signals over.
+    /// Takes the signals over.
     pub(crate) fn install() -> Result<Self, Failure> {
         let mut signals = Signals::listen()?;
         let (tell, told) = watch::channel(false);
+        let leaves_hangups = Arc::new(AtomicBool::new(false));
+        let has_another_use = Arc::clone(&leaves_hangups);
         let listener = tokio::spawn(async move {
-            signals.next().await;
+            while signals.next().await == Signal::Hangup && has_another_use.load(Ordering::Relaxed)
+            {
+            }
             tell.send_replace(true);
-            signals.next().await;
+            // A terminal that goes says so more than once: so does its shell.
+            while signals.next().await == Signal::Hangup {}
             restore_cursor();
             end_running();
             process::exit(Status::Interrupted.code().into());
         });
-        Ok(Self { told, listener: listener.abort_handle() })
+        Ok(Self { told, listener: listener.abort_handle(), leaves_hangups })
+    }
+
+    /// Leaves SIGHUP to a command that has its own use for it.
+    pub(crate) fn leave_hangups(&self) {
+        self.leaves_hangups.store(true, Ordering::Relaxed);
     }
 
     /// Leaves the signals to a command that has its own use for them; nobody else is told from here on.
@@ -138,21 +152,25 @@ impl Interrupt {
     }
 }
 
-/// One of the two signals that ask for an end.
+/// One of the signals that ask for an end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Signal {
     /// Ctrl-C.
     Interrupt,
     /// SIGTERM.
     Terminate,
+    /// SIGHUP: the terminal is gone. The commands that we run have process groups of their own, so it tells us alone.
+    Hangup,
 }
 
-/// An ear for both.
+/// An ear for them.
 #[cfg(unix)]
 #[derive(Debug)]
 pub(crate) struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
+    /// None where whoever started us wants it ignored, as `nohup` does.
+    hangup: Option<tokio::signal::unix::Signal>,
 }
 
 #[cfg(unix)]
@@ -164,16 +182,38 @@ impl Signals {
 
     fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        let interrupt = signal(SignalKind::interrupt())?;
-        Ok(Self { interrupt, terminate: signal(SignalKind::terminate())? })
+        let (interrupt, terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let hangup = (!is_hangup_ignored()).then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok(Self { interrupt, terminate, hangup })
     }
 
     pub(crate) async fn next(&mut self) -> Signal {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => Signal::Interrupt,
             _ = self.terminate.recv() => Signal::Terminate,
+            _ = hangup => Signal::Hangup,
         }
     }
+}
+
+/// Whether SIGHUP, whose number is 1, was ignored when we were started, or nobody can tell: then it stays as it is.
+#[cfg(unix)]
+fn is_hangup_ignored() -> bool {
+    // Asked once: from when we listen on, it is not.
+    static IS_IGNORED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *IS_IGNORED.get_or_init(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        ignored.is_none_or(|mask| mask & 1 == 1)
+    })
 }
 
 #[cfg(not(unix))]

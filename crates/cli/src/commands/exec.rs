@@ -228,6 +228,7 @@ fn send(group: i32, signal: Signal) {
     let signal = match signal {
         Signal::Interrupt => process::Signal::INT,
         Signal::Terminate => process::Signal::TERM,
+        Signal::Hangup => process::Signal::HUP,
     };
     if let Some(group) = Pid::from_raw(group) {
         let _ = kill_process_group(group, signal);

@@ -23,6 +23,7 @@ pub(crate) const TRIALS: &[(&str, Body)] = &[
     ("a_command_that_fails_is_its_agents_error", a_failure_is_told),
     ("an_agent_that_is_busy_says_so", a_busy_agent),
     ("a_service_that_is_ended_answers_what_it_was_asked", ended_mid_ask),
+    ("a_service_whose_terminal_is_closed_answers_what_it_was_asked", hung_up_mid_ask),
     ("nobody_to_ask_is_told_at_once", nobody),
     ("agents_say_that_they_are_there", agents),
     ("two_agents_of_one_name_are_told_of", twins),
@@ -182,6 +183,23 @@ fn a_busy_agent(runtime: &Runtime) -> Result<()> {
 }
 
 fn ended_mid_ask(runtime: &Runtime) -> Result<()> {
+    end_mid_ask(runtime, &[Signal::TERM])
+}
+
+fn hung_up_mid_ask(runtime: &Runtime) -> Result<()> {
+    // Under `nohup` it is ignored, and what we start goes by that.
+    let status = fs::read_to_string("/proc/self/status")?;
+    let ignored =
+        status.lines().find_map(|line| line.strip_prefix("SigIgn:")).ok_or("no SigIgn")?;
+    match u64::from_str_radix(ignored.trim(), 16)? & 1 {
+        // Twice, as by a terminal and its shell.
+        0 => end_mid_ask(runtime, &[Signal::HUP, Signal::HUP]),
+        _ => end_mid_ask(runtime, &[Signal::HUP, Signal::TERM]),
+    }
+}
+
+/// An agent that is told so while it works answers yet.
+fn end_mid_ask(runtime: &Runtime, signals: &[Signal]) -> Result<()> {
     let (_server, url) = server(runtime)?;
     let folder = tempfile::tempdir()?;
     let go = folder.path().join("go");
@@ -189,7 +207,7 @@ fn ended_mid_ask(runtime: &Runtime) -> Result<()> {
     let mut agent = serve(&url, "a", &format!("echo {BEGUN} >&2; {waits}; cat"))?;
     let asking = start(&ask(&url, &["--ttl", "30s", "--expect", "a"]))?;
     agent.until_remark(BEGUN)?;
-    agent.signal(Signal::TERM)?;
+    signals.iter().try_for_each(|&signal| agent.signal(signal))?;
     fs::write(&go, "")?;
     let (answers, end) = told(&asking.finish()?.expect(0)?.text())?;
     assert_eq!((&answers[0]["payload"], &end["ok"]), (&"W-7".into(), &1.into()));

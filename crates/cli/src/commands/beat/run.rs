@@ -21,7 +21,7 @@ use crate::{
     connection::ConnectionArgs,
     examples::{Example, section_with_note},
     exit::{Failure, Outcome, Status, plain},
-    interrupt::Signals,
+    interrupt::{Signal, Signals},
     output::Output,
     session::Session,
     time::parse_positive,
@@ -36,8 +36,8 @@ pub(crate) const EXAMPLES: &[Example] = &[
 ];
 
 const NOTE: &str = "That CMD lives is all that can be seen from outside; whether it gets on, only --check or CMD itself \
-    can tell. Its output is its own, and its input where that is no terminal. Ctrl-C and SIGTERM are passed on to it and what it started, a second \
-    one kills them. Exit status: CMD's, or 128 and the number of the signal that ended it; 126 or 127 when it cannot \
+    can tell. Its output is its own, and its input where that is no terminal. Ctrl-C, SIGTERM and SIGHUP are passed on to it and what it started; a second \
+    one of the first two kills them. Exit status: CMD's, or 128 and the number of the signal that ended it; 126 or 127 when it cannot \
     be run. When the broker cannot be reached at the start, CMD is NOT started, and the exit status is 69; if it goes \
     later, CMD lives on.";
 
@@ -132,12 +132,15 @@ async fn live(
             biased;
             ended = group.child.wait() => return ended,
             signal = signals.next() => {
-                if was_told {
-                    group.kill();
-                } else {
-                    group.pass_on(signal);
+                match signal {
+                    // It says so more than once, and to those who take it for something else.
+                    Signal::Hangup => group.pass_on(signal),
+                    _ if was_told => group.kill(),
+                    _ => {
+                        group.pass_on(signal);
+                        was_told = true;
+                    }
                 }
-                was_told = true;
             }
             _ = look.tick() => {
                 progress.tick();

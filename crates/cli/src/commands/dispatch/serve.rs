@@ -37,8 +37,8 @@ pub(crate) const EXAMPLES: &[Example] = &[
 const NOTE: &str = "The command reads the request and prints the answer; an exit status other than 0 is an error that \
     the asker is told, with what the command complained of, and 75 says that trying again may help. It finds \
     SINEW_TOPIC, SINEW_AGENT and SINEW_REMAINING, in seconds, in its environment. When the asker has enough, or the \
-    time is over, the command is killed, and what it started with it, unless that left its process group. Ctrl-C and \
-    SIGTERM leave it 30 s.";
+    time is over, the command is killed, and what it started with it, unless that left its process group. Ctrl-C, \
+    SIGTERM and SIGHUP leave it 30 s.";
 
 /// How long commands may go on once the service should end.
 const GRACE: Duration = Duration::from_secs(30);

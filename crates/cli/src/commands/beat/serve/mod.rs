@@ -172,6 +172,9 @@ impl Serve {
         }
         file.doubts.iter().for_each(|doubt| session.output.remark(doubt));
         let hangups = self.config.is_some().then(Hangups::listen).transpose()?;
+        if hangups.is_some() {
+            session.interrupt.leave_hangups();
+        }
         let (listener, address) = bind(listen).await?;
         let connection = std::mem::take(&mut self.connection);
         let backend = session.connect(connection, self.ending.within).await?;
