@@ -101,8 +101,8 @@ impl RabbitMqOptions {
         self.with_config(&format!("max_message_size = {bytes}"))
     }
 
-    /// Closes a channel that leaves a delivery unsettled for this long, and looks each second whether one does.
-    /// Default: the broker's, 30 min, looked for each minute.
+    /// Closes a channel that leaves a delivery unsettled for this long, and looks each second whether one does. From 4.3 on
+    /// quorum queues take theirs back, and others do not. Default: the broker's, 30 min, looked for each minute.
     #[must_use]
     pub fn with_consumer_timeout(mut self, timeout: Duration) -> Self {
         self.arguments.push_str(" -rabbit channel_tick_interval 1000");
