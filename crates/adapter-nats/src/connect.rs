@@ -93,7 +93,7 @@ impl Nats {
         .with_names(AnyNames::Subjects)
         .with_scopes(Scopes::Prefix)
         .with_headers(HeaderCarriage::Text)
-        .with_request(Requests::NoResponders)
+        .with_request(Requests::Noted)
         .with_properties(PropertySet::of(&[
             Property::Id,
             Property::CorrelationId,

@@ -11,7 +11,7 @@ use std::{
 
 use async_nats::{Message as WireMessage, StatusCode, Subject as Wire, Subscriber};
 use futures_core::Stream;
-use sinew_core::{Error, ErrorKind, Event, IntakeBuffer, Message, Receipt, Result, Sent};
+use sinew_core::{Error, ErrorKind, Event, IntakeBuffer, Message, Receipt, ReplyTo, Result, Sent};
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot, watch},
     time::{Instant, MissedTickBehavior, interval},
@@ -120,7 +120,7 @@ impl Mux {
 
     /// What the connection subscribes to for it.
     pub(crate) fn filter(&self) -> String {
-        format!("{}*", self.prefix)
+        format!("{}>", self.prefix)
     }
 
     /// Opens an address for one answer.
@@ -181,8 +181,10 @@ impl Mux {
         true
     }
 
+    /// The address that `subject` is, whatever is noted behind it.
     fn token(&self, subject: &str) -> Option<u64> {
-        subject.strip_prefix(&*self.prefix)?.parse().ok()
+        let address = subject.strip_prefix(&*self.prefix)?;
+        address.split_once('.').map_or(address, |(token, _)| token).parse().ok()
     }
 
     fn deliver(&self, message: WireMessage, converter: &mut Converter) {
@@ -375,11 +377,23 @@ pub(crate) struct Ticket<'a> {
 impl Ticket<'_> {
     /// The address on the wire.
     pub(crate) fn wire(&self) -> Wire {
-        let mut subject = String::with_capacity(self.mux.prefix.len() + 20);
+        Wire::from(self.text(0))
+    }
+
+    /// The same, with a note behind it.
+    pub(crate) fn noted(&self, note: &str) -> Wire {
+        let mut subject = self.text(ReplyTo::NOTE.len() + note.len());
+        subject.extend([ReplyTo::NOTE, note]);
+        Wire::from(subject)
+    }
+
+    /// The same as text, with room for so many bytes more.
+    fn text(&self, more: usize) -> String {
+        let mut subject = String::with_capacity(self.mux.prefix.len() + 20 + more);
         subject.push_str(&self.mux.prefix);
         // Writing to a string cannot fail.
         let _ = write!(subject, "{}", self.token);
-        Wire::from(subject)
+        subject
     }
 
     /// Leaves it open: an answer, a deadline or [`Mux::close`] ends it.

@@ -12,8 +12,8 @@ use sinew_adapter_nats::{
 };
 use sinew_core::{
     Attempt, Backend, Buffer, Consume, Consumption, ErrorKind, Event, Link, Message, Overflow,
-    Pattern, Persistence, Position, Property, Publish, PublishExt, Queue, Receipt, Start, Subject,
-    Subscribe, Subscription,
+    Pattern, Persistence, Position, Property, Publish, PublishExt, Queue, Receipt, Request, Start,
+    Subject, Subscribe, Subscription,
 };
 use sinew_testkit::harness::{
     Proxy,
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         trial("capabilities_follow_the_stream", capabilities),
         trial("both_doors_share_one_connection", both_doors),
         trial("a_ready_made_client_is_taken_over", ready_made),
+        trial("a_note_stands_in_the_reply_address_and_replies_find_back", noted),
         trial("what_was_published_last_leaves_with_the_last_handle", last_handle),
         trial("a_server_without_jetstream_is_told", no_jetstream),
     ];
@@ -229,6 +230,45 @@ async fn ready_made() -> Outcome {
     }
     let expected = [Event::Up { gap: false }, Event::Down, Event::Up { gap: true }];
     ensure(told == expected, "the link's state is told")
+}
+
+async fn noted() -> Outcome {
+    let server = NatsServerOptions::new().start().await?;
+    let near = NatsOptions::new(server.url()).connect().await?;
+    let far = NatsOptions::new(server.url()).connect().await?;
+    let mut heard = far.subscribe(Subscription::new(Pattern::parse("a")?)).await?;
+    let ask = || Subject::parse("a").map(|it| Message::new(it, "x"));
+    let requester = near.clone().into_any().requester()?;
+    let mut open = Vec::new();
+    for note in ["7.x/250/f", "another"] {
+        open.push((requester.request_noted(ask()?, note).await?, note));
+    }
+    open.push((requester.request(ask()?).await?, "none"));
+    let mut asked = Vec::new();
+    for note in ["7.x/250/f", "another", "none"] {
+        let ask =
+            timeout(Duration::from_secs(10), heard.next_item()).await?.ok_or("it ended")??;
+        ensure(ask.headers.is_empty(), "it takes no header")?;
+        let said = ask.reply_to.as_ref().ok_or("nobody asks")?.note();
+        ensure(said.unwrap_or("none") == note, "it arrives")?;
+        asked.push((ask, note));
+    }
+    for (ask, note) in asked.iter().rev() {
+        far.send(ask.reply(*note).ok_or("nobody asks")?).await?;
+    }
+    for (replies, note) in &mut open {
+        let reply = timeout(Duration::from_secs(10), replies.next_item()).await?;
+        ensure(reply.ok_or("it ended")??.payload == *note, "each has its own reply")?;
+    }
+    for note in ["", "a b", "a\r\nPUB b 0", "a.*", ">", "a..b", "a.~b"] {
+        let refused = near.request_noted(ask()?, note).await;
+        ensure(matches!(refused, Err(err) if err.kind() == ErrorKind::InvalidName), note)?;
+    }
+    // That nobody hears it finds back, too.
+    far.drain(Duration::from_secs(5)).await?;
+    let mut replies = near.request_noted(ask()?, "nobody").await?;
+    let told = timeout(Duration::from_secs(10), replies.next_item()).await?.ok_or("it ended")?;
+    ensure(matches!(told, Err(err) if err.kind() == ErrorKind::NoResponders), "nobody is there")
 }
 
 async fn last_handle() -> Outcome {

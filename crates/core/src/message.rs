@@ -8,8 +8,8 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    FromPayload, Headers, IntoPayload, Position, Properties, Queue, Result, Scope, Subject,
-    ToSubject, Value,
+    Error, FromPayload, Headers, IntoPayload, Position, Properties, Queue, Result, Scope, Subject,
+    ToSubject, Value, subject::flaw,
 };
 
 /// One message, the same type on its way out and on its way in. Cloning it shares every part and copies none.
@@ -68,6 +68,34 @@ impl ReplyTo {
     #[must_use]
     pub fn native(&self) -> &Bytes {
         &self.0
+    }
+
+    /// For adapters: what stands between an address and its note.
+    pub const NOTE: &str = ".~";
+
+    /// What whoever asked had the address end on, see [`Request::request_noted`](crate::Request::request_noted). Anybody may
+    /// write one: it is to be believed as far as a payload is.
+    #[must_use]
+    pub fn note(&self) -> Option<&str> {
+        let at = self.0.windows(2).rposition(|it| matches!(it, b".~"))?;
+        std::str::from_utf8(self.0.get(at + Self::NOTE.len()..)?).ok()
+    }
+
+    /// For adapters: whether `note` can stand in an address.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidName`](crate::ErrorKind::InvalidName) where it could be no subject, or holds `.~`.
+    pub fn check_note(note: &str) -> Result<()> {
+        let flaw = match note.contains(Self::NOTE) {
+            true => Some("it holds `.~`, which stands before it"),
+            false => flaw(note),
+        };
+        let refuse = |flaw| {
+            let err = Error::new(crate::ErrorKind::InvalidName, "write note");
+            Err(err.with_subject(note).with_detail(flaw))
+        };
+        flaw.map_or(Ok(()), refuse)
     }
 }
 
@@ -296,6 +324,29 @@ mod tests {
         let reply = request.reply("a").unwrap();
         assert_eq!(reply.address, Address::Reply(ReplyTo::new("inbox.1")));
         assert_eq!(Message::new(subject, "q").reply("a"), None);
+    }
+
+    #[test]
+    fn a_note_is_what_stands_last_in_an_address() {
+        for (address, note) in [
+            ("inbox.1.~7/250/f", Some("7/250/f")),
+            ("in.~box.1.~a.b", Some("a.b")),
+            ("inbox.1.~", Some("")),
+            ("~inbox.1~", None),
+            ("~", None),
+            ("", None),
+        ] {
+            assert_eq!(ReplyTo::new(address).note(), note, "{address}");
+        }
+        assert_eq!(ReplyTo::new(&b"inbox.1.~\xff"[..]).note(), None);
+        for note in ["7/250/f", "a.b", "~", &"n".repeat(255)] {
+            ReplyTo::check_note(note).unwrap();
+            assert_eq!(ReplyTo::new(format!("inbox.1.~{note}")).note(), Some(note));
+        }
+        for note in ["", "a..b", "a b", "a\r\nPUB b 0", "*", "a.>", "a.~b", &"n".repeat(256)] {
+            let refused = ReplyTo::check_note(note).unwrap_err();
+            assert_eq!(refused.kind(), crate::ErrorKind::InvalidName, "{note}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The contract of requests.
-use std::{fmt, sync::Arc};
+use std::{fmt, future::ready, sync::Arc};
 
-use crate::{Backend, BoxFuture, Capabilities, Incoming, Message, Result};
+use crate::{Backend, BoxFuture, Capabilities, Error, ErrorKind, Incoming, Message, Result};
 
 /// Asks, and takes the replies in.
 ///
@@ -17,19 +17,48 @@ pub trait Request: Backend {
     /// # Errors
     ///
     /// As [`Publish::publish`](crate::Publish::publish) has them, and
-    /// [`ErrorKind::InvalidOptions`](crate::ErrorKind::InvalidOptions) for a message that has a reply address
+    /// [`ErrorKind::InvalidOptions`] for a message that has a reply address
     /// already. Where the broker knows that nobody listens, the stream's one item is
-    /// [`ErrorKind::NoResponders`](crate::ErrorKind::NoResponders).
+    /// [`ErrorKind::NoResponders`].
     ///
     /// # Cancel safety
     ///
     /// A dropped call leaves nothing subscribed; the request may have been sent.
     fn request(&self, message: Message) -> impl Future<Output = Result<Incoming<Message>>> + Send;
+
+    /// The same, by an address that ends on `note`, which whoever is asked reads by [`ReplyTo::note`](crate::ReplyTo::note):
+    /// a few words that take no header, where the backend has [`Requests::Noted`](crate::Requests::Noted).
+    ///
+    /// # Errors
+    ///
+    /// As [`Request::request`]; [`ErrorKind::Unsupported`] where no note can be, and [`ErrorKind::InvalidName`] where it could
+    /// be no subject, or holds `.~`.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Request::request`].
+    fn request_noted(
+        &self,
+        _message: Message,
+        _note: &str,
+    ) -> impl Future<Output = Result<Incoming<Message>>> + Send {
+        let refused = Error::new(ErrorKind::Unsupported, "request")
+            .with_detail("no note can stand in a reply address here; say it by a header");
+        ready(Err(refused))
+    }
 }
 
 impl<R: Request> Request for Arc<R> {
     fn request(&self, message: Message) -> impl Future<Output = Result<Incoming<Message>>> + Send {
         (**self).request(message)
+    }
+
+    fn request_noted(
+        &self,
+        message: Message,
+        note: &str,
+    ) -> impl Future<Output = Result<Incoming<Message>>> + Send {
+        (**self).request_noted(message, note)
     }
 }
 
@@ -39,11 +68,25 @@ pub struct AnyRequester(Arc<dyn RequestDyn>);
 
 trait RequestDyn: Backend {
     fn request_dyn(&self, message: Message) -> BoxFuture<'_, Result<Incoming<Message>>>;
+
+    fn request_noted_dyn<'a>(
+        &'a self,
+        message: Message,
+        note: &'a str,
+    ) -> BoxFuture<'a, Result<Incoming<Message>>>;
 }
 
 impl<R: Request> RequestDyn for R {
     fn request_dyn(&self, message: Message) -> BoxFuture<'_, Result<Incoming<Message>>> {
         Box::pin(self.request(message))
+    }
+
+    fn request_noted_dyn<'a>(
+        &'a self,
+        message: Message,
+        note: &'a str,
+    ) -> BoxFuture<'a, Result<Incoming<Message>>> {
+        Box::pin(self.request_noted(message, note))
     }
 }
 
@@ -58,6 +101,10 @@ impl AnyRequester {
 impl Request for AnyRequester {
     fn request(&self, message: Message) -> impl Future<Output = Result<Incoming<Message>>> + Send {
         self.0.request_dyn(message)
+    }
+
+    async fn request_noted(&self, message: Message, note: &str) -> Result<Incoming<Message>> {
+        self.0.request_noted_dyn(message, note).await
     }
 }
 

@@ -81,7 +81,7 @@ impl Subject {
 }
 
 /// What keeps a text from being a subject, if anything.
-fn flaw(text: &str) -> Option<&'static str> {
+pub(crate) fn flaw(text: &str) -> Option<&'static str> {
     if text.len() > MAX_NAME_LEN {
         return Some(TOO_LONG);
     }

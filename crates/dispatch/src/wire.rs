@@ -2,18 +2,21 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use sinew_core::{Error, ErrorKind, Headers, Result, Subject};
+use sinew_core::{Error, ErrorKind, Headers, ReplyTo, Result, Subject};
 
 use crate::{AgentError, AgentId, AnyAgent, DispatcherOptions};
 
-/// The ask's own name, which a cancellation repeats. In an ask, after a space, how long the asker still waits, in whole
-/// milliseconds: a length of time, so that clocks need not agree. Then the agent that it is for alone, or [`ALL`], and
-/// [`FRAMED`] where its asker reads that. One header for all of it, as each is parsed by every agent.
+/// The ask's own name, which a cancellation repeats. In an ask, after a `/`, how long the asker still waits, in whole
+/// milliseconds: a length of time, so that clocks need not agree. Then [`FRAMED`] where its asker reads that, and the agent
+/// that it is for alone. One text for all of it, which stands in the reply address where a note can: each agent parses what
+/// headers there are.
 const ASK: &str = "sinew-ask";
-/// In place of an agent's name, which it cannot be: it is for everybody.
-const ALL: &str = "*";
+/// Between what an ask says of itself: in no name of one.
+const SEPARATOR: char = '/';
+/// In place of what is not said.
+const UNSAID: &str = "-";
 /// An answer may come without headers, in a frame of its ask.
-const FRAMED: &str = "framed";
+const FRAMED: &str = "f";
 /// Which agent answers.
 const AGENT: &str = "sinew-agent";
 /// The code of an agent's error, whose text is the payload.
@@ -34,7 +37,7 @@ const CANCEL: &str = "sinew.cancel";
 /// What an agent is asked that shall only say that it is there.
 const PING: &str = "sinew.ping";
 
-/// The name of one ask: 1 to 64 bytes of visible ASCII, unlike any other's. Cloning it shares the text.
+/// The name of one ask: 1 to 64 bytes of visible ASCII without `/`, unlike any other's. Cloning it shares the text.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub struct AskId(Arc<str>);
 
@@ -43,9 +46,9 @@ impl AskId {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidName`] when it is empty, too long, or not visible ASCII.
+    /// [`ErrorKind::InvalidName`] when it is empty, too long, not visible ASCII, or holds a `/`.
     pub fn parse(text: &str) -> Result<Self> {
-        match is_word(text, MAX_ASK_LEN) {
+        match is_word(text, MAX_ASK_LEN) && !text.contains(SEPARATOR) {
             true => Ok(Self(text.into())),
             false => Err(Error::new(ErrorKind::InvalidName, "parse ask id").with_subject(text)),
         }
@@ -118,44 +121,63 @@ impl AskHead {
         self
     }
 
+    /// Reads what a message says of it: in the note of its reply address, and else in its header.
+    #[must_use]
+    pub fn of(headers: &Headers, reply_to: Option<&ReplyTo>) -> Self {
+        let said = reply_to.and_then(ReplyTo::note).or_else(|| headers.text(ASK));
+        said.map_or_else(Self::default, Self::parse)
+    }
+
     /// Reads what is there. What makes no sense counts as not said; nobody waits for longer than [`DispatcherOptions::MAX_DEADLINE`].
     #[must_use]
     pub fn read(headers: &Headers) -> Self {
-        let said = headers.text(ASK).unwrap_or_default();
-        let mut words = said.split(' ');
+        Self::of(headers, None)
+    }
+
+    fn parse(said: &str) -> Self {
+        let mut words = said.split(SEPARATOR);
         // Without a name that makes sense it cannot be taken back; it is asked all the same.
         let Ok(id) = AskId::parse(words.next().unwrap_or_default()) else { return Self::default() };
         let remaining = words.next().unwrap_or_default().parse::<i64>().ok().map(|millis| {
             Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(MAX_REMAINING)
         });
-        let to = words.next().filter(|name| *name != ALL);
-        let to = to.and_then(|name| AgentId::parse(name).ok());
         let is_framed = words.next() == Some(FRAMED);
+        let to = words.next().and_then(|name| AgentId::parse(name).ok());
         Self { id: Some(id), remaining, to, is_framed }
     }
 
-    /// Says it. A part of a millisecond is dropped: an agent may think that it has less time, never more.
+    /// Says it in a header. A part of a millisecond is dropped: an agent may think that it has less time, never more.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidHeader`](sinew_core::ErrorKind::InvalidHeader) where the headers are full.
     pub fn write(&self, headers: &mut Headers) -> Result<()> {
-        let Some(id) = &self.id else { return Ok(()) };
-        let mut said = String::with_capacity(2 * MAX_ASK_LEN);
+        self.note().map_or(Ok(()), |said| headers.insert(ASK, said).map(drop))
+    }
+
+    /// The same as a note for a reply address; `None` where there is nothing to say.
+    #[must_use]
+    pub fn note(&self) -> Option<String> {
+        let id = self.id.as_ref()?;
+        let mut said = String::with_capacity(MAX_ASK_LEN);
         said.push_str(id.as_str());
+        let mut say = |word: &str| {
+            said.push(SEPARATOR);
+            said.push_str(word);
+        };
         let has_more = self.to.is_some() || self.is_framed;
         match self.remaining.map(|it| it.min(MAX_REMAINING).as_millis()) {
-            Some(millis) => said.extend([" ", &millis.to_string()]),
-            None if has_more => said.push_str(" -"),
+            Some(millis) => say(&millis.to_string()),
+            None if has_more => say(UNSAID),
             None => {}
         }
         if has_more {
-            said.extend([" ", self.to.as_ref().map_or(ALL, AgentId::as_str)]);
+            say(if self.is_framed { FRAMED } else { UNSAID });
         }
-        if self.is_framed {
-            said.extend([" ", FRAMED]);
+        if let Some(to) = &self.to {
+            say(to.as_str());
         }
-        headers.insert(ASK, said).map(drop)
+        Some(said)
     }
 }
 
@@ -322,8 +344,8 @@ mod tests {
         let text = prop_oneof![
             "[!-~]{0,70}",
             "\\PC{0,20}",
-            "[!-~]{1,64} -?[0-9]{1,20}",
-            "[!-~]{1,64} (-|[0-9]{1,5}) (\\*|[!-~]{0,130})( .*| framed)?",
+            "[!-.0-~]{1,64}/-?[0-9]{1,20}",
+            "[!-.0-~]{1,64}/(-|[0-9]{1,5})/(-|f|[a-z]{0,3})(/[!-~]{0,130})?",
             Just("true".to_owned()),
             Just("a.b".to_owned()),
         ];
@@ -333,7 +355,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_an_ask_says_arrives(
-            id in "[!-~]{1,64}", millis in 0..100_000_000_u64, part in 0..1_000_000_u32, to in "[a-z]{0,10}",
+            id in "[!-.0-~]{1,64}", millis in 0..100_000_000_u64, part in 0..1_000_000_u32, to in "[a-z]{0,10}",
             framed: bool,
         ) {
             let remaining = Duration::from_millis(millis) + Duration::from_nanos(part.into());
@@ -363,7 +385,7 @@ mod tests {
 
         #[test]
         fn what_stands_in_a_frame_arrives(
-            id in "[!-~]{1,64}", agent in "[a-z]{1,128}", payload: Vec<u8>,
+            id in "[!-.0-~]{1,64}", agent in "[a-z]{1,128}", payload: Vec<u8>,
         ) {
             let (id, agent) = (AskId::parse(&id).unwrap(), AgentId::parse(&agent).unwrap());
             let framed = id.frame(&agent, &payload).unwrap();
@@ -410,32 +432,31 @@ mod tests {
     #[test]
     fn time_that_is_over_is_none_left() {
         for (said, left) in [("0", 0), ("-1", 0), ("-9223372036854775808", 0), ("250", 250)] {
-            let read = AskHead::read(&headers(vec![(ASK, format!("x {said}"))]));
+            let read = AskHead::read(&headers(vec![(ASK, format!("x/{said}"))]));
             assert_eq!(read.remaining, Some(Duration::from_millis(left)), "{said}");
         }
         for said in ["", "soon", "1.5", "99999999999999999999", " 1", "-", "- 1"] {
-            let read = AskHead::read(&headers(vec![(ASK, format!("x {said}"))]));
+            let read = AskHead::read(&headers(vec![(ASK, format!("x/{said}"))]));
             assert_eq!((read.remaining, read.id), (None, AskId::parse("x").ok()), "{said}");
         }
         // Whoever gives no name says nothing.
-        assert_eq!(AskHead::read(&headers(vec![(ASK, " 250".to_owned())])), AskHead::default());
+        assert_eq!(AskHead::read(&headers(vec![(ASK, "/250".to_owned())])), AskHead::default());
     }
 
     #[test]
     fn whom_it_is_for_stands_last_and_a_name_that_no_agent_has_is_none() {
         for (said, to) in [
-            ("x 250 visual-7", Some("visual-7")),
-            ("x 250 visual-7 and more", Some("visual-7")),
-            ("x - visual-7", Some("visual-7")),
-            ("x 250", None),
-            ("x 250 ", None),
-            ("x 250 a.b", None),
-            ("x 250 * framed", None),
-            ("x 250 visual-7 framed", Some("visual-7")),
+            ("x/250/f/visual-7", Some("visual-7")),
+            ("x/250/-/visual-7/and more", Some("visual-7")),
+            ("x/-/-/visual-7", Some("visual-7")),
+            ("x/250", None),
+            ("x/250/f", None),
+            ("x/250/f/", None),
+            ("x/250/f/a.b", None),
         ] {
             let read = AskHead::read(&headers(vec![(ASK, said.to_owned())]));
             assert_eq!(read.to.as_ref().map(AgentId::as_str), to, "{said}");
-            assert_eq!(read.is_framed, said.ends_with("framed"), "{said}");
+            assert_eq!(read.is_framed, said.contains("/f"), "{said}");
         }
     }
 

@@ -212,6 +212,8 @@ ordered! {
         Replies = "replies",
         /// The same; that nobody listens is known at once.
         NoResponders = "replies, no responders",
+        /// The same; a note can stand in the reply address.
+        Noted = "replies, no responders, notes",
     }
 }
 

@@ -91,10 +91,20 @@ impl RemoteAsk {
         };
         let remaining = ask.deadline.saturating_duration_since(Instant::now());
         let head = AskHead::new(name.clone(), remaining).with_to(asked.clone()).framed();
-        let message = remote.message(ask, &head, request)?;
+        let note = head.note().filter(|_| remote.has_notes);
+        let mut message = remote.message(ask, &head, request);
+        if note.is_none() {
+            head.write(&mut message.headers)?;
+        }
+        let requesting = async {
+            match &note {
+                Some(note) => remote.requester.request_noted(message, note).await,
+                None => remote.requester.request(message).await,
+            }
+        };
         let asking = {
             let _inside = remote.runtime.enter();
-            timeout_at(ask.deadline, remote.requester.request(message))
+            timeout_at(ask.deadline, requesting)
         };
         let sent = tokio::select! {
             biased;
@@ -128,11 +138,10 @@ impl RemoteAsk {
 }
 
 impl Remote {
-    /// The ask as a message.
-    fn message(&self, ask: &AskInfo, head: &AskHead, request: Request) -> Result<Message> {
+    /// The ask as a message, without its head.
+    fn message(&self, ask: &AskInfo, head: &AskHead, request: Request) -> Message {
         let mut message = Message::new(ask.topic.clone(), request.payload);
         message.headers = ask.headers.clone();
-        head.write(&mut message.headers)?;
         if let Some(content_type) = request.content_type
             && self.carries(Property::ContentType)
         {
@@ -144,6 +153,6 @@ impl Remote {
         {
             message = message.with_ttl(remaining);
         }
-        Ok(message)
+        message
     }
 }

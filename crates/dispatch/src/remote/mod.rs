@@ -40,6 +40,8 @@ pub(crate) struct Remote {
     pub(crate) subscriber: AnySubscriber,
     requester: AnyRequester,
     capabilities: Capabilities,
+    /// Whether an ask says of itself what there is to say in its reply address, which spares a header.
+    has_notes: bool,
     pub(crate) runtime: Handle,
     /// What the names of our asks begin with.
     mark: Box<str>,
@@ -74,9 +76,10 @@ impl Remote {
             publisher: backend.publisher()?,
             subscriber: backend.subscriber()?,
             requester: backend.requester()?,
+            has_notes: capabilities.request >= Requests::Noted,
             capabilities,
             runtime,
-            mark: format!("{:016x}", RandomState::new().hash_one(std::process::id())).into(),
+            mark: digits(RandomState::new().hash_one(std::process::id())).into(),
             names: RandomState::new(),
             next: AtomicU64::new(1),
             lingering: Arc::default(),
@@ -95,8 +98,15 @@ impl Remote {
 
     fn name(&self) -> Result<AskId> {
         let number = self.names.hash_one(self.next.fetch_add(1, Relaxed));
-        AskId::parse(&format!("{}.{number:016x}", self.mark))
+        AskId::parse(&[&self.mark, ".", &digits(number)].concat())
     }
+}
+
+/// A number as 13 digits of 5 bits each.
+fn digits(number: u64) -> String {
+    let digit =
+        |place: u32| char::from_digit(u32::try_from((number >> (5 * place)) & 31_u64).ok()?, 32);
+    (0..13).filter_map(digit).collect()
 }
 
 impl DispatcherOptions {

@@ -188,7 +188,7 @@ impl Run {
         let counts = &self.answering.counts;
         // What nobody waits for is not asked.
         let Message { reply_to: Some(asker), headers, payload, .. } = message else { return };
-        let head = AskHead::read(&headers);
+        let head = AskHead::of(&headers, Some(&asker));
         if head.to.as_ref().is_some_and(|to| to != self.entry.agent.id()) {
             return counts.for_another(1);
         }

@@ -37,6 +37,7 @@ behaviours![
     an_ask_of_its_own_agents_is_answered_once,
     a_plain_responder_answers_without_a_name,
     a_plain_request_is_answered_by_an_agent,
+    a_head_that_is_passed_on_as_a_header_is_not_the_asks,
     who_reads_frames_is_answered_without_headers,
     a_frame_to_which_a_header_was_added_on_its_way_is_read_all_the_same,
     quiet_ends_where_nobody_is_known,
@@ -275,7 +276,7 @@ async fn a_plain_responder_answers_without_a_name(scene: Scene) -> Result<()> {
     assert_eq!((said(&replies), replies[0].agent.as_ref()), (vec!["plain"], None));
     assert_eq!(end.ended, Ended::First);
     let (_heard, asked) = answering.await.map_err(failed)??;
-    let head = AskHead::read(&asked.headers);
+    let head = AskHead::of(&asked.headers, asked.reply_to.as_ref());
     let remaining = head.remaining.map(|it| it.as_millis());
     assert!(remaining.is_some_and(|it| (10_000..=15_000).contains(&it)), "{head:?}");
     assert!(asked.headers.text("traceparent").is_some_and(|it| it.starts_with("00-0af7651916")));
@@ -292,13 +293,21 @@ async fn a_plain_request_is_answered_by_an_agent(scene: Scene) -> Result<()> {
     Ok(())
 }
 
+async fn a_head_that_is_passed_on_as_a_header_is_not_the_asks(scene: Scene) -> Result<()> {
+    let _agent = scene.echo("a").await?;
+    let ask = scene.dispatcher().await?.ask(scene.topic(), "x").header("sinew-ask", "x-1/0");
+    let Gathered { replies, .. } = ask.until(Until::First(1)).deadline(AMPLE).collect().await?;
+    assert_eq!(said(&replies), ["x from a"]);
+    Ok(())
+}
+
 async fn who_reads_frames_is_answered_without_headers(scene: Scene) -> Result<()> {
     let fails = AnyAgent::new("fails", |_: Context, _: String| async {
         Err::<String, _>(AgentError::new("dark", "no lamp"))
     })?;
     let _served = (scene.echo("well").await?, scene.serve(fails).await?);
     let requester = scene.connect().await?.requester()?;
-    let asked = by_hand(&scene, &[("sinew-ask", "x-1 9000 * framed")])?;
+    let asked = by_hand(&scene, &[("sinew-ask", "x-1/9000/f")])?;
     let mut replies = requester.request(asked).await?;
     let mut told = Vec::new();
     for _ in 0..2 {
@@ -321,7 +330,8 @@ async fn a_frame_to_which_a_header_was_added_on_its_way_is_read_all_the_same(
     let ask = dispatcher.ask(scene.topic(), "x").expect(expect(&["well"])?).deadline(AMPLE);
     let asking = tokio::spawn(ask.collect::<String>());
     let asked = soon("it", heard.next_item()).await?.ok_or_else(|| failed("nothing came"))??;
-    let name = AskHead::read(&asked.headers).id.ok_or_else(|| failed("no name"))?;
+    let head = AskHead::of(&asked.headers, asked.reply_to.as_ref());
+    let name = head.id.ok_or_else(|| failed("no name"))?;
     let framed = name.frame(&AgentId::parse("well")?, b"fine").ok_or_else(|| failed("too long"))?;
     let reply = asked.reply(framed).ok_or_else(|| failed("no request"))?;
     backend.publisher()?.send(reply.with_header("x-received-from", "elsewhere")?).await?;

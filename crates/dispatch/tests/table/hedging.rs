@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use sinew_core::{
-    ErrorKind, Message, Publish as _, PublishExt as _, Result, Subject, Subscribe as _,
+    ErrorKind, Message, Publish as _, PublishExt as _, ReplyTo, Result, Subject, Subscribe as _,
     Subscription,
 };
 use sinew_dispatch::{
@@ -248,8 +248,9 @@ async fn an_ask_for_one_agent_is_heard_by_a_plain_responder(scene: Scene) -> Res
     let ask = hedged(&dispatcher, &scene, Hedge::after(NEVER)).expect(expect(&["a"])?);
     let asked = tokio::spawn(ask.collect::<String>());
     let message = soon("it", heard.next_item()).await?.ok_or_else(|| failed("nothing"))??;
-    let head = message.headers.text("sinew-ask").unwrap_or_default().to_owned();
-    let [_, millis, to, "framed"] = head.split(' ').collect::<Vec<_>>()[..] else {
+    let note = message.reply_to.as_ref().and_then(ReplyTo::note);
+    let head = note.or_else(|| message.headers.text("sinew-ask")).unwrap_or_default().to_owned();
+    let [_, millis, "f", to] = head.split('/').collect::<Vec<_>>()[..] else {
         return Err(failed(head));
     };
     let millis: u128 = millis.parse().map_err(failed)?;
