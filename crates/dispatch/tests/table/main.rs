@@ -9,6 +9,7 @@ mod answers;
 mod broker;
 mod faults;
 mod hedging;
+mod leaving;
 mod limits;
 mod payloads;
 mod presence;
@@ -61,6 +62,7 @@ fn main() -> ExitCode {
         for behaviours in [
             answers::BEHAVIOURS,
             hedging::BEHAVIOURS,
+            leaving::BEHAVIOURS,
             limits::BEHAVIOURS,
             payloads::BEHAVIOURS,
             presence::BEHAVIOURS,
