@@ -1,5 +1,8 @@
 //! `sinew events errors`: the events that a handler gave up.
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -191,27 +194,23 @@ impl Which {
         if all { Self::All } else { Self::These(ids) }
     }
 
-    fn has(&self, number: usize, id: Option<&str>) -> bool {
-        match self {
-            Self::All => true,
-            Self::These(these) => these.iter().any(|it| is(it, number, id)),
+    /// The numbers of those that are wanted, and what is wanted and not there. A number that is the id of an event is that
+    /// event alone: what is dropped is gone.
+    fn among(&self, ids: &[Option<&str>]) -> (BTreeSet<usize>, Vec<&str>) {
+        let Self::These(these) = self else { return ((1..=ids.len()).collect(), Vec::new()) };
+        let (mut found, mut missing) = (BTreeSet::new(), Vec::new());
+        for wanted in these {
+            let by_id = (1..).zip(ids).filter(|(_, id)| **id == Some(wanted)).map(|it| it.0);
+            let by_id: Vec<usize> = by_id.collect();
+            let is_number = |it: &usize| it.to_string() == *wanted;
+            let by_number = (1..=ids.len()).find(is_number).filter(|_| by_id.is_empty());
+            if by_id.is_empty() && by_number.is_none() {
+                missing.push(wanted.as_str());
+            }
+            found.extend(by_id.into_iter().chain(by_number));
         }
+        (found, missing)
     }
-
-    /// Those that none of these events is.
-    fn missing<'e>(
-        &self,
-        events: impl Iterator<Item = (usize, Option<&'e str>)> + Clone,
-    ) -> Vec<&str> {
-        let Self::These(these) = self else { return Vec::new() };
-        let is_none = |it: &&str| !events.clone().any(|(number, id)| is(it, number, id));
-        these.iter().map(String::as_str).filter(is_none).collect()
-    }
-}
-
-/// Whether an event is the one that is wanted.
-fn is(wanted: &str, number: usize, id: Option<&str>) -> bool {
-    Some(wanted) == id || wanted == number.to_string()
 }
 
 impl Doing {
@@ -239,7 +238,8 @@ impl Doing {
                 .output
                 .remark(format_args!("looked at the {limit} oldest, and no further: see --limit"));
         }
-        let missing = which.missing((1..).zip(events.iter().map(DeadLetter::id)));
+        let ids: Vec<_> = events.iter().map(DeadLetter::id).collect();
+        let (wanted, missing) = which.among(&ids);
         let mut status = if events.is_empty() { Status::No } else { Status::Done };
         for it in &missing {
             session.output.remark(format_args!("not found: {it}"));
@@ -248,8 +248,7 @@ impl Doing {
         if events.is_empty() && missing.is_empty() {
             session.output.remark("none found");
         }
-        for (number, event) in (1..).zip(events).filter(|(number, it)| which.has(*number, it.id()))
-        {
+        for (number, event) in (1..).zip(events).filter(|it| wanted.contains(&it.0)) {
             self.with(session, number, event).await?;
         }
         Ok(status)
@@ -310,12 +309,20 @@ mod tests {
 
     #[test]
     fn an_event_is_picked_by_its_id_or_by_its_number() {
-        let which = Which::of(false, vec!["2".to_owned(), "a-b".to_owned()]);
-        assert!(which.has(2, None) && which.has(7, Some("a-b")));
-        assert!(!which.has(1, Some("x")) && !which.has(22, None));
-        assert!(Which::of(true, Vec::new()).has(1, None));
-        let there = [(1, Some("x")), (2, None), (3, Some("a-b"))];
-        assert_eq!(which.missing(there.into_iter().take(1)), ["2", "a-b"]);
-        assert!(which.missing(there.into_iter()).is_empty());
+        let there = [Some("x"), None, Some("a-b"), Some("a-b")];
+        let these = ["2", "a-b", "22", "y"].map(str::to_owned).to_vec();
+        let which = Which::of(false, these);
+        assert_eq!(which.among(&there), (BTreeSet::from([2, 3, 4]), vec!["22", "y"]));
+        assert_eq!(which.among(&[]).1.len(), 4);
+        assert_eq!(
+            Which::of(true, Vec::new()).among(&there),
+            (BTreeSet::from([1, 2, 3, 4]), vec![])
+        );
+    }
+
+    #[test]
+    fn a_number_that_is_an_id_picks_that_event_alone() {
+        let which = Which::of(false, vec!["1".to_owned()]);
+        assert_eq!(which.among(&[Some("x"), Some("1")]), (BTreeSet::from([2]), vec![]));
     }
 }
