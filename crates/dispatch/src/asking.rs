@@ -299,7 +299,13 @@ impl<T: FromPayload + Send + 'static> Asking<T> {
         answer: Result<Bytes, AgentError>,
     ) -> Option<Pick> {
         // Here, so that what does not decode counts as failed, and the agents' tasks share the work.
-        let result = answer.as_ref().map_err(Clone::clone).and_then(decode);
+        let is_for_nobody =
+            |it: &Bytes| it.len() > DECODED_UNSEEN && !self.lock().gather.takes(it.len());
+        let result = match &answer {
+            Ok(payload) if is_for_nobody(payload) => Err(too_large()),
+            Ok(payload) => decode(payload),
+            Err(err) => Err(err.clone()),
+        };
         let now = Instant::now();
         let mut state = self.lock();
         if self.info.over.is_told() {
@@ -315,10 +321,7 @@ impl<T: FromPayload + Send + 'static> Asking<T> {
         let verdict = state.gather.reply(from, outcome, now);
         let result = match verdict {
             Verdict::Deliver => result,
-            Verdict::TooLarge => Err(AgentError::new(
-                AgentError::TOO_LARGE,
-                "its reply is more than this ask may still take",
-            )),
+            Verdict::TooLarge => Err(too_large()),
             Verdict::Late | Verdict::Duplicate => {
                 self.settle(state);
                 let count = self.meter.undelivered(verdict);
@@ -385,6 +388,14 @@ impl<T> State<T> {
         }
         self.gather.stop(Ended::Condition, now);
     }
+}
+
+/// Up to so many bytes a payload is decoded without a look at whether it is late or too large: a value may take many times
+/// the bytes that it is made of.
+const DECODED_UNSEEN: usize = 4096;
+
+fn too_large() -> AgentError {
+    AgentError::new(AgentError::TOO_LARGE, "its reply is more than this ask may still take")
 }
 
 fn decode<T: FromPayload>(payload: &Bytes) -> Result<T, AgentError> {

@@ -203,6 +203,11 @@ impl Gather {
         self
     }
 
+    /// Whether an answer of so many bytes may yet be for the asker.
+    pub(crate) fn takes(&self, bytes: usize) -> bool {
+        self.ended.is_none() && bytes <= self.bounds.bytes - self.bytes
+    }
+
     /// An answer came.
     pub(crate) fn reply(&mut self, from: Responder<'_>, outcome: Outcome, now: Instant) -> Verdict {
         self.pass(now, |now, due| now > due);

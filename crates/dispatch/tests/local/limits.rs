@@ -4,7 +4,8 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
-use sinew_core::{ErrorKind, Result};
+use bytes::Bytes;
+use sinew_core::{ErrorKind, FromPayload, Result};
 use sinew_dispatch::{
     AgentError, AnyAgent, Context, Dispatcher, DispatcherOptions, Ended, Gathered, Until, blocking,
 };
@@ -86,6 +87,41 @@ async fn so_many_asks_are_under_way_and_no_more() -> Result<()> {
     drop(first);
     let _third = ask().await?;
     assert_eq!(dispatcher.counts().pending, 2);
+    Ok(())
+}
+
+/// Counts what is decoded.
+#[derive(Debug)]
+struct Decoded;
+
+static DECODED: AtomicUsize = AtomicUsize::new(0);
+
+impl FromPayload for Decoded {
+    fn from_payload(_: &Bytes) -> Result<Self> {
+        DECODED.fetch_add(1, SeqCst);
+        Ok(Self)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_late_or_too_large_is_not_decoded() -> Result<()> {
+    let dispatcher = Dispatcher::local();
+    let big = AnyAgent::new("big", |context: Context, after: String| async move {
+        if after == "late" {
+            context.cancelled().await;
+        }
+        Ok(vec![7; 1 << 20])
+    })?;
+    let _big = dispatcher.register("t", &big)?;
+    let ask = dispatcher.ask("t", "").max_reply_bytes((1 << 20) - 1);
+    let Gathered { replies, .. } = ask.collect::<Decoded>().await?;
+    assert_eq!(replies[0].result.as_ref().unwrap_err().code(), AgentError::TOO_LARGE);
+    let ask = dispatcher.ask("t", "late").deadline(ms(10));
+    assert_eq!(ask.collect::<Decoded>().await?.end.missing.len(), 1);
+    pass(ms(10)).await;
+    assert_eq!((dispatcher.counts().late, DECODED.load(SeqCst)), (1, 0));
+    dispatcher.ask("t", "").collect::<Decoded>().await?.replies[0].result.as_ref().unwrap();
+    assert_eq!(DECODED.load(SeqCst), 1);
     Ok(())
 }
 
