@@ -13,7 +13,7 @@ use crate::{
 #[derive(Args, Debug)]
 pub(crate) struct Content {
     /// The payload; `-` for standard input, `@FILE` for a file's content; left out: what is piped in
-    #[arg(value_name = "PAYLOAD")]
+    #[arg(value_name = "PAYLOAD", allow_negative_numbers = true)]
     payload: Option<String>,
     /// Add a header; may be given more than once
     #[arg(short = 'H', long = "header", value_name = "K=V", value_parser = parse_header)]

@@ -86,6 +86,14 @@ fn a_help_text_can_say_what_clap_takes_for_a_line_end() {
 }
 
 #[test]
+fn a_negative_number_is_a_payload_and_no_option() {
+    for line in ["sinew events emit orders created -5", "sinew pub a -1.5e3 --count 2"] {
+        Cli::try_parse_from(words(line)).unwrap();
+    }
+    Cli::try_parse_from(words("sinew pub a -x")).unwrap_err();
+}
+
+#[test]
 fn connection_options_may_stand_before_or_after_the_command() {
     for line in [
         "sinew --url memory: pub a b",
