@@ -2,16 +2,35 @@
 use std::{
     env, fmt,
     io::{self, IsTerminal, Write},
+    sync::LazyLock,
 };
 
 use anstream::{AutoStream, ColorChoice};
 use clap::builder::styling::{AnsiColor, Style};
 use serde::Serialize;
+use tokio::{
+    io::{AsyncWriteExt as _, Stderr, stderr},
+    sync::Mutex,
+};
 
 use crate::{
     exit::{Failure, Status},
     redact::redact,
 };
+
+/// Standard error as tasks write to it: a write that nobody reads holds up one thread, which has nothing else to do, and not
+/// one for each task.
+static ASIDE: LazyLock<Mutex<Stderr>> = LazyLock::new(|| Mutex::new(stderr()));
+
+/// Writes to standard error, and waits while nobody reads it.
+///
+/// Dropped, it may have written.
+pub(crate) async fn write_aside(bytes: &[u8]) {
+    let mut stderr = ASIDE.lock().await;
+    // Who closed it wants no words.
+    let _ = stderr.write_all(bytes).await;
+    let _ = stderr.flush().await;
+}
 
 /// How much is remarked upon.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -77,6 +96,15 @@ impl Output {
     pub(crate) fn remark(self, text: impl fmt::Display) {
         if self.chatter != Chatter::Quiet {
             say(&format!("sinew: {}", printable(&text.to_string())));
+        }
+    }
+
+    /// A remark by a task that others do not wait for: while nobody reads standard error it waits, and holds up no thread of
+    /// the runtime.
+    pub(crate) async fn remark_aside(self, text: &str) {
+        if self.chatter != Chatter::Quiet {
+            let line = format!("{}\n", redact(&format!("sinew: {}", printable(text))));
+            write_aside(line.as_bytes()).await;
         }
     }
 

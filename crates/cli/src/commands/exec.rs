@@ -1,7 +1,7 @@
 //! Runs commands: one for each delivery, one for each ask, and those of `beat run`.
 use std::{
     collections::BTreeSet,
-    io::{self, Write as _},
+    io,
     process::{ExitStatus, Stdio},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     exit::{Failure, Status},
     interrupt::Signal,
+    output::write_aside,
 };
 
 /// What became of the command.
@@ -136,8 +137,7 @@ async fn relay(stream: Option<impl AsyncRead + Unpin>) -> io::Result<String> {
         loop {
             let count = stream.read(&mut some).await?;
             let Some(come) = some.get(..count).filter(|it| !it.is_empty()) else { break };
-            // Who closed it wants no words.
-            let _ = io::stderr().write_all(come);
+            write_aside(come).await;
             end.extend_from_slice(come);
             end.drain(..end.len().saturating_sub(COMPLAINT));
         }

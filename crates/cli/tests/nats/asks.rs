@@ -20,6 +20,7 @@ pub(crate) const TRIALS: &[(&str, Body)] = &[
     ("an_agent_that_is_killed_mid_ask_is_missing_by_name", killed_mid_ask),
     ("an_agent_that_freezes_is_missing_and_its_answer_late", frozen_mid_ask),
     ("a_command_that_nobody_waits_for_is_killed_with_its_children", nobody_waits),
+    ("commands_whose_complaints_nobody_reads_are_killed_and_others_answer", unread_complaints),
     ("a_command_that_fails_is_its_agents_error", a_failure_is_told),
     ("an_agent_that_is_busy_says_so", a_busy_agent),
     ("a_service_that_is_ended_answers_what_it_was_asked", ended_mid_ask),
@@ -152,6 +153,38 @@ fn nobody_waits(runtime: &Runtime) -> Result<()> {
         let are_gone = || !pids.split_whitespace().any(lives);
         runtime.block_on(until(&format!("{round}: {pids} are gone"), are_gone))?;
     }
+    Ok(())
+}
+
+fn unread_complaints(runtime: &Runtime) -> Result<()> {
+    let (_server, url) = server(runtime)?;
+    let folder = tempfile::tempdir()?;
+    let pids = folder.path().join("pids");
+    // More than a pipe holds, where it is asked for that.
+    let command = format!(
+        "read -r asked; test \"$asked\" = well && exec echo well; echo $$ >> '{}'; head -c 300000 /dev/zero >&2; exec sleep 600",
+        pids.display()
+    );
+    let line = ["serve", "t", "--url", &url, "--name", "a", "--exec", &command];
+    let (unread, complaints) = std::io::pipe()?;
+    let mut agent = sinew(&line).stdout(complaints.try_clone()?).stderr(complaints).spawn()?;
+    let there = || run(&["agents", "t", "--url", &url, "--wait", "100ms"]);
+    runtime.block_on(until("it is there", || there().is_ok_and(|it| it.status == Some(0))))?;
+    let asked = |what, ttl| run(&["ask", "t", what, "--url", &url, "--expect", "a", "--ttl", ttl]);
+    // More of them than the command has threads.
+    for _ in 0..4 {
+        asked("flood", "300ms")?.expect(75)?;
+    }
+    assert!(asked("well", "20s")?.expect(0)?.text().contains("well"));
+    let pids = fs::read_to_string(pids)?;
+    assert_eq!(pids.lines().count(), 4);
+    let line = |pid| fs::read(Path::new("/proc").join(pid).join("cmdline"));
+    let lives = |pid| line(pid).is_ok_and(|line| !line.is_empty());
+    let are_gone = || !pids.lines().any(lives);
+    runtime.block_on(until(&format!("{pids} are gone"), are_gone))?;
+    agent.kill()?;
+    agent.wait()?;
+    drop(unread);
     Ok(())
 }
 

@@ -123,7 +123,7 @@ fn agent(
         async move {
             let answer = run(&command, &context, request).await;
             if let Err(err) = &answer {
-                output.remark(format_args!("{}: {err}", context.topic()));
+                output.remark_aside(&format!("{}: {err}", context.topic())).await;
             }
             tell.send_modify(|count| *count += 1);
             answer
