@@ -55,7 +55,7 @@ impl Fixture {
 
     /// Nothing is left in the queue.
     fn is_empty(&self) -> Result<()> {
-        let left = run(&self.consume(&["--json", "--count", "1", "--for", "400ms"]))?;
+        let left = run(&self.consume(&["--json", "--count", "1", "--for", "1s"]))?;
         assert!(left.stdout.is_empty(), "{left:?}");
         left.expect(75).map(drop)
     }

@@ -10,10 +10,7 @@ use std::{
 
 use sinew_core::{ErrorKind, Result};
 use sinew_dispatch::{AgentError, AnyAgent, Context, Dispatcher, Hedge, Until};
-use tokio::{
-    task::JoinSet,
-    time::{sleep, timeout},
-};
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     behaviours, failed,
@@ -55,7 +52,7 @@ async fn what_is_asked_on_behalf_of_an_ask_is_called_off_with_it(scene: Scene) -
     Ok(())
 }
 
-const NAMES: [&str; 4] = ["echoes", "fails", "sleeps", "stuck"];
+const NAMES: [&str; 4] = ["echoes", "fails", "slow", "stuck"];
 
 /// One of each kind, by its name.
 fn agent(name: &'static str) -> Result<AnyAgent> {
@@ -63,8 +60,8 @@ fn agent(name: &'static str) -> Result<AnyAgent> {
         match name {
             "echoes" => Ok(asked),
             "fails" => Err(AgentError::new("broken", "")),
-            "sleeps" => {
-                sleep(Duration::from_millis(5)).await;
+            "slow" => {
+                drop(timeout(Duration::from_millis(5), pending::<()>()).await);
                 Ok(asked)
             }
             _ => pending().await,
@@ -84,7 +81,7 @@ async fn come_and_go(
     while !is_over.load(SeqCst) {
         let agent = agent(name)?;
         let service = dispatcher.serve(scene.topic(), &agent).await?;
-        sleep(Duration::from_millis(20)).await;
+        drop(timeout(Duration::from_millis(20), pending::<()>()).await);
         match all.len() % 2 {
             0 => drop(service),
             _ => service.drained(SOON).await?,
