@@ -22,7 +22,7 @@ impl Key<'_> {
 macro_rules! numbers {
     ($($method:ident: $ty:ty),+ $(,)?) => {
         $(fn $method(self, value: $ty) -> Result<(), Flaw> {
-            self.quoted(|out| text::number(out, value))
+            self.quoted(|out| text::integer(out, value))
         })+
     };
 }
@@ -47,9 +47,13 @@ impl Serializer for Key<'_> {
     type SerializeStructVariant = Impossible<(), Flaw>;
 
     numbers! {
-        serialize_bool: bool, serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
+        serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
         serialize_i128: i128, serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64,
         serialize_u128: u128,
+    }
+
+    fn serialize_bool(self, value: bool) -> Result<(), Flaw> {
+        self.quoted(|out| text::bool(out, value))
     }
 
     fn serialize_f32(self, value: f32) -> Result<(), Flaw> {

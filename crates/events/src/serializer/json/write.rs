@@ -187,7 +187,7 @@ impl Open<'_> {
 macro_rules! numbers {
     ($($method:ident: $ty:ty),+ $(,)?) => {
         $(fn $method(self, value: $ty) -> Result<(), Flaw> {
-            text::number(&mut self.out, value);
+            text::integer(&mut self.out, value);
             Ok(())
         })+
     };
@@ -205,9 +205,14 @@ impl<'w> Serializer for &'w mut Writer {
     type SerializeStructVariant = Open<'w>;
 
     numbers! {
-        serialize_bool: bool, serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
+        serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64,
         serialize_i128: i128, serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64,
         serialize_u128: u128,
+    }
+
+    fn serialize_bool(self, value: bool) -> Result<(), Flaw> {
+        text::bool(&mut self.out, value);
+        Ok(())
     }
 
     fn serialize_f32(self, value: f32) -> Result<(), Flaw> {
