@@ -1,5 +1,5 @@
 //! Properties: messages as AMQP's basic class has them, and back.
-use std::time::Duration;
+use std::{mem::take, time::Duration};
 
 use lapin::{
     BasicProperties,
@@ -15,14 +15,15 @@ const PERSISTENT: u8 = 2;
 /// What goes out beside the payload. `correlation_id` is that of the question where the message is an answer; one that
 /// the message has of its own comes first. `room` is what the headers may take, in bytes.
 ///
-/// A message is persistent unless it says otherwise, and of a time stamp only whole seconds go.
+/// A message is persistent unless it says otherwise, and of a time stamp only whole seconds go. Its properties are taken
+/// out of it.
 pub(crate) fn outbound(
-    message: &Message,
+    message: &mut Message,
     correlation_id: Option<ShortString>,
     room: impl FnOnce() -> usize,
 ) -> Result<BasicProperties, Cause> {
     let mut wire = match message.properties() {
-        Some(properties) => of(properties)?,
+        Some(_) => of(take(message.properties_mut()))?,
         None => BasicProperties::default().with_delivery_mode(PERSISTENT),
     };
     if let Some(headers) = fields::outbound(&message.headers, room)? {
@@ -47,36 +48,35 @@ pub(crate) fn outbound(
     })
 }
 
-fn of(properties: &Properties) -> Result<BasicProperties, Cause> {
-    let Properties { ttl, priority, timestamp, durable, .. } = properties;
-    let mode = if *durable == Some(false) { TRANSIENT } else { PERSISTENT };
+fn of(properties: Properties) -> Result<BasicProperties, Cause> {
+    let mode = if properties.durable == Some(false) { TRANSIENT } else { PERSISTENT };
     let mut wire = BasicProperties::default().with_delivery_mode(mode);
-    let texts: [Text<'_>; 7] = [
-        ("message id", &properties.id, BasicProperties::with_message_id),
-        ("correlation id", &properties.correlation_id, BasicProperties::with_correlation_id),
-        ("content type", &properties.content_type, BasicProperties::with_content_type),
-        ("content encoding", &properties.content_encoding, BasicProperties::with_content_encoding),
-        ("message type", &properties.message_type, BasicProperties::with_type),
-        ("application id", &properties.app_id, BasicProperties::with_app_id),
-        ("user id", &properties.user_id, BasicProperties::with_user_id),
+    let texts: [Text; 7] = [
+        ("message id", properties.id, BasicProperties::with_message_id),
+        ("correlation id", properties.correlation_id, BasicProperties::with_correlation_id),
+        ("content type", properties.content_type, BasicProperties::with_content_type),
+        ("content encoding", properties.content_encoding, BasicProperties::with_content_encoding),
+        ("message type", properties.message_type, BasicProperties::with_type),
+        ("application id", properties.app_id, BasicProperties::with_app_id),
+        ("user id", properties.user_id, BasicProperties::with_user_id),
     ];
     for (what, text, set) in texts {
         if let Some(text) = text {
-            let text = ShortString::try_new(text.as_str()).map_err(|_| Cause::Given {
+            let text = ShortString::try_new(text).map_err(|_| Cause::Given {
                 kind: ErrorKind::InvalidOptions,
                 detail: format!("the {what} is longer than 255 bytes"),
             })?;
             wire = set(wire, text);
         }
     }
-    if let Some(ttl) = ttl {
-        wire = wire.with_expiration(expiration(*ttl)?);
+    if let Some(ttl) = properties.ttl {
+        wire = wire.with_expiration(expiration(ttl)?);
     }
-    if let Some(priority) = priority {
-        wire = wire.with_priority(*priority);
+    if let Some(priority) = properties.priority {
+        wire = wire.with_priority(priority);
     }
-    if let Some(timestamp) = timestamp {
-        let seconds = fields::seconds(*timestamp).ok_or(Cause::plain(
+    if let Some(timestamp) = properties.timestamp {
+        let seconds = fields::seconds(timestamp).ok_or(Cause::plain(
             ErrorKind::InvalidOptions,
             "a time stamp is of the years 1970 to 9999 here",
         ))?;
@@ -86,7 +86,7 @@ fn of(properties: &Properties) -> Result<BasicProperties, Cause> {
 }
 
 /// What an error calls it, what it is, and where it goes.
-type Text<'a> = (&'a str, &'a Option<String>, fn(BasicProperties, ShortString) -> BasicProperties);
+type Text = (&'static str, Option<String>, fn(BasicProperties, ShortString) -> BasicProperties);
 
 /// Milliseconds as text; of a fraction the next whole one, so that nothing expires early. None at all lets a message
 /// reach only a consumer who takes it at once.
@@ -188,21 +188,21 @@ mod tests {
     }
 
     fn there_and_back(message: &Message) -> Message {
-        let wire = outbound(message, None, || fields::MAX_BYTES).unwrap();
+        let wire = outbound(&mut message.clone(), None, || fields::MAX_BYTES).unwrap();
         let (seen, left_out) = inbound(&wire, message.payload.to_vec(), message.address.clone());
         assert_eq!(left_out, 0);
         seen
     }
 
     fn refusal(message: &Message) -> ErrorKind {
-        outbound(message, None, || fields::MAX_BYTES).unwrap_err().kind()
+        outbound(&mut message.clone(), None, || fields::MAX_BYTES).unwrap_err().kind()
     }
 
     #[test]
     fn a_plain_message_is_persistent_and_nothing_else() {
-        let wire = outbound(&plain(), None, || fields::MAX_BYTES).unwrap();
+        let wire = outbound(&mut plain(), None, || fields::MAX_BYTES).unwrap();
         assert_eq!(wire, BasicProperties::default().with_delivery_mode(PERSISTENT));
-        let wire = outbound(&plain().with_durable(false), None, || fields::MAX_BYTES).unwrap();
+        let wire = outbound(&mut plain().with_durable(false), None, || fields::MAX_BYTES).unwrap();
         assert_eq!(wire.delivery_mode(), &Some(TRANSIENT));
     }
 
@@ -237,7 +237,7 @@ mod tests {
             (plain().with_app_id(&*long), "application id"),
             (plain().with_user_id(&*long), "user id"),
         ] {
-            let cause = outbound(&message, None, || fields::MAX_BYTES).unwrap_err();
+            let cause = outbound(&mut message.clone(), None, || fields::MAX_BYTES).unwrap_err();
             assert_eq!(cause.kind(), ErrorKind::InvalidOptions);
             assert!(cause.to_string().contains(what), "{cause}");
         }
@@ -251,7 +251,7 @@ mod tests {
             (Duration::from_secs(5), "5000"),
             (Duration::from_millis(u32::MAX.into()), "4294967295"),
         ] {
-            let wire = outbound(&plain().with_ttl(ttl), None, || fields::MAX_BYTES).unwrap();
+            let wire = outbound(&mut plain().with_ttl(ttl), None, || fields::MAX_BYTES).unwrap();
             assert_eq!(wire.expiration().as_ref().unwrap().as_str(), text);
         }
         for ttl in [Duration::from_millis(1 << 32), Duration::MAX] {
@@ -270,18 +270,19 @@ mod tests {
 
     #[test]
     fn nobody_claims_to_be_somebody_else() {
-        let claims = outbound(&plain().with_user_id("ann"), None, || fields::MAX_BYTES).unwrap();
+        let claims =
+            outbound(&mut plain().with_user_id("ann"), None, || fields::MAX_BYTES).unwrap();
         assert!(check(&claims, Some("ann")).is_ok());
         for other in [Some("bob"), None] {
             assert_eq!(check(&claims, other).unwrap_err().kind(), ErrorKind::Denied);
         }
-        assert!(check(&outbound(&plain(), None, || fields::MAX_BYTES).unwrap(), None).is_ok());
+        assert!(check(&outbound(&mut plain(), None, || fields::MAX_BYTES).unwrap(), None).is_ok());
     }
 
     #[test]
     fn what_would_cost_the_channel_is_refused() {
         let check = |message: Message| {
-            check(&outbound(&message, None, || fields::MAX_BYTES).unwrap(), None)
+            check(&outbound(&mut message.clone(), None, || fields::MAX_BYTES).unwrap(), None)
                 .map_err(|cause| cause.kind())
         };
         for name in ["CC", "BCC"] {
@@ -301,9 +302,9 @@ mod tests {
     #[test]
     fn an_answer_carries_the_correlation_id_of_its_question_unless_it_has_one() {
         let asked = Some(ShortString::from("q-1"));
-        let wire = outbound(&plain(), asked.clone(), || 0).unwrap();
+        let wire = outbound(&mut plain(), asked.clone(), || 0).unwrap();
         assert_eq!(wire.correlation_id(), &asked);
-        let wire = outbound(&plain().with_correlation_id("own"), asked, || 0).unwrap();
+        let wire = outbound(&mut plain().with_correlation_id("own"), asked, || 0).unwrap();
         assert_eq!(wire.correlation_id().as_ref().unwrap().as_str(), "own");
     }
 

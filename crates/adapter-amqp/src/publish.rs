@@ -174,8 +174,8 @@ impl Publishing {
 }
 
 impl Inner {
-    /// A message as the wire wants it.
-    pub(crate) fn outbound(&self, message: &Message) -> Result<Box<Outbound>, Cause> {
+    /// A message as the wire wants it. Its properties are taken out of it.
+    pub(crate) fn outbound(&self, message: &mut Message) -> Result<Box<Outbound>, Cause> {
         let route = names::route(&message.address, self.settings.default_exchange.as_str())?;
         let mandatory = message.properties().is_some_and(|properties| properties.must_route);
         let room = || self.room_for_headers();
@@ -315,12 +315,12 @@ impl Inner {
 type Door = (Arc<Lane>, Place);
 
 impl Publish for Amqp {
-    async fn publish(&self, message: Message) -> Result<Pending<Receipt>> {
+    async fn publish(&self, mut message: Message) -> Result<Pending<Receipt>> {
         let inner = &self.inner;
         inner.capabilities.check_message(&message)?;
         let handing_over = async {
             inner.check_publishing()?;
-            inner.hand_over(inner.outbound(&message)?).await
+            inner.hand_over(inner.outbound(&mut message)?).await
         };
         let failed =
             |address: String| move |cause: Cause| Error::from(cause.during(OPERATION).on(address));

@@ -442,7 +442,7 @@ fn token(inner: &Inner, properties: &BasicProperties) -> Option<u64> {
 }
 
 impl Request for Amqp {
-    async fn request(&self, message: Message) -> Result<Incoming<Message>> {
+    async fn request(&self, mut message: Message) -> Result<Incoming<Message>> {
         let inner = &self.inner;
         inner.capabilities.check_message(&message)?;
         let failed = |cause: Cause| Error::from(cause.during(OPERATION));
@@ -458,7 +458,7 @@ impl Request for Amqp {
         if message.properties().is_some_and(|it| it.correlation_id.is_some()) {
             return Err(taken("a correlation id"));
         }
-        let mut outbound = inner.outbound(&message).map_err(failed)?;
+        let mut outbound = inner.outbound(&mut message).map_err(failed)?;
         let exchange = outbound.exchange.clone();
         let cost = inner.publishes.cost(&outbound.payload);
         let waiting = Arc::clone(inner).desk(exchange, cost);

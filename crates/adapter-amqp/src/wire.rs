@@ -1,9 +1,11 @@
 //! A channel in confirm mode, and what was handed to it that the broker has not confirmed.
 use std::{
+    collections::VecDeque,
     fmt,
+    mem::take,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker, ready},
@@ -32,24 +34,16 @@ pub(crate) struct Outbound {
     pub(crate) payload: Bytes,
 }
 
-/// How many idle calls of the client are kept for the messages to come.
-const SPARE: usize = 64;
-
-/// A call of the client that writes a message; more than a kilobyte.
-type Call = ReusableBoxFuture<'static, lapin::Result<PublisherConfirm>>;
-
 /// A channel that publishes with confirms.
 pub(crate) struct Wire {
     channel: Channel,
-    /// Calls that have ended, for the next ones to take their memory.
-    spare: Mutex<Vec<Call>>,
 }
 
 impl Wire {
     pub(crate) async fn open(session: &Session) -> Result<Arc<Self>, Cause> {
         let channel = session.channel().await?;
         session.ask(channel.confirm_select(ConfirmSelectOptions::default())).await?;
-        Ok(Arc::new(Self { channel, spare: Mutex::default() }))
+        Ok(Arc::new(Self { channel }))
     }
 
     pub(crate) const fn channel(&self) -> &Channel {
@@ -61,33 +55,10 @@ impl Wire {
         self.channel.status().connected()
     }
 
-    fn publish(self: &Arc<Self>, outbound: Box<Outbound>) -> Call {
-        let wire = Arc::clone(self);
-        let call = async move {
-            let Outbound { exchange, key, mandatory, properties, payload } = *outbound;
-            let options = BasicPublishOptions { mandatory, immediate: false };
-            wire.channel.basic_publish(exchange, key, options, &payload, properties).await
-        };
-        let spare = self.spare().pop();
-        match spare {
-            Some(mut spare) => {
-                spare.set(call);
-                spare
-            }
-            None => Call::new(call),
-        }
-    }
-
-    fn spare(&self) -> MutexGuard<'_, Vec<Call>> {
-        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Takes back a call that has ended.
-    fn recycle(&self, ended: Call) {
-        let mut spare = self.spare();
-        if spare.len() < SPARE {
-            spare.push(ended);
-        }
+    async fn publish(self: Arc<Self>, outbound: Box<Outbound>) -> lapin::Result<PublisherConfirm> {
+        let Outbound { exchange, key, mandatory, properties, payload } = *outbound;
+        let options = BasicPublishOptions { mandatory, immediate: false };
+        self.channel.basic_publish(exchange, key, options, &payload, properties).await
     }
 }
 
@@ -97,14 +68,32 @@ impl fmt::Debug for Wire {
     }
 }
 
+/// How many messages are handed to the client at once, at most; whoever publishes waits meanwhile.
+const BURST: usize = 64;
+
+/// A call of the client that writes a message; more than a kilobyte.
+type Call = ReusableBoxFuture<'static, lapin::Result<PublisherConfirm>>;
+
 /// What one channel has in flight, each with what the caller knows of it.
 ///
 /// To be kept behind a lock: the client numbers a message and queues its frames in two steps, and the broker counts
 /// frames, so two who handed over at once could get each other's confirm. Whoever hands over polls right there, with
 /// what wakes the one task that reads: so that task sleeps until the client has something to say.
+///
+/// A message with none before it goes to the client at once. While the client writes some, the next ones stand in line,
+/// and go together when it has: one by one, each would wake the client's thread, and be a packet of its own.
 pub(crate) struct Flights<T> {
     wire: Arc<Wire>,
+    /// Not handed to the client.
+    line: VecDeque<(Box<Outbound>, T)>,
+    /// To be written by the client, in this order.
+    leaving: VecDeque<(Call, T)>,
+    /// How many of those the client has been given.
+    handed: usize,
+    /// On the wire or with the broker.
     flying: FuturesUnordered<Flight<T>>,
+    /// Calls that have ended, for the next ones to take their memory.
+    spare: Vec<Call>,
     bell: Arc<Bell>,
     ring: Waker,
     is_over: bool,
@@ -150,15 +139,25 @@ impl<T> Flights<T> {
     pub(crate) fn new(wire: Arc<Wire>) -> Self {
         let bell = Arc::<Bell>::default();
         let ring = Waker::from(Arc::clone(&bell));
-        Self { wire, flying: FuturesUnordered::new(), bell, ring, is_over: false }
+        Self {
+            wire,
+            line: VecDeque::new(),
+            leaving: VecDeque::new(),
+            handed: 0,
+            flying: FuturesUnordered::new(),
+            spare: Vec::new(),
+            bell,
+            ring,
+            is_over: false,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.flying.len()
+        self.line.len() + self.leaving.len() + self.flying.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.flying.is_empty()
+        self.len() == 0
     }
 
     /// From here on `reader` is woken when there may be something to read.
@@ -172,7 +171,9 @@ impl<T> Flights<T> {
 
     /// What is known of each that is in flight.
     pub(crate) fn known(&mut self) -> impl Iterator<Item = &mut T> {
-        self.flying.iter_mut().filter_map(|flight| flight.known.as_mut())
+        let flying = self.flying.iter_mut().filter_map(|flight| flight.known.as_mut());
+        let leaving = self.leaving.iter_mut().map(|(_, known)| known);
+        flying.chain(leaving).chain(self.line.iter_mut().map(|(_, known)| known))
     }
 
     /// Takes a message in line. The next look at what has [`landed`](Self::landed) hands it over, after those before it.
@@ -187,15 +188,14 @@ impl<T> Flights<T> {
         if !self.wire.is_open() {
             return Err(Unlaunched::new(Cause::down(), outbound, known));
         }
-        let leg = Leg::Out { call: self.wire.publish(outbound), wire: Arc::clone(&self.wire) };
-        self.flying.push(Flight { leg, known: Some(known) });
+        self.line.push_back((outbound, known));
         Ok(())
     }
 
     /// The reader goes: takes no message any more, and gives up those that it has.
     pub(crate) fn end(&mut self) -> impl Sized + use<T> {
         self.is_over = true;
-        std::mem::take(&mut self.flying)
+        (take(&mut self.line), take(&mut self.leaving), take(&mut self.flying))
     }
 
     /// What the client says of the next message that it says something of. With `None`, all that it has said is read.
@@ -203,12 +203,14 @@ impl<T> Flights<T> {
         self.bell.is_attended.store(true, Ordering::SeqCst);
         loop {
             self.bell.rung.store(false, Ordering::SeqCst);
+            if let Some((known, err)) = self.take_off() {
+                return Some((known, Err(err)));
+            }
             match self.flying.poll_next_unpin(&mut Context::from_waker(&self.ring)) {
                 Poll::Ready(Some(landed)) => return Some(landed),
-                Poll::Ready(None) => break,
                 // It also rings where it only takes a rest.
-                Poll::Pending if self.bell.rung.load(Ordering::SeqCst) => {}
-                Poll::Pending => break,
+                _ if self.bell.rung.load(Ordering::SeqCst) => {}
+                _ => break,
             }
         }
         self.bell.is_attended.store(false, Ordering::SeqCst);
@@ -216,6 +218,50 @@ impl<T> Flights<T> {
             self.bell.reader.wake();
         }
         None
+    }
+
+    /// Follows those that the client writes, and hands it the next ones when it has written all; ends with one that it
+    /// does not write.
+    fn take_off(&mut self) -> Option<(T, lapin::Error)> {
+        loop {
+            let mut at = 0;
+            while let Some((call, _)) = self.leaving.get_mut(at) {
+                let Poll::Ready(written) = call.poll(&mut Context::from_waker(&self.ring)) else {
+                    // Those behind the first have nothing to say before it has, once they are with the client.
+                    self.handed = self.handed.max(at + 1);
+                    at = self.handed;
+                    continue;
+                };
+                let (call, known) = self.leaving.remove(at)?;
+                self.handed = self.handed.saturating_sub(1);
+                if self.spare.len() < BURST {
+                    self.spare.push(call);
+                }
+                match written {
+                    Ok(confirm) => self.flying.push(Flight { confirm, known: Some(known) }),
+                    Err(err) => return Some((known, err)),
+                }
+            }
+            if !self.leaving.is_empty() || self.line.is_empty() {
+                return None;
+            }
+            self.board();
+        }
+    }
+
+    /// Makes calls of the client of those who are next in line.
+    fn board(&mut self) {
+        for (outbound, known) in self.line.drain(..self.line.len().min(BURST)) {
+            let call = Arc::clone(&self.wire).publish(outbound);
+            let call = match self.spare.pop() {
+                Some(mut spare) => {
+                    spare.set(call);
+                    spare
+                }
+                None => Call::new(call),
+            };
+            self.leaving.push_back((call, known));
+        }
     }
 
     /// After this, what the client has begun to say of a frame of confirms, it has said.
@@ -233,46 +279,11 @@ impl<T> fmt::Debug for Flights<T> {
     }
 }
 
+/// A message on the wire or with the broker. The payload, which may be anything of the caller's, is let go of by now.
 struct Flight<T> {
-    leg: Leg,
+    confirm: PublisherConfirm,
     /// Taken out with the outcome.
     known: Option<T>,
-}
-
-/// How far a message is.
-enum Leg {
-    /// From the client's hands to the wire.
-    Out {
-        call: Call,
-        wire: Arc<Wire>,
-    },
-    /// On the wire or with the broker. The payload, which may be anything of the caller's, is let go of by now.
-    Back(PublisherConfirm),
-    Done,
-}
-
-impl Leg {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<lapin::Result<Confirmed>> {
-        loop {
-            let outcome = match self {
-                Self::Out { call, .. } => match ready!(call.poll(cx)) {
-                    Ok(confirm) => {
-                        let out = std::mem::replace(self, Self::Back(confirm));
-                        if let Self::Out { call, wire } = out {
-                            wire.recycle(call);
-                        }
-                        continue;
-                    }
-                    Err(err) => Err(err),
-                },
-                Self::Back(confirm) => ready!(confirm.poll_unpin(cx)).map(Confirmed::from),
-                // Not polled after its end.
-                Self::Done => return Poll::Pending,
-            };
-            *self = Self::Done;
-            return Poll::Ready(outcome);
-        }
-    }
 }
 
 /// What the broker says of a message. The client's own type is large, and would be copied from hand to hand.
@@ -303,7 +314,7 @@ impl<T> Future for Flight<T> {
     type Output = (T, lapin::Result<Confirmed>);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = ready!(self.leg.poll(cx));
+        let outcome = ready!(self.confirm.poll_unpin(cx)).map(Confirmed::from);
         self.known.take().map_or(Poll::Pending, |known| Poll::Ready((known, outcome)))
     }
 }

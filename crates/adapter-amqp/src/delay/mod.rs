@@ -98,7 +98,7 @@ fn copy(
         // The broker takes no other user's name from us.
         properties.user_id = properties.user_id.take().filter(|id| Some(id.as_str()) == user);
     }
-    let wire = properties::outbound(&message, None, room)?;
+    let wire = properties::outbound(&mut message, None, room)?;
     let headers = wire.headers().iter().flat_map(FieldTable::inner);
     let kept = headers.filter_map(|(name, value)| {
         let value = match is_obeyed(name.as_str()) {
