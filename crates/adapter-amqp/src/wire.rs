@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered, task::AtomicWaker};
 use lapin::{
-    BasicProperties, Channel, Confirmation, PublisherConfirm,
+    BasicProperties, Channel, Confirmation, ErrorKind, PublisherConfirm,
     message::BasicReturnMessage,
     options::{BasicPublishOptions, ConfirmSelectOptions},
     types::ShortString,
@@ -92,10 +92,15 @@ pub(crate) struct Flights<T> {
     handed: usize,
     /// On the wire or with the broker.
     flying: FuturesUnordered<Flight<T>>,
+    /// Not taken by the client, as the channel had ended: how, those before them will say.
+    adrift: VecDeque<(T, lapin::Error)>,
+    /// How the channel ended.
+    end: Option<lapin::Error>,
     /// Calls that have ended, for the next ones to take their memory.
     spare: Vec<Call>,
     bell: Arc<Bell>,
     ring: Waker,
+    /// The reader has gone.
     is_over: bool,
 }
 
@@ -145,6 +150,8 @@ impl<T> Flights<T> {
             leaving: VecDeque::new(),
             handed: 0,
             flying: FuturesUnordered::new(),
+            adrift: VecDeque::new(),
+            end: None,
             spare: Vec::new(),
             bell,
             ring,
@@ -153,7 +160,7 @@ impl<T> Flights<T> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.line.len() + self.leaving.len() + self.flying.len()
+        self.line.len() + self.leaving.len() + self.flying.len() + self.adrift.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -173,7 +180,8 @@ impl<T> Flights<T> {
     pub(crate) fn known(&mut self) -> impl Iterator<Item = &mut T> {
         let flying = self.flying.iter_mut().filter_map(|flight| flight.known.as_mut());
         let leaving = self.leaving.iter_mut().map(|(_, known)| known);
-        flying.chain(leaving).chain(self.line.iter_mut().map(|(_, known)| known))
+        let line = self.line.iter_mut().map(|(_, known)| known);
+        flying.chain(leaving).chain(line).chain(self.adrift.iter_mut().map(|(known, _)| known))
     }
 
     /// Takes a message in line. The next look at what has [`landed`](Self::landed) hands it over, after those before it.
@@ -195,7 +203,8 @@ impl<T> Flights<T> {
     /// The reader goes: takes no message any more, and gives up those that it has.
     pub(crate) fn end(&mut self) -> impl Sized + use<T> {
         self.is_over = true;
-        (take(&mut self.line), take(&mut self.leaving), take(&mut self.flying))
+        let Self { line, leaving, flying, adrift, .. } = self;
+        (take(line), take(leaving), take(flying), take(adrift))
     }
 
     /// What the client says of the next message that it says something of. With `None`, all that it has said is read.
@@ -207,7 +216,12 @@ impl<T> Flights<T> {
                 return Some((known, Err(err)));
             }
             match self.flying.poll_next_unpin(&mut Context::from_waker(&self.ring)) {
-                Poll::Ready(Some(landed)) => return Some(landed),
+                Poll::Ready(Some((known, landed))) => {
+                    if let Err(err) = &landed {
+                        self.note_end(err);
+                    }
+                    return Some((known, landed));
+                }
                 // It also rings where it only takes a rest.
                 _ if self.bell.rung.load(Ordering::SeqCst) => {}
                 _ => break,
@@ -220,8 +234,8 @@ impl<T> Flights<T> {
         None
     }
 
-    /// Follows those that the client writes, and hands it the next ones when it has written all; ends with one that it
-    /// does not write.
+    /// Follows those that the client writes, and hands it the next ones when it has written all. What is given is one that
+    /// it did not write.
     fn take_off(&mut self) -> Option<(T, lapin::Error)> {
         loop {
             let mut at = 0;
@@ -239,13 +253,27 @@ impl<T> Flights<T> {
                 }
                 match written {
                     Ok(confirm) => self.flying.push(Flight { confirm, known: Some(known) }),
-                    Err(err) => return Some((known, err)),
+                    Err(err) => {
+                        self.note_end(&err);
+                        self.adrift.push_back((known, err));
+                    }
                 }
+            }
+            let is_told = self.end.is_some() || self.leaving.is_empty() && self.flying.is_empty();
+            if is_told && let Some((known, err)) = self.adrift.pop_front() {
+                return Some((known, self.end.clone().unwrap_or(err)));
             }
             if !self.leaving.is_empty() || self.line.is_empty() {
                 return None;
             }
             self.board();
+        }
+    }
+
+    /// Notes how the channel ended; that it has ended is all that the client says of those that it did not take.
+    fn note_end(&mut self, err: &lapin::Error) {
+        if self.end.is_none() && !matches!(err.kind(), ErrorKind::InvalidChannelState(..)) {
+            self.end = Some(err.clone());
         }
     }
 
