@@ -4,6 +4,7 @@ mod agent;
 mod agent_id;
 mod agent_status;
 mod ask;
+mod ask_id;
 mod asking;
 mod background;
 mod blocking_dispatcher;
@@ -55,5 +56,8 @@ pub use wire::AgentState;
 /// What stands in headers, for those who test how they are read.
 #[doc(hidden)]
 pub mod heads {
-    pub use crate::wire::{AskHead, AskId, ReplyHead};
+    pub use crate::{
+        ask_id::AskId,
+        wire::{AskHead, ReplyHead},
+    };
 }

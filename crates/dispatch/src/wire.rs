@@ -1,18 +1,15 @@
 //! What an ask and its answers say of themselves in their headers: text, on every carriage.
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
 
-use bytes::Bytes;
-use sinew_core::{Error, ErrorKind, Headers, ReplyTo, Result, Subject};
+use sinew_core::{Error, Headers, ReplyTo, Result, Subject};
 
-use crate::{AgentError, AgentId, AnyAgent, DispatcherOptions};
+use crate::{AgentError, AgentId, AnyAgent, DispatcherOptions, ask_id::AskId};
 
 /// The ask's own name, which a cancellation repeats. In an ask, after a `/`, how long the asker still waits, in whole
 /// milliseconds: a length of time, so that clocks need not agree. Then [`FRAMED`] where its asker reads that, and the agent
 /// that it is for alone. One text for all of it, which stands in the reply address where a note can: each agent parses what
 /// headers there are.
 const ASK: &str = "sinew-ask";
-/// Between what an ask says of itself: in no name of one.
-const SEPARATOR: char = '/';
 /// In place of what is not said.
 const UNSAID: &str = "-";
 /// An answer may come without headers, in a frame of its ask.
@@ -28,63 +25,11 @@ const STATE: &str = "sinew-state";
 
 /// The longest that an ask can say it waits: whoever says more is heard as this.
 const MAX_REMAINING: Duration = DispatcherOptions::MAX_DEADLINE;
-const MAX_ASK_LEN: usize = 64;
-/// The longest payload that is framed.
-const MAX_FRAMED: usize = 4096;
 
 /// What an agent is told whose asker wants no answer any more.
 const CANCEL: &str = "sinew.cancel";
 /// What an agent is asked that shall only say that it is there.
 const PING: &str = "sinew.ping";
-
-/// The name of one ask: 1 to 64 bytes of visible ASCII without `/`, unlike any other's. Cloning it shares the text.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct AskId(Arc<str>);
-
-impl AskId {
-    /// Takes `text` for one.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::InvalidName`] when it is empty, too long, not visible ASCII, or holds a `/`.
-    pub fn parse(text: &str) -> Result<Self> {
-        match is_word(text, MAX_ASK_LEN) && !text.contains(SEPARATOR) {
-            true => Ok(Self(text.into())),
-            false => Err(Error::new(ErrorKind::InvalidName, "parse ask id").with_subject(text)),
-        }
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// A good answer of `agent` that takes no header: the ask's name, a space, the agent's, a line feed, the payload.
-    /// `None` where it is so long that a header is cheaper than a copy.
-    #[must_use]
-    pub fn frame(&self, agent: &AgentId, payload: &[u8]) -> Option<Bytes> {
-        let parts = [self.as_str().as_bytes(), b" ", agent.as_str().as_bytes(), b"\n", payload];
-        (payload.len() <= MAX_FRAMED).then(|| parts.concat().into())
-    }
-
-    /// Who says what in a frame of this ask. `None` where it is none: whoever was not told the ask's name cannot come upon
-    /// it.
-    #[must_use]
-    pub fn unframe(&self, payload: &Bytes) -> Option<(AgentId, Bytes)> {
-        let said = payload.strip_prefix(self.as_str().as_bytes())?.strip_prefix(b" ")?;
-        let end = said.iter().take(AgentId::MAX_LEN + 1).position(|byte| *byte == b'\n')?;
-        let (agent, answer) = said.split_at_checked(end)?;
-        let agent = AgentId::parse(std::str::from_utf8(agent).ok()?).ok()?;
-        Some((agent, payload.slice(payload.len() - answer.len() + 1..)))
-    }
-}
-
-impl fmt::Display for AskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// What an ask says of itself. Somebody's plain request says none of it, and is an ask all the same.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -135,9 +80,12 @@ impl AskHead {
     }
 
     fn parse(said: &str) -> Self {
-        let mut words = said.split(SEPARATOR);
+        let is_separator = |byte| char::from(byte) == AskId::SEPARATOR;
+        let end = said.bytes().position(is_separator).unwrap_or(said.len());
+        let (name, rest) = said.split_at_checked(end).unwrap_or_default();
         // Without a name that makes sense it cannot be taken back; it is asked all the same.
-        let Ok(id) = AskId::parse(words.next().unwrap_or_default()) else { return Self::default() };
+        let Ok(id) = AskId::parse(name) else { return Self::default() };
+        let mut words = rest.split(AskId::SEPARATOR).skip(1);
         let remaining = words.next().unwrap_or_default().parse::<i64>().ok().map(|millis| {
             Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(MAX_REMAINING)
         });
@@ -159,10 +107,10 @@ impl AskHead {
     #[must_use]
     pub fn note(&self) -> Option<String> {
         let id = self.id.as_ref()?;
-        let mut said = String::with_capacity(MAX_ASK_LEN);
+        let mut said = String::with_capacity(AskId::MAX_LEN);
         said.push_str(id.as_str());
         let mut say = |word: &str| {
-            said.push(SEPARATOR);
+            said.push(AskId::SEPARATOR);
             said.push_str(word);
         };
         let has_more = self.to.is_some() || self.is_framed;
@@ -330,7 +278,7 @@ fn is_word(text: &str, longest: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sinew_core::Value;
+    use sinew_core::{ErrorKind, Value};
 
     use super::*;
 
@@ -380,25 +328,6 @@ mod tests {
                 let payload = head.write(&mut headers).unwrap().unwrap_or_default();
                 let read = ReplyHead::read(&headers, payload.as_bytes());
                 prop_assert_eq!(read, head);
-            }
-        }
-
-        #[test]
-        fn what_stands_in_a_frame_arrives(
-            id in "[!-.0-~]{1,64}", agent in "[a-z]{1,128}", payload: Vec<u8>,
-        ) {
-            let (id, agent) = (AskId::parse(&id).unwrap(), AgentId::parse(&agent).unwrap());
-            let framed = id.frame(&agent, &payload).unwrap();
-            prop_assert_eq!(id.unframe(&framed), Some((agent, Bytes::from(payload))));
-        }
-
-        #[test]
-        fn what_is_near_to_a_frame_is_none_or_names_an_agent(
-            payload in "x[ .]?[a-z. *]{0,140}\n?[a-z]{0,9}",
-        ) {
-            let (id, payload) = (AskId::parse("x").unwrap(), Bytes::from(payload));
-            if let Some((agent, said)) = id.unframe(&payload) {
-                prop_assert_eq!(id.frame(&agent, &said), Some(payload));
             }
         }
 
@@ -458,16 +387,6 @@ mod tests {
             assert_eq!(read.to.as_ref().map(AgentId::as_str), to, "{said}");
             assert_eq!(read.is_framed, said.contains("/f"), "{said}");
         }
-    }
-
-    #[test]
-    fn what_is_long_is_not_framed_and_another_asks_frame_is_none() {
-        let (id, agent) = (AskId::parse("x.1").unwrap(), AgentId::parse("a").unwrap());
-        assert!(id.frame(&agent, &[0; MAX_FRAMED]).is_some());
-        assert_eq!(id.frame(&agent, &[0; MAX_FRAMED + 1]), None);
-        let framed = id.frame(&agent, b"well").unwrap();
-        assert_eq!(AskId::parse("x.2").unwrap().unframe(&framed), None);
-        assert_eq!(AskId::parse("x").unwrap().unframe(&framed), None);
     }
 
     #[test]

@@ -10,11 +10,12 @@ use super::{
 };
 use crate::{
     AgentId, Ended, Presence,
+    ask_id::AskId,
     asking::{Request, Sink, TaskGuard, Watched},
     context::AskInfo,
     load::Load,
     trace,
-    wire::{AskHead, AskId, Subjects},
+    wire::{AskHead, Subjects},
 };
 
 /// What it takes to ask agents elsewhere: as often as one ask does, under the one name that takes it back.

@@ -20,12 +20,13 @@ use tokio::{
 
 use crate::{
     AgentError, AgentId, Ended,
+    ask_id::AskId,
     asking::{Sink, Watched},
     context::AskInfo,
     gather::Responder,
     load::{Counted, Load},
     trace,
-    wire::{AskHead, AskId, ReplyHead},
+    wire::{AskHead, ReplyHead},
 };
 
 /// How long late answers are listened for, to count them.

@@ -28,7 +28,7 @@ pub(crate) use self::{
     listen::Answers,
 };
 use crate::{
-    AgentState, AgentStatus, Dispatcher, DispatcherOptions, load::Load, trace, wire::AskId,
+    AgentState, AgentStatus, Dispatcher, DispatcherOptions, ask_id::AskId, load::Load, trace,
 };
 
 /// What to do where the backend lacks something.

@@ -1,9 +1,15 @@
 //! Which asks an agent takes, and which of those that it works on is called off: without clock, socket or task.
-use std::collections::{HashMap, HashSet, VecDeque, hash_map::Entry};
+use std::{
+    collections::{HashMap, HashSet, VecDeque, hash_map::Entry},
+    hash::BuildHasherDefault,
+};
 
 use sinew_core::ReplyTo;
 
-use crate::wire::{AskHead, AskId};
+use crate::{
+    ask_id::{AskId, HashOfId},
+    wire::AskHead,
+};
 
 /// How many of the last cancellations of what had not come are remembered: as many asks as may wait to be taken in, all of
 /// which their own may overtake.
@@ -17,14 +23,16 @@ pub(crate) struct InFlight<Handle> {
     /// What asks of this very process are called: those are answered without the broker.
     mark: Box<str>,
     /// What is worked on, and the last that were.
-    open: HashMap<AskId, Open<Handle>>,
+    open: HashMap<AskId, Open<Handle>, ByItsHash>,
     /// The last that were, by their numbers, too.
     done: VecDeque<(AskId, u64)>,
     /// What was taken back before it came, and in which order.
-    cancelled: HashSet<AskId>,
+    cancelled: HashSet<AskId, ByItsHash>,
     order: VecDeque<AskId>,
     next: u64,
 }
+
+type ByItsHash = BuildHasherDefault<HashOfId>;
 
 #[derive(Debug)]
 struct Open<Handle> {
@@ -53,9 +61,9 @@ impl<Handle> InFlight<Handle> {
     pub(crate) fn new(mark: &str) -> Self {
         Self {
             mark: mark.into(),
-            open: HashMap::new(),
+            open: HashMap::default(),
             done: VecDeque::new(),
-            cancelled: HashSet::new(),
+            cancelled: HashSet::default(),
             order: VecDeque::new(),
             next: 0,
         }

@@ -1,6 +1,6 @@
 //! The loop of a served agent: it always reads, and works on tasks of its own where that takes more than a moment.
 use std::{
-    future::pending,
+    future::{pending, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -27,13 +27,14 @@ use super::{
 };
 use crate::{
     AgentError, AgentId, AgentState,
+    ask_id::AskId,
     context::AskInfo,
     load::Load,
     local::{self, Entry},
     over::Over,
     remote::Remote,
     trace,
-    wire::{AskHead, AskId, ReplyHead, Subjects},
+    wire::{AskHead, ReplyHead, Subjects},
 };
 
 /// How long an answer is worth publishing once its ask is over: whoever waited counts it as late.
@@ -398,7 +399,13 @@ impl Answering {
     }
 
     async fn publish(&self, reply: Message, until: Instant) -> Result<()> {
-        match timeout_at(until, self.publisher.send(reply)).await {
+        let mut sending = pin!(self.publisher.send(reply));
+        // Nearly always it is taken at once, and needs no timer.
+        let at_once = poll_fn(|cx| Poll::Ready(sending.as_mut().poll(cx)));
+        if let Poll::Ready(sent) = at_once.await {
+            return sent.map(drop);
+        }
+        match timeout_at(until, sending).await {
             Ok(sent) => sent.map(drop),
             Err(_) => Err(Error::new(ErrorKind::Timeout, "answer")),
         }
