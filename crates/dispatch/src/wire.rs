@@ -80,12 +80,10 @@ impl AskHead {
     }
 
     fn parse(said: &str) -> Self {
-        let is_separator = |byte| char::from(byte) == AskId::SEPARATOR;
-        let end = said.bytes().position(is_separator).unwrap_or(said.len());
-        let (name, rest) = said.split_at_checked(end).unwrap_or_default();
+        // The agent's name is last, and may hold what stands between.
+        let mut words = said.splitn(4, AskId::SEPARATOR);
         // Without a name that makes sense it cannot be taken back; it is asked all the same.
-        let Ok(id) = AskId::parse(name) else { return Self::default() };
-        let mut words = rest.split(AskId::SEPARATOR).skip(1);
+        let Ok(id) = AskId::parse(words.next().unwrap_or_default()) else { return Self::default() };
         let remaining = words.next().unwrap_or_default().parse::<i64>().ok().map(|millis| {
             Duration::from_millis(u64::try_from(millis).unwrap_or(0)).min(MAX_REMAINING)
         });
@@ -300,10 +298,20 @@ mod tests {
         proptest::collection::vec((name, text), 0..8).prop_map(headers)
     }
 
+    #[test]
+    fn an_ask_is_for_the_agent_of_that_name_though_a_slash_is_in_it() {
+        let to = AgentId::parse("rack/7").unwrap();
+        let ask = AskHead::new(AskId::parse("m.1").unwrap(), Duration::from_secs(1));
+        let note = ask.with_to(Some(to.clone())).note().unwrap();
+        assert_eq!(note, "m.1/1000/-/rack/7");
+        let reply_to = ReplyTo::new(format!("inbox.1{}{note}", ReplyTo::NOTE));
+        assert_eq!(AskHead::of(&Headers::default(), Some(&reply_to)).to, Some(to));
+    }
+
     proptest! {
         #[test]
         fn what_an_ask_says_arrives(
-            id in "[!-.0-~]{1,64}", millis in 0..100_000_000_u64, part in 0..1_000_000_u32, to in "[a-z]{0,10}",
+            id in "[!-.0-~]{1,64}", millis in 0..100_000_000_u64, part in 0..1_000_000_u32, to in "[a-z/~]{0,10}",
             framed: bool,
         ) {
             let remaining = Duration::from_millis(millis) + Duration::from_nanos(part.into());
@@ -376,7 +384,8 @@ mod tests {
     fn whom_it_is_for_stands_last_and_a_name_that_no_agent_has_is_none() {
         for (said, to) in [
             ("x/250/f/visual-7", Some("visual-7")),
-            ("x/250/-/visual-7/and more", Some("visual-7")),
+            ("x/250/-/rack/7", Some("rack/7")),
+            ("x/250/-/visual-7/and more", None),
             ("x/-/-/visual-7", Some("visual-7")),
             ("x/250", None),
             ("x/250/f", None),
