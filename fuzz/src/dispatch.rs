@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sinew_core::Headers;
+use sinew_core::{Headers, ReplyTo};
 use sinew_dispatch::{
     AgentError, AgentState, DispatcherOptions,
     heads::{AskHead, ReplyHead},
@@ -26,6 +26,15 @@ pub(crate) fn dispatch(data: &[u8]) {
     let mut again = Headers::default();
     assert!(ask.write(&mut again).is_ok());
     assert_eq!(AskHead::read(&again), ask);
+    // In a note it is the same, and any reply address may hold one.
+    if let Some(note) = ask.note().filter(|note| ReplyTo::check_note(note).is_ok()) {
+        let noted = ReplyTo::new(format!("inbox.1{}{note}", ReplyTo::NOTE));
+        assert_eq!(AskHead::of(&Headers::default(), Some(&noted)), ask);
+    }
+    let noted = ReplyTo::new(Bytes::copy_from_slice(payload));
+    let ask_there = AskHead::of(&headers, Some(&noted));
+    assert!(ask_there.remaining.is_none_or(|it| it <= DispatcherOptions::MAX_DEADLINE));
+    assert!(noted.note().is_some() || ask_there == ask);
     // What is read out of a frame makes the same frame, where it is not too long for one.
     let framed = Bytes::copy_from_slice(payload.strip_prefix(b"\n\n").unwrap_or_default());
     if let Some(id) = &ask.id
