@@ -315,12 +315,20 @@ async fn killed(scene: Scene) -> Outcome {
         emitted.confirmed.extend(one.confirmed);
         emitted.open.extend(one.open);
     }
-    while let missing =
-        emitted.confirmed.iter().filter(|it| !ledger.handled.contains_key(it)).count()
-        && missing > 0
-    {
-        let all = emitted.confirmed.len();
-        ledger.next().await.map_err(|err| format!("{missing} of {all} are missing: {err}"))?;
+    loop {
+        let is_missing = |it: &&u64| !ledger.handled.contains_key(*it);
+        let missing: Vec<_> = emitted.confirmed.iter().filter(is_missing).copied().collect();
+        if missing.is_empty() {
+            break;
+        }
+        if let Err(err) = ledger.next().await {
+            let held = until_held(&victim, "/", &queue, Held::default()).await;
+            let (all, last) = (emitted.confirmed.len(), emitted.confirmed.last());
+            return Err(format!(
+                "{missing:?} of {all} up to {last:?} are missing: {err}; in the queue: {held:?}"
+            )
+            .into());
+        }
     }
     let binds = tap.binds(&queue);
     running.drain(Duration::from_secs(60)).await?;
