@@ -3,8 +3,8 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
-        mpsc::{Sender, channel},
+        atomic::{AtomicBool, Ordering::SeqCst},
+        mpsc::{Receiver, Sender, channel},
     },
     thread,
     time::{Duration, Instant},
@@ -20,19 +20,19 @@ use crate::support::{Heard, LIMIT, Listener, call, example, send, start};
 
 /// Works until the sender is dropped.
 fn held(name: &str) -> Result<(ProducerHandle, Sender<()>)> {
-    counted(name, &Arc::default())
+    let (producer, release, _) = told(name)?;
+    Ok((producer, release))
 }
 
-/// The same; counts how often it was begun.
-fn counted(name: &str, begun: &Arc<AtomicUsize>) -> Result<(ProducerHandle, Sender<()>)> {
-    let (release, held) = channel();
-    let begun = Arc::clone(begun);
+/// The same; tells each time it is begun.
+fn told(name: &str) -> Result<(ProducerHandle, Sender<()>, Receiver<()>)> {
+    let ((release, held), (begin, begun)) = (channel(), channel());
     let producer = ProducerHandle::new(name, move |_: &str, _: &Call, _: &Context| {
-        begun.fetch_add(1, SeqCst);
+        let _ = begin.send(());
         let _ = held.recv();
         Ok(Value::Null)
     })?;
-    Ok((producer, release))
+    Ok((producer, release, begun))
 }
 
 #[test]
@@ -208,11 +208,12 @@ fn a_listener_that_raises_is_told_what_comes_next() -> Result<()> {
 #[test]
 fn a_request_that_expires_in_line_is_not_worked_on() -> Result<()> {
     let (dispatcher, clock) = start()?;
-    let begun = Arc::new(AtomicUsize::new(0));
-    let (producer, release) = counted("p", &begun)?;
+    let (producer, release, begun) = told("p")?;
     dispatcher.register_result_producer(&producer, "a")?;
     let listener = Listener::on(&dispatcher, &["a"])?;
     send(&dispatcher, "a", 200)?;
+    // Before its time is over: the clock waits for nobody.
+    assert_eq!(begun.recv_timeout(LIMIT), Ok(()));
     for _ in 0..4 {
         send(&dispatcher, "a", 50)?;
     }
@@ -225,7 +226,7 @@ fn a_request_that_expires_in_line_is_not_worked_on() -> Result<()> {
     }
     drop(release);
     dispatcher.stop(LIMIT)?;
-    assert_eq!(begun.load(SeqCst), 1);
+    assert_eq!(begun.try_iter().count(), 0);
     Ok(())
 }
 

@@ -94,7 +94,7 @@ async fn headers(scene: Scene) -> Outcome {
     let python = Mutex::new(scene.peer().await?);
     let (rounds, sent) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let ran = block_in_place(|| {
-        TestRunner::new(config).run(&vec(said(), 1..60), |batch| {
+        TestRunner::new(config).run(&vec(said(), 20..60), |batch| {
             let round = scene.name(&rounds.fetch_add(1, Ordering::Relaxed).to_string());
             let case = async {
                 let python = &mut *python.lock().await;
