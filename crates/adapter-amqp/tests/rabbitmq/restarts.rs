@@ -98,7 +98,8 @@ struct Published {
     open: BTreeSet<u64>,
 }
 
-/// Publishes numbers while there is room for them, until that is closed.
+/// Publishes numbers while there is room for them, until that is closed. Each must be routed: a RabbitMQ that is killed may
+/// forget a binding that it made a moment before, and confirms what no queue takes.
 async fn publish(
     amqp: Amqp,
     queue: &'static str,
@@ -109,7 +110,8 @@ async fn publish(
     let mut again = interval(Duration::from_millis(20));
     for number in 0.. {
         let Ok(place) = room.acquire().await else { break };
-        match amqp.publish(message(queue, &number.to_string())?).await {
+        let message = message(queue, &number.to_string())?.with_must_route(true);
+        match amqp.publish(message).await {
             Ok(answer) => {
                 // Given back by whoever takes the message.
                 place.forget();

@@ -1,7 +1,6 @@
 //! A, D: a broker that dies, that takes back what is held too long, and that is short of memory.
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::{self, Write as _},
+    collections::BTreeSet,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -11,26 +10,15 @@ use std::{
 
 use libtest_mimic::Trial;
 use serde_json::{Value as Json, json};
-use sinew_core::{AnyBackend, Attempt, ErrorKind, Sent};
+use sinew_core::{Attempt, ErrorKind, Sent};
 use sinew_events::{
-    Context, EventDispatcher, EventHandler, HandlerError, Profile, RetryPolicy, Running,
-    ServiceEvent, SettledAs, TimeoutLayer,
+    EventDispatcher, EventHandler, HandlerError, Profile, RetryPolicy, SettledAs, TimeoutLayer,
 };
-use sinew_testkit::harness::{
-    Proxy,
-    rabbitmq::{RabbitMq, Tap},
-};
-use tokio::{
-    sync::{
-        Semaphore,
-        mpsc::{UnboundedReceiver, unbounded_channel},
-    },
-    task::JoinSet,
-    time::interval,
-};
+use sinew_testkit::harness::{Proxy, rabbitmq::RabbitMq};
+use tokio::{sync::Semaphore, time::interval};
 
 use crate::{
-    Stage, is_long,
+    Stage,
     rust::{Cast, as_it_is},
     world::{
         HELD_TOO_LONG, Held, Outcome, Scene, address, check, equal, options, soon, until_held,
@@ -43,7 +31,6 @@ pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
         stage.trial("d4_while_memory_is_short_an_emit_ends_in_time_and_handlers_go_on", alarm),
         stage.trial("a7_what_is_held_too_long_is_called_off_before_it_runs_again", taken_back),
         stage.trial("fifty_panics_and_fifty_that_are_cut_off_leave_nothing_unacknowledged", fifty),
-        stage.trial("d3_what_was_confirmed_is_handled_though_the_broker_is_killed", killed),
         stage.trial("a6_what_comes_too_often_is_kept_before_a_quorum_queue_drops_it", counted),
         stage.trial("a5_what_came_back_without_a_verdict_is_kept_where_once_is_all", once),
         stage.trial_on_4("a6_what_comes_too_often_is_kept_before_rabbitmq_4_drops_it", own_limit),
@@ -205,176 +192,6 @@ async fn fifty(scene: Scene) -> Outcome {
     until_held(broker, "/", &format!("{queue}.errors"), errors).await?;
     dispatcher.emit("created", &100).await?;
     ours.settles_as(SettledAs::Handled).await.map(drop)
-}
-
-/// How many events are under way at most, from their emitter to the end of their handler.
-const LOAD: usize = 200;
-/// How many are handled in each life of the broker, at least.
-const COUNT: usize = 500;
-const EMITTERS: usize = 8;
-
-/// What became of emits.
-#[derive(Default)]
-struct Emitted {
-    confirmed: BTreeSet<u64>,
-    /// Those that failed and may have arrived.
-    open: BTreeSet<u64>,
-}
-
-/// An emitter that goes on until `room` is closed; `step` tells its numbers from those of the others.
-async fn emit(
-    backend: AnyBackend,
-    source: String,
-    first: u64,
-    room: Arc<Semaphore>,
-) -> Outcome<Emitted> {
-    let dispatcher = EventDispatcher::new(&backend, &source)?;
-    let mut emitted = Emitted::default();
-    let mut again = interval(Duration::from_millis(20));
-    for number in (first..).step_by(EMITTERS) {
-        let Ok(place) = room.acquire().await else { break };
-        match dispatcher.emit("created", &number).await {
-            Ok(_) => {
-                // Given back by whoever handles it.
-                place.forget();
-                emitted.confirmed.insert(number);
-            }
-            Err(err) => {
-                if err.sent() == Sent::Maybe {
-                    emitted.open.insert(number);
-                }
-                drop(place);
-                again.tick().await;
-            }
-        }
-    }
-    Ok(emitted)
-}
-
-/// What was handled, and in which life of the broker.
-struct Ledger {
-    told: UnboundedReceiver<(u64, usize)>,
-    room: Arc<Semaphore>,
-    handled: BTreeMap<u64, Vec<usize>>,
-}
-
-impl Ledger {
-    async fn next(&mut self) -> Outcome {
-        let (number, life) = soon("an event", self.told.recv()).await?.ok_or("it has ended")?;
-        let lives = self.handled.entry(number).or_default();
-        lives.push(life);
-        if lives.len() == 1 {
-            self.room.add_permits(1);
-        }
-        Ok(())
-    }
-}
-
-/// With many emits and events under way each time.
-async fn killed(scene: Scene) -> Outcome {
-    let rounds = if is_long() { 20 } else { 2 };
-    let victim = scene.victim().await?;
-    let (source, service) = (scene.name("orders"), scene.name("billing"));
-    let tap = Tap::start(address(&victim)).await?;
-    let soon_back = |url: &str| options(url).with_reconnect_wait(Duration::from_millis(500));
-    let backend = soon_back(&url_through(tap.address())).connect().await?.into_any();
-    let (teller, told) = unbounded_channel();
-    let life = Arc::new(AtomicUsize::new(0));
-    let now = Arc::clone(&life);
-    let act = move |_: Context, number: u64| {
-        let told = teller.send((number, now.load(Ordering::SeqCst)));
-        async move { told.map_err(HandlerError::new) }
-    };
-    let handler = EventHandler::new(&source, "created", "on", act);
-    let running =
-        sinew_events::Service::new(&service)?.with_handler(handler)?.start(&backend).await?;
-    let queue = format!("evt-{source}-created--{service}.on");
-    let room = Arc::new(Semaphore::new(LOAD));
-    let mut emitting = JoinSet::new();
-    let far = soon_back(&victim.url()).connect().await?.into_any();
-    for first in (0..).take(EMITTERS) {
-        emitting.spawn(emit(far.clone(), source.clone(), first, Arc::clone(&room)));
-    }
-    let mut ledger = Ledger { told, room: Arc::clone(&room), handled: BTreeMap::new() };
-    for _ in 0..rounds {
-        for _ in 0..COUNT {
-            ledger.next().await?;
-        }
-        kill(&victim, &running).await?;
-        // What is handled from now on came after it, and what comes twice after it was not taken off its queue.
-        life.fetch_add(1, Ordering::SeqCst);
-        victim.restart().await?;
-    }
-    for _ in 0..COUNT {
-        ledger.next().await?;
-    }
-    room.close();
-    let mut emitted = Emitted::default();
-    while let Some(one) = soon("the last emit", emitting.join_next()).await? {
-        let one = one??;
-        emitted.confirmed.extend(one.confirmed);
-        emitted.open.extend(one.open);
-    }
-    loop {
-        let is_missing = |it: &&u64| !ledger.handled.contains_key(*it);
-        let missing: Vec<_> = emitted.confirmed.iter().filter(is_missing).copied().collect();
-        if missing.is_empty() {
-            break;
-        }
-        if let Err(err) = ledger.next().await {
-            let held = until_held(&victim, "/", &queue, Held::default()).await;
-            let (all, last) = (emitted.confirmed.len(), emitted.confirmed.last());
-            return Err(format!(
-                "{missing:?} of {all} up to {last:?} are missing: {err}; in the queue: {held:?}"
-            )
-            .into());
-        }
-    }
-    let binds = tap.binds(&queue);
-    running.drain(Duration::from_secs(60)).await?;
-    until_held(&victim, "/", &queue, Held::default()).await?;
-    while ledger.told.try_recv().is_ok_and(|(number, life)| {
-        ledger.handled.entry(number).or_default().push(life);
-        true
-    }) {}
-    audit(rounds, &emitted, &ledger.handled)?;
-    equal("binds", binds, rounds + 1)
-}
-
-/// Kills it, and ends when the service knows.
-async fn kill(victim: &RabbitMq, running: &Running) -> Outcome {
-    let mut events = running.events();
-    victim.kill()?;
-    soon("the service to know", async {
-        loop {
-            match events.next().await {
-                Some(Ok(ServiceEvent::Down { .. })) => return Ok(()),
-                // Who hears slowly misses what was handled before.
-                Some(_) => {}
-                None => return Err("it has ended".into()),
-            }
-        }
-    })
-    .await?
-}
-
-fn audit(rounds: usize, emitted: &Emitted, handled: &BTreeMap<u64, Vec<usize>>) -> Outcome {
-    let Emitted { confirmed, open } = emitted;
-    let mut strange = handled.keys().filter(|it| !confirmed.contains(it) && !open.contains(it));
-    equal("handled, though refused or never emitted", strange.next(), None)?;
-    // At least once: an ack that dies with the broker was for nothing. Without a death, there is no second time.
-    let within_a_life =
-        |lives: &Vec<usize>| lives.iter().collect::<BTreeSet<_>>().len() < lives.len();
-    let mut twice_in_one = handled.iter().filter(|it| within_a_life(it.1));
-    equal("handled twice in one life of the broker", twice_in_one.next(), None)?;
-    let twice: usize = handled.values().map(|lives| lives.len() - 1).sum();
-    writeln!(
-        io::stderr(),
-        "{rounds} kills: {} confirmed, all handled; {} of unknown fate; {twice} handled again",
-        confirmed.len(),
-        open.len(),
-    )?;
-    check(twice <= rounds * LOAD, format!("{twice} were handled again, more than were under way"))
 }
 
 /// A virtual host whose durable queues are quorum queues.

@@ -17,6 +17,7 @@ mod delaying;
 mod emitting;
 mod faults;
 mod headers;
+mod killed;
 mod member;
 mod payloads;
 mod peer;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
     stopping::trials(&stage, &mut trials);
     connections::trials(&stage, &mut trials);
     faults::trials(&stage, &mut trials);
+    killed::trials(&stage, &mut trials);
     delaying::trials(&stage, &mut trials);
     // Handlers panic on purpose; a trial that does is told by its runner.
     panic::set_hook(Box::new(|_| {}));

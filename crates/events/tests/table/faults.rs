@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use sinew_core::{Error, Result};
-use sinew_events::{Context, HandlerError, ServiceEvent, SettledAs};
+use sinew_core::{Backend as _, Error, Property, Result};
+use sinew_events::{Context, EmitOptions, EventDispatcher, HandlerError, ServiceEvent, SettledAs};
 use tokio::{
     sync::mpsc,
     time::{MissedTickBehavior, interval},
@@ -86,7 +86,11 @@ async fn no_confirmed_event_is_missing_after_restarts(scene: Scene) -> Result<()
         async move { told.map_err(|err| HandlerError::new(err.to_string())) }
     });
     let started = scene.start(&service("billing", handler)?).await?;
-    let orders = scene.orders().await?;
+    let backend = scene.connect().await?;
+    // RabbitMQ confirms what no queue takes, and killed, it may forget a binding that it made a moment before.
+    let must_route = backend.capabilities().properties.has(Property::MustRoute);
+    let options = EmitOptions::new().with_must_route(must_route);
+    let orders = EventDispatcher::new(&backend, &scene.source)?.with_options(options);
     let stop = CancellationToken::new();
     let emitting = tokio::spawn({
         let stop = stop.clone();

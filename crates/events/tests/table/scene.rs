@@ -25,7 +25,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct Scene {
     pub(crate) broker: Arc<Broker>,
-    source: String,
+    pub(crate) source: String,
 }
 
 /// A service over a connection of its own, and what it tells.

@@ -252,6 +252,8 @@ impl Context {
             loop {
                 match publisher.send(message.clone()).await {
                     Err(err) if err.is_transient() => sleep(RETRY).await,
+                    // Whoever consumes it may be about to bind its queue again.
+                    Err(err) if err.kind() == ErrorKind::Unroutable => sleep(RETRY).await,
                     other => return other,
                 }
             }
