@@ -20,7 +20,7 @@ use sinew_testkit::harness::{
     nats::{NatsServer, NatsServerOptions},
 };
 use sinew_testkit::trial::{Outcome, trial};
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 fn main() -> ExitCode {
     let trials = vec![
@@ -150,7 +150,17 @@ async fn made_anew() -> Outcome {
     ensure(matches!(read().await?, Event::Down), "the link is down")?;
     let client = async_nats::connect(server.url()).await?;
     async_nats::jetstream::new(client).delete_stream("S").await?;
-    JetStreamOptions::new("S").with_create(config()).open(stream.nats()).await?;
+    let anew = async {
+        let mut again = interval(Duration::from_millis(50));
+        loop {
+            match JetStreamOptions::new("S").with_create(config()).open(stream.nats()).await {
+                // The server may not have done with removing the old one.
+                Err(err) if err.is_transient() => drop(again.tick().await),
+                opened => return opened,
+            }
+        }
+    };
+    timeout(Duration::from_secs(20), anew).await??;
     // Beyond our place, which alone would show nothing.
     for text in ["1", "2", "3"] {
         stream.send_to("s.a", text).await?;

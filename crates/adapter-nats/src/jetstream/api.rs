@@ -130,8 +130,9 @@ pub(crate) fn refusal(error: &ApiError, sent: Sent) -> Cause {
         }
         _ => match error.code() {
             404 => ErrorKind::NotFound,
-            // JetStream answers so where a limit of stream, account or server is reached.
-            503 => ErrorKind::Overloaded,
+            // JetStream answers so where a limit of stream, account or server is reached, and where the server fails at
+            // it: its disk, or what it has not done with yet, such as removing a stream of that name.
+            500..=599 => ErrorKind::Overloaded,
             400 => ErrorKind::InvalidOptions,
             _ => ErrorKind::Protocol,
         },
