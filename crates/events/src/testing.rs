@@ -32,8 +32,8 @@ use std::time::Duration;
 
 use serde::{Serialize, de::DeserializeOwned};
 use sinew_core::{
-    AnyBackend, Backend as _, Error, ErrorKind, Incoming, Message, Pattern, Property, Receipt,
-    Result, Subscribe as _, Subscription,
+    AnyBackend, Backend as _, Error, ErrorKind, Event, Incoming, Message, Pattern, Property,
+    Receipt, Result, Subscribe as _, Subscription,
 };
 use tokio::time::timeout;
 
@@ -148,8 +148,8 @@ impl Harness {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Timeout`] when none comes, in time; [`ErrorKind::InvalidPayload`] when it is no `T`; else why nothing can
-    /// come any more.
+    /// [`ErrorKind::Timeout`] when none comes, in time; [`ErrorKind::InvalidPayload`] when it is no `T`;
+    /// [`ErrorKind::Overloaded`] when some were lost, as more were emitted than are held; else why nothing can come any more.
     ///
     /// # Cancel safety
     ///
@@ -159,13 +159,12 @@ impl Harness {
         let emitted = &mut self.emitted;
         let next = async {
             loop {
-                match emitted.next_item().await {
-                    Some(message) => {
-                        let message = message?;
-                        if event_type(&message.address) == Some(wanted) {
-                            return Ok(message);
-                        }
+                match emitted.next().await.transpose()? {
+                    Some(Event::Item(message)) if event_type(&message.address) == Some(wanted) => {
+                        return Ok(message);
                     }
+                    Some(Event::Lost(_)) => return failed(ErrorKind::Overloaded),
+                    Some(_) => {}
                     None => return failed(ErrorKind::Closed),
                 }
             }

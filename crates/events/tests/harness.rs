@@ -35,6 +35,28 @@ async fn what_is_emitted_is_seen_to_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_emitted_beyond_what_is_held_is_told_as_lost() {
+    let handler = EventHandler::new(
+        "orders",
+        "created",
+        "on_created",
+        |ctx: Context, count: u64| async move {
+            for number in 0..count {
+                ctx.emit("counted", &number).await?;
+            }
+            Ok::<_, HandlerError>(())
+        },
+    );
+    let service = Service::new("billing").unwrap().with_handler(handler).unwrap();
+    let backend = MemoryBroker::new().connect().into_any();
+    let mut harness = Harness::start(&service, &backend).await.unwrap();
+    harness.emit("orders", "created", &100_000).await.unwrap();
+    harness.settled("on_created").await.unwrap();
+    let err = harness.emitted::<u64>("billed").await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Overloaded);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_does_not_happen_is_told_in_time() {
     let mut harness = start().await.unwrap().with_deadline(Duration::from_secs(5));
     let began = Instant::now();

@@ -134,8 +134,11 @@ impl Intake {
             // First: what is handed back before it would be sent here again.
             incoming.stop();
             let rest = async {
-                while let Some(next) = incoming.next_item().await {
-                    waiting.extend(next.ok().map(Into::into));
+                while let Some(next) = incoming.next().await {
+                    if let Some(Err(err)) = self.take_in(Some(next), &mut waiting) {
+                        let handler = self.processor.name.as_str();
+                        tracing::warn!(target: crate::trace::TARGET, handler, error = %err, "an intake that was stopped has failed");
+                    }
                 }
                 self.hand_back(waiting).await;
             };

@@ -10,7 +10,8 @@ use sinew_core::{
     Incoming, Queue, QueueStatus, Result,
 };
 use sinew_events::{
-    Context, ErrorQueue, EventHandler, HandlerError, RetryPolicy, ServiceEvent, SettledAs,
+    Context, ErrorQueue, EventHandler, HandlerError, HandlerKind, RetryPolicy, ServiceEvent,
+    SettledAs,
 };
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -278,4 +279,34 @@ async fn a_handler_that_is_run_again_at_once_and_waits_for_nothing_can_be_called
     assert_eq!(err.kind(), ErrorKind::Timeout);
     let made = runs.load(SeqCst);
     assert!(made < AGAIN as usize, "{made} runs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_lost_before_a_drain_is_told_as_is_what_it_loses() {
+    const EMITTED: u64 = 5000;
+    let scene = Scene::new();
+    let backend = scene.connect();
+    let plain = AnyBackend::new(backend.link())
+        .with_publisher(backend.publisher().unwrap())
+        .with_subscriber(backend.subscriber().unwrap());
+    let (handler, gate, mut begun) = gated();
+    let handler = handler.with_kind(HandlerKind::Broadcast).with_reliable_delivery(false);
+    let running = billing(handler).with_max_workers(1).start(&plain).await.unwrap();
+    let mut events = running.events();
+    for id in 0..EMITTED {
+        scene.emit("created", id).await;
+    }
+    begun.recv().await.unwrap();
+    let draining = tokio::spawn(running.drain(LONG));
+    let mut lost = 0;
+    while lost < EMITTED - 1 {
+        match timeout(LONG, events.next()).await {
+            Ok(Some(Ok(ServiceEvent::Lost { count, .. }))) => lost += count,
+            Ok(Some(Ok(_))) => {}
+            ended => panic!("{lost} are told as lost, and {ended:?}"),
+        }
+    }
+    gate.add_permits(1);
+    draining.await.unwrap().unwrap();
+    assert_eq!(lost, EMITTED - 1);
 }
