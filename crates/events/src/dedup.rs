@@ -55,7 +55,9 @@ pub trait DedupStore: Send + Sync {
     /// Dropped, it may have noted it.
     fn finish(&self, handler: &str, id: &str) -> impl Future<Output = Result<()>> + Send;
 
-    /// Takes the claim of [`DedupStore::begin`] back: it was not handled.
+    /// Takes the claim of [`DedupStore::begin`] back: it was not handled. It is called for a claim that was said to be fresh
+    /// alone; where that has taken longer than a claim lasts, another may have one by now, or have handled it, which must
+    /// stay noted.
     ///
     /// # Errors
     ///
@@ -257,7 +259,10 @@ impl DedupStore for MemoryDedupStore {
     }
 
     async fn forget(&self, handler: &str, id: &str) -> Result<()> {
-        self.lock().entries.remove(&Key::new(handler, id));
+        let (key, mut seen) = (Key::new(handler, id), self.lock());
+        if seen.entries.get(&key).is_some_and(|entry| !entry.is_done) {
+            seen.entries.remove(&key);
+        }
         Ok(())
     }
 }
@@ -278,6 +283,17 @@ mod tests {
         assert_eq!(store.begin("q", "1").await.unwrap(), Begun::Done);
         advance(Duration::from_secs(60)).await;
         assert_eq!(store.begin("q", "1").await.unwrap(), Begun::Fresh);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_that_lasted_too_long_takes_back_nothing_that_another_has_handled() {
+        let store = MemoryDedupStore::default();
+        assert_eq!(store.begin("q", "1").await.unwrap(), Begun::Fresh);
+        advance(Duration::from_secs(24 * 60 * 60)).await;
+        assert_eq!(store.begin("q", "1").await.unwrap(), Begun::Fresh);
+        store.finish("q", "1").await.unwrap();
+        store.forget("q", "1").await.unwrap();
+        assert_eq!(store.begin("q", "1").await.unwrap(), Begun::Done);
     }
 
     #[tokio::test]

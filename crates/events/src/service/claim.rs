@@ -33,13 +33,10 @@ impl<'a> Claim<'a> {
             self.processor.meter.without_id(1);
             return Ok(Begun::Fresh);
         };
-        // Before it is asked: it may have taken the claim, whether or not we hear so.
-        self.id = Some(id.into());
         let begun = within_store(store.begin(self.processor.queue.as_str(), id)).await;
-        if matches!(begun, Ok(Begun::Running | Begun::Done)) {
-            // The claim is another's.
-            self.id = None;
-        }
+        // Only then it is ours. One that was made unheard ends with its time: taken back, it might be another's by now, or
+        // the note that another has handled it.
+        self.id = matches!(begun, Ok(Begun::Fresh)).then(|| id.into());
         begun
     }
 
