@@ -200,7 +200,7 @@ impl EventDispatcher {
         options: &EmitOptions,
         cause: Option<(&ContextData, &CallId)>,
     ) -> Result<Receipt> {
-        let options = options.or(&self.0.options);
+        let options = options.or(&self.0.options)?;
         let confirm = options.confirm.unwrap_or(true);
         let message = self.message(event_type, payload?, options, cause)?;
         let answer = self.0.publisher.publish(message).await?;

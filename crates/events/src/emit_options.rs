@@ -76,8 +76,8 @@ impl EmitOptions {
     }
 
     /// The event's own id, by which handlers know a second copy: of an emit that is made again because its outcome was not
-    /// known. Default: in [`Profile::Safe`](crate::Profile::Safe) a fresh one, in
-    /// [`Profile::Nameko`](crate::Profile::Nameko) none.
+    /// known. It is that of one emit: where options are the default of many, theirs is passed over. Default: in
+    /// [`Profile::Safe`](crate::Profile::Safe) a fresh one, in [`Profile::Nameko`](crate::Profile::Nameko) none.
     #[must_use]
     pub fn with_message_id(mut self, message_id: impl Into<String>) -> Self {
         self.message_id = Some(message_id.into());
@@ -109,32 +109,65 @@ impl EmitOptions {
         Ok(self)
     }
 
-    /// These, and where one is unset that of `defaults`.
-    pub(crate) fn or(&self, defaults: &Self) -> Self {
+    /// These, and where one is unset that of `defaults`, but for the id: of two events with one id, the second is a copy.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidHeader`] when the headers of both are more than a message may have.
+    pub(crate) fn or(&self, defaults: &Self) -> Result<Self> {
         let mut headers = defaults.headers.clone();
         for (name, value) in self.headers.iter() {
-            // What does not fit was checked against the same bounds when it was set; of two full sets the second is cut.
-            let _ = headers.insert(name, value.clone());
+            headers.insert(name, value.clone())?;
         }
-        let text =
-            |own: &Option<String>, other: &Option<String>| own.clone().or_else(|| other.clone());
-        Self {
+        let correlation_id = self.correlation_id.as_ref().or(defaults.correlation_id.as_ref());
+        Ok(Self {
             must_route: self.must_route.or(defaults.must_route),
             expiration: self.expiration.or(defaults.expiration),
             priority: self.priority.or(defaults.priority),
             durable: self.durable.or(defaults.durable),
             confirm: self.confirm.or(defaults.confirm),
-            correlation_id: text(&self.correlation_id, &defaults.correlation_id),
-            message_id: text(&self.message_id, &defaults.message_id),
+            correlation_id: correlation_id.cloned(),
+            message_id: self.message_id.clone(),
             compression: self.compression.or(defaults.compression),
             headers,
-        }
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_emit_says_beats_the_default_and_no_two_have_the_default_id() -> Result<()> {
+        let defaults = EmitOptions::new()
+            .with_priority(1)
+            .with_durable(false)
+            .with_correlation_id("all")
+            .with_message_id("all")
+            .with_header("a", 1)?
+            .with_header("b", 1)?;
+        let own = EmitOptions::new().with_priority(2).with_header("b", 2)?;
+        let both = own.or(&defaults)?;
+        assert_eq!((both.priority, both.durable), (Some(2), Some(false)));
+        assert_eq!(both.correlation_id.as_deref(), Some("all"));
+        assert_eq!(both.message_id, None);
+        let headers: Vec<_> = both.headers.iter().map(|it| (it.0.to_owned(), it.1)).collect();
+        assert_eq!(headers, [("a".to_owned(), &1.into()), ("b".to_owned(), &2.into())]);
+        Ok(())
+    }
+
+    #[test]
+    fn more_headers_than_a_message_has_are_refused_and_not_left_out() -> Result<()> {
+        let full = |prefix: &str| {
+            (0..Headers::MAX_LEN).try_fold(EmitOptions::new(), |options, number| {
+                options.with_header(&format!("{prefix}-{number}"), true)
+            })
+        };
+        let err = full("own")?.or(&full("default")?).err().map(|it| it.kind());
+        assert_eq!(err, Some(ErrorKind::InvalidHeader));
+        Ok(())
+    }
 
     #[test]
     fn what_a_call_a_payload_and_a_redrive_say_of_themselves_is_no_header_to_set() {
