@@ -24,6 +24,9 @@ use crate::error::Cause;
 
 /// How many bytes a table may take, however large a frame may be.
 pub(crate) const MAX_BYTES: usize = 124 << 10;
+/// How many bytes of headers are kept of what comes in, as they would go out: so it can be delayed, put into an error queue
+/// and redriven, each of which adds some of its own. One that cannot be, would come again and again.
+const KEPT: usize = MAX_BYTES - (8 << 10);
 /// A message's properties travel in one frame: what the others take of it at most, and the headers of a delayed copy.
 const BESIDE: usize = 3 << 10;
 /// The smallest frame that AMQP lets a broker ask for.
@@ -61,17 +64,35 @@ pub(crate) fn table(arguments: &[(ShortString, Value)]) -> Result<FieldTable, Ca
     fill(entries, Headers::MAX_DEPTH, &mut room)
 }
 
-/// What came in, and how many headers were left out: those that nest too deep, or whose names
+/// What came in, and how many headers were left out: those that nest too deep, for which there is no room, or whose names
 /// [`Headers::insert`] refuses.
 pub(crate) fn inbound(table: &FieldTable) -> (Headers, usize) {
-    let mut too_deep = 0;
+    let (mut left_out, mut room) = (0, KEPT);
     let values = table.inner().iter().filter_map(|(name, value)| {
-        let value = read(value, Headers::MAX_DEPTH);
-        too_deep += usize::from(value.is_none());
-        Some((name.as_str(), value?))
+        let name = name.as_str();
+        let value = read(value, Headers::MAX_DEPTH)
+            .filter(|value| take(&mut room, 1 + name.len() + size(value)).is_ok());
+        left_out += usize::from(value.is_none());
+        Some((name, value?))
     });
     let (headers, refused) = Headers::from_wire(values);
-    (headers, refused + too_deep)
+    (headers, refused + left_out)
+}
+
+/// How many bytes [`write`] takes for it.
+fn size(value: &Value) -> usize {
+    let behind = match value {
+        Value::Bool(_) => 1,
+        Value::Integer(_) | Value::Float(_) | Value::Time(_) => 8,
+        Value::Text(text) => LENGTH + text.len(),
+        Value::Bytes(bytes) => LENGTH + bytes.len(),
+        Value::List(list) => LENGTH + list.iter().map(size).sum::<usize>(),
+        Value::Map(map) => {
+            LENGTH + map.iter().map(|(name, value)| 1 + name.len() + size(value)).sum::<usize>()
+        }
+        _ => 0,
+    };
+    TAG + behind
 }
 
 /// Writes named values, whose values may nest `levels` deep.

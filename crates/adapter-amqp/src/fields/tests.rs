@@ -200,6 +200,13 @@ proptest! {
     }
 
     #[test]
+    fn the_size_of_a_value_is_what_it_takes(value in value()) {
+        let mut room = MAX_BYTES;
+        prop_assume!(write(&value, Headers::MAX_DEPTH, &mut room).is_ok());
+        prop_assert_eq!(size(&value), MAX_BYTES - room);
+    }
+
+    #[test]
     fn what_is_kept_of_a_peers_headers_can_be_published_again(
         sent in prop::collection::btree_map("[ -~]{0,9}".prop_map(ShortString::from), wire_value(), 0..6),
     ) {
@@ -210,6 +217,20 @@ proptest! {
             prop_assert_eq!(inbound(&travel(&table)), (headers, 0));
         }
     }
+}
+
+#[test]
+fn what_is_kept_of_headers_leaves_room_for_those_of_an_error_queue() {
+    // A number of a byte goes out as one of eight.
+    let numbers = AMQPValue::FieldArray(vec![AMQPValue::ShortShortInt(1); 20 << 10].into());
+    let text = |len| AMQPValue::LongString("a".repeat(len).into());
+    let many = [("a", text(50 << 10)), ("b", numbers), ("c", text(60 << 10)), ("d", text(7 << 10))];
+    let sent: BTreeMap<_, _> =
+        many.into_iter().map(|(name, value)| (ShortString::from(name), value)).collect();
+    let (headers, left_out) = inbound(&sent.into());
+    let kept: Vec<_> = headers.iter().map(|(name, _)| name.to_owned()).collect();
+    assert_eq!((kept, left_out), (vec!["a".to_owned(), "c".to_owned()], 2));
+    assert!(outbound(&headers, || KEPT).is_ok());
 }
 
 #[test]
