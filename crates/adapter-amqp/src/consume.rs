@@ -62,7 +62,8 @@ async fn look(inner: Arc<Inner>, queue: Queue) -> Result<QueueStatus, Cause> {
 }
 
 async fn establish(inner: Arc<Inner>, wanted: Consumption) -> Result<QueueStatus, Cause> {
-    inner.check_open()?;
+    // As a publish, which it is made for: a handler that ends during a drain may still give up its event.
+    inner.check_publishing()?;
     let spec = spec(&inner, &wanted)?;
     let session = inner.consuming.session()?;
     let channel = session.channel().await?;

@@ -12,7 +12,7 @@ use tokio::time;
 
 use crate::support::{
     Other, Outcome, Shared, check, connect, delivery, down, event, failure, message, options,
-    queue, refused, told, up,
+    queue, refused, soon, told, up,
 };
 
 /// Needs a clock of its own, which it sets forward.
@@ -51,6 +51,25 @@ pub(crate) async fn binds_once(shared: Shared) -> Outcome {
         }
     }
     Ok(())
+}
+
+/// A handler that ends during a drain may have something to give up.
+pub(crate) async fn declared_while_draining(shared: Shared) -> Outcome {
+    let address = shared.address().await?;
+    let amqp = connect(address).await?;
+    let mut intake = amqp.consume(queue("draining")?).await?;
+    amqp.send(message("draining", "held")?).await?;
+    let held = delivery(&mut intake, "held").await?;
+    let draining = tokio::spawn({
+        let amqp = amqp.clone();
+        async move { amqp.drain(Duration::from_secs(20)).await }
+    });
+    while soon("the end of the intake", intake.next()).await?.is_some() {}
+    amqp.declare(queue("draining.errors")?).await?;
+    amqp.send(message("draining.errors", "copy")?).await?;
+    held.ack().await?;
+    soon("the end of the drain", draining).await???;
+    Other::connect(address).await?.until_waiting("draining.errors", 1).await
 }
 
 pub(crate) async fn bad_declaration(shared: Shared) -> Outcome {
