@@ -4,7 +4,8 @@ use std::{
     time::Duration,
 };
 
-const FIRST: Duration = Duration::from_millis(100);
+/// The shortest wait that is not shortened by chance.
+pub(crate) const FIRST: Duration = Duration::from_millis(100);
 
 /// Doubles from 0.1 s on, with a half of each taken at random, so that the clients of a broker that comes back do not
 /// come all at once.

@@ -5,10 +5,15 @@ use sinew_core::{ErrorKind, Sent};
 use tokio::{
     runtime::Handle,
     sync::{Notify, watch},
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
-use crate::{backoff::Backoff, connect::Dial, error::Cause, session::Session};
+use crate::{
+    backoff::{self, Backoff},
+    connect::Dial,
+    error::Cause,
+    session::Session,
+};
 
 /// How often in a row, and for the patience of the link, a broker that took us before must refuse us before we believe
 /// it. One that starts up, whose users are elsewhere, or whose certificate is being changed, refuses for a while those
@@ -173,9 +178,13 @@ impl Supervisor {
         let (mut refusals, mut since) = (0, Instant::now());
         loop {
             let attempt = async {
-                // Where one connection is taken, the other one will be.
+                // Where one connection is taken, the other one will be; but not at once: of two that fall as soon as they are
+                // taken, each would call the other without a rest.
                 let back = self.terms.back.notified();
-                let _ = timeout(backoff.wait(), back).await;
+                let wait = backoff.wait();
+                let rest = wait.min(backoff::FIRST);
+                sleep(rest).await;
+                let _ = timeout(wait - rest, back).await;
                 self.dial.dial().await
             };
             let made = tokio::select! {
