@@ -19,7 +19,7 @@ pub(crate) struct Inbound {
 pub(crate) fn message(default_exchange: &str, delivery: WireDelivery) -> Inbound {
     let WireDelivery { exchange, routing_key, redelivered, mut properties, data, .. } = delivery;
     let is_direct = exchange.as_str().is_empty();
-    let Returned { origin, deliveries } =
+    let Returned { origin, deliveries, is_anonymous } =
         if is_direct { delay::returned(&mut properties) } else { Returned::default() };
     let since = if redelivered { again(&properties) } else { Attempt::Unknown };
     let attempt = match (deliveries, since) {
@@ -31,7 +31,10 @@ pub(crate) fn message(default_exchange: &str, delivery: WireDelivery) -> Inbound
     };
     let (exchange, key) = origin.unwrap_or((exchange, routing_key));
     let address = names::inbound(exchange.as_str(), key.as_str(), default_exchange);
-    let (message, left_out) = properties::inbound(&properties, data, address);
+    let (mut message, left_out) = properties::inbound(&properties, data, address);
+    if is_anonymous {
+        message.properties_mut().id = None;
+    }
     if left_out > 0 {
         tracing::warn!(left_out, address = %message.address, "headers that have no place here were left out");
     }
@@ -82,6 +85,23 @@ mod tests {
         let address = |exchange| read(exchange, false).message.address.to_string();
         assert_eq!(address(""), "true.one");
         assert_eq!(address("amq.topic"), "a.b");
+    }
+
+    #[test]
+    fn the_id_of_a_copy_whose_first_had_none_goes_with_the_delay() {
+        let id = |headers: FieldTable| {
+            let text = |text: &str| ShortString::try_new(text).unwrap();
+            let mut delivery = WireDelivery::mock(1, text(""), text("q"), false, Vec::new());
+            delivery.properties =
+                BasicProperties::default().with_headers(headers).with_message_id(text("7"));
+            let Inbound { message, .. } = message("amq.topic", delivery);
+            assert!(message.headers.is_empty());
+            message.properties().and_then(|it| it.id.clone())
+        };
+        assert_eq!(id(FieldTable::default()), Some("7".to_owned()));
+        let mut headers = FieldTable::default();
+        headers.insert("x-sinew-anonymous".into(), AMQPValue::Boolean(true));
+        assert_eq!(id(headers), None);
     }
 
     #[test]

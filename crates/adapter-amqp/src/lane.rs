@@ -74,14 +74,21 @@ impl Lane {
         self.shared.table().is_empty()
     }
 
-    /// Hands a message to the client. When this ends well, the client has it; the outcome comes later.
-    pub(crate) fn publish(&self, outbound: Box<Outbound>, place: Place) -> Result<Outcome, Cause> {
+    /// Hands a message to the client. When this ends well, the client has it; the outcome comes `until` then, or as late
+    /// as any answer.
+    pub(crate) fn publish(
+        &self,
+        outbound: Box<Outbound>,
+        place: Place,
+        until: Option<Instant>,
+    ) -> Result<Outcome, Cause> {
         let routed = outbound.mandatory.then(|| Returned {
             id: outbound.properties.message_id().as_ref().map_or("", ShortString::as_str).into(),
             key: outbound.key.as_str().into(),
         });
         let (answer, outcome) = oneshot::channel();
         let deadline = Instant::now() + self.shared.answer_timeout;
+        let deadline = until.map_or(deadline, |until| until.min(deadline));
         let size = outbound.payload.len();
         let known = Known { routed, answer: Some(answer), deadline, size, number: 0, place };
         let launched = self.shared.turn(|table| table.launch(outbound, known));

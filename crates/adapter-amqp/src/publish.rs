@@ -5,14 +5,15 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
 use lapin::types::ShortString;
-use sinew_core::{Error, ErrorKind, Message, Pending, Publish, Receipt, Result};
+use sinew_core::{Error, ErrorKind, Message, Pending, Publish, Receipt, Result, Sent};
 use tokio::{
     sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
@@ -218,10 +219,15 @@ impl Inner {
         Some((lane, Place::new(place)))
     }
 
-    /// Hands a message to the client, once there is a place for it and the broker takes it.
+    /// Hands a message to the client, once there is a place for it and the broker takes it; its answer is waited for `until`
+    /// then at most.
     ///
     /// A dropped call has handed nothing over.
-    async fn hand_over(self: &Arc<Self>, outbound: Box<Outbound>) -> Result<Outcome, Cause> {
+    async fn hand_over(
+        self: &Arc<Self>,
+        outbound: Box<Outbound>,
+        until: Option<Instant>,
+    ) -> Result<Outcome, Cause> {
         let (lane, place) = match self.open_door(&outbound) {
             Some(door) => door,
             None => {
@@ -232,7 +238,7 @@ impl Inner {
                 self.while_wanted(waiting).await?
             }
         };
-        lane.publish(outbound, place)
+        lane.publish(outbound, place, until)
     }
 
     /// Waits until a message can be handed over.
@@ -247,15 +253,20 @@ impl Inner {
         Ok((lane, place))
     }
 
-    /// Publishes, and ends when the broker has confirmed.
+    /// Publishes a message of our own, and ends when the broker has confirmed, or has not `within` that. What becomes of it is told
+    /// here: the next flush tells what is the user's.
     pub(crate) async fn deliver(
         self: &Arc<Self>,
         mut outbound: Box<Outbound>,
+        within: Duration,
     ) -> Result<(), Cause> {
         if outbound.mandatory && outbound.properties.message_id().is_none() {
             outbound.properties = outbound.properties.with_message_id(self.unique_id());
         }
-        self.hand_over(outbound).await?.await
+        let until = Instant::now() + within;
+        let handed = timeout_at(until, self.hand_over(outbound, Some(until))).await;
+        // Not cut off: a failure that nobody hears is kept for the flush.
+        handed.unwrap_or_else(|_| Err(Cause::late().with_sent(Sent::No)))?.await
     }
 
     /// Waits for a place among those that wait for their confirm, and until the broker lifts its block.
@@ -287,8 +298,12 @@ impl Inner {
         if let Some(lane) = self.publishes.lane(exchange, session) {
             return Ok(lane);
         }
-        self.ensure_exchange(session, exchange).await?;
-        let lane = Lane::open(self, session, exchange.as_str()).await?;
+        let opening = async {
+            self.ensure_exchange(session, exchange).await?;
+            Lane::open(self, session, exchange.as_str()).await
+        };
+        // Whatever becomes of that, nothing was published by it.
+        let lane = opening.await.map_err(|cause| cause.with_sent(Sent::No))?;
         self.publishes.add(exchange.clone(), &lane, session)?;
         Ok(lane)
     }
@@ -320,7 +335,8 @@ impl Publish for Amqp {
         inner.capabilities.check_message(&message)?;
         let handing_over = async {
             inner.check_publishing()?;
-            inner.hand_over(inner.outbound(&mut message)?).await
+            let outbound = inner.outbound(&mut message)?;
+            inner.hand_over(outbound, None).await
         };
         let failed =
             |address: String| move |cause: Cause| Error::from(cause.during(OPERATION).on(address));

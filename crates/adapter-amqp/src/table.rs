@@ -162,7 +162,7 @@ impl Table {
         self.flights.launch(outbound, known)?;
         self.next += 1;
         self.unanswered += 1;
-        self.due.get_or_insert(deadline);
+        self.due = Some(self.due.map_or(deadline, |due| due.min(deadline)));
         if !self.is_swept {
             self.flights.wake_reader();
         }

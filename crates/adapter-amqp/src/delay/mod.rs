@@ -14,7 +14,6 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 use sinew_core::{Attempt, ErrorKind, Message};
-use tokio::time::timeout;
 
 use self::place::Place;
 pub(crate) use self::{
@@ -28,6 +27,8 @@ const EXCHANGE: &str = "x-sinew-exchange";
 const KEY: &str = "x-sinew-routing-key";
 /// How often it was delivered before it was parked, which the broker forgets with the delivery.
 const DELIVERIES: &str = "x-sinew-deliveries";
+/// The message had no id; its copy has one by which it is known if it is returned.
+const ANONYMOUS: &str = "x-sinew-anonymous";
 /// How many delay queues a link declares at once: each takes a channel, of which the broker allows some 2,000.
 pub(crate) const DECLARING: usize = 32;
 /// RabbitMQ counts a time to live in 32 bits of milliseconds, and the wait until the queue goes is longer than that.
@@ -49,16 +50,16 @@ pub(crate) async fn park(
     let route = names::route(&message.address, inner.settings.default_exchange.as_str())?;
     let room = || inner.room_for_headers();
     let properties = copy(message, route, attempt, &place, inner.settings.user.as_deref(), room)?;
-    let delivered = inner.deliver(Box::new(Outbound {
+    let copy = Box::new(Outbound {
         exchange: place.exchange.clone(),
         key: place.key.clone(),
         // A queue that went in between is an error, not a loss.
         mandatory: true,
         properties,
         payload: message.payload.clone(),
-    }));
+    });
     // The queue counts from its declaration: a copy that came much later would go with it.
-    timeout(place.idle / 2, delivered).await.unwrap_or_else(|_| Err(Cause::late()))
+    inner.deliver(copy, place.idle / 2).await
 }
 
 /// Declares the queue each time: that is what keeps it from going while something waits in it.
@@ -110,8 +111,10 @@ fn copy(
     let ours = [(EXCHANGE, route.exchange), (KEY, route.key)]
         .map(|(name, text)| (name.into(), AMQPValue::LongString(text.as_str().into())));
     let counted = (DELIVERIES.into(), AMQPValue::LongLongInt(attempt.at_least().into()));
-    let headers: BTreeMap<_, _> =
-        kept.chain(ours).chain([counted]).chain(place.mark.clone()).collect();
+    let anonymous =
+        wire.message_id().is_none().then(|| (ANONYMOUS.into(), AMQPValue::Boolean(true)));
+    let ours = ours.into_iter().chain([counted]).chain(anonymous);
+    let headers: BTreeMap<_, _> = kept.chain(ours).chain(place.mark.clone()).collect();
     let wire = wire.with_headers(headers.into());
     Ok(match &place.expiration {
         Some(expiration) => wire.with_expiration(expiration.clone()),

@@ -6,7 +6,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 
-use super::{DELIVERIES, EXCHANGE, KEY, place};
+use super::{ANONYMOUS, DELIVERIES, EXCHANGE, KEY, place};
 
 /// What a message says that came straight to its queue.
 #[derive(Debug, Default)]
@@ -15,6 +15,8 @@ pub(crate) struct Returned {
     pub(crate) origin: Option<(ShortString, ShortString)>,
     /// How often it was delivered before it was parked: at least, where the broker does not count. 0 where it was not.
     pub(crate) deliveries: u32,
+    /// Its id is none of its own.
+    pub(crate) is_anonymous: bool,
 }
 
 /// Reads what the copy says, and takes out of its headers what only we understand.
@@ -30,7 +32,8 @@ pub(crate) fn returned(properties: &mut BasicProperties) -> Returned {
     let origin = text(EXCHANGE).zip(text(KEY));
     let counted = headers.inner().get(DELIVERIES).and_then(number).unwrap_or_default();
     let deliveries = counted.max(backoffs(headers)).max(origin.is_some().into());
-    let ours = [EXCHANGE, KEY, DELIVERIES];
+    let is_anonymous = headers.inner().contains_key(ANONYMOUS);
+    let ours = [EXCHANGE, KEY, DELIVERIES, ANONYMOUS];
     let is_ours = |name: &ShortString| ours.contains(&name.as_str());
     if headers.inner().keys().any(is_ours) {
         let left = headers.inner().iter().filter(|(name, _)| !is_ours(name));
@@ -38,7 +41,7 @@ pub(crate) fn returned(properties: &mut BasicProperties) -> Returned {
             left.map(|(name, value)| (name.clone(), value.clone())).collect();
         *properties = std::mem::take(properties).with_headers(left.into());
     }
-    Returned { origin, deliveries }
+    Returned { origin, deliveries, is_anonymous }
 }
 
 /// How often a message waited in a delay queue of `nameko-amqp-retry`: after one delivery each.

@@ -81,6 +81,14 @@ fn main() -> ExitCode {
             "of_2000_pipelined_must_route_messages_each_learns_its_own_fate",
             publishing::own_fate(shared()),
         ),
+        trial(
+            "a_publish_that_came_no_further_than_its_channel_was_not_sent",
+            publishing::unopened(shared()),
+        ),
+        trial(
+            "a_queue_is_declared_during_a_drain_as_what_goes_there_is_published",
+            topology::declared_while_draining(shared()),
+        ),
         trial("one_bad_declaration_costs_no_sibling_anything", topology::bad_declaration(shared())),
         trial(
             "a_deleted_queue_is_declared_again_and_told_as_a_gap",

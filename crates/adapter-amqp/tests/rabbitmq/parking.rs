@@ -55,6 +55,8 @@ pub(crate) async fn obeyed_headers(shared: Shared) -> Outcome {
     held.settle(Verdict::RequeueAfter(Duration::from_millis(10))).await?;
     let again = delivery(&mut intake, "x").await?;
     check(again.message.headers.value("mine").is_some(), "the publisher's own are kept")?;
+    let id = again.message.properties().and_then(|it| it.id.as_deref());
+    check(id.is_none(), format!("its publisher gave it no id, and it has {id:?}"))?;
     check(other.waiting("obeyed.copies").await? == 1, "the copy went nowhere else")?;
     again.ack().await?;
     Ok(())

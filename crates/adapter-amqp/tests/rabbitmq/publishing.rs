@@ -68,6 +68,22 @@ pub(crate) async fn unconfirmed(shared: Shared) -> Outcome {
     Ok(())
 }
 
+/// What stalls is what has to be done before the first publish to an exchange.
+pub(crate) async fn unopened(shared: Shared) -> Outcome {
+    let proxy = Proxy::start(shared.address().await?).await?;
+    let amqp = options(proxy.address())
+        .with_heartbeat(Duration::from_secs(60))
+        .with_answer_timeout(Duration::from_secs(1))
+        .connect()
+        .await?;
+    proxy.half_open();
+    refused(amqp.publish(message("unopened", "late")?).await, ErrorKind::Timeout, Sent::No)?;
+    let breaks = async { proxy.cut() };
+    let (broken, ()) = tokio::join!(amqp.publish(message("unopened", "broken")?), breaks);
+    refused(broken, ErrorKind::Disconnected, Sent::No)?;
+    Ok(())
+}
+
 /// A broker of its own: an alarm stops all who publish.
 pub(crate) async fn blocked() -> Outcome {
     let broker = RabbitMqOptions::new().start().await?;
