@@ -75,7 +75,7 @@ impl ErrorQueue {
         }
     }
 
-    /// Takes up to `limit` events, oldest first, and waits `within` at most. They are nobody else's until they are
+    /// Takes up to `limit` events, oldest first, and waits for them `within` at most, once the queue is found. They are nobody else's until they are
     /// [redriven](DeadLetter::redrive), [discarded](DeadLetter::discard) or dropped, which leaves them where they are.
     ///
     /// # Errors

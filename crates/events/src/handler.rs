@@ -176,7 +176,9 @@ impl EventHandler {
 
     /// Which parts of the payload are not shown where it is logged (at `trace` alone): keys joined by dots, of which an
     /// index is one, too, and `*` is any; the empty path is all of it. With any, what a
-    /// panic says is not logged either (Rust's own hook still prints it to stderr). Default: none.
+    /// panic says is not logged either (Rust's own hook still prints it to stderr). It is about what is received: AMQP's
+    /// client logs what it emitted and the broker returned, payload and all, as warnings of the target
+    /// `lapin::returned_messages`. Default: none.
     #[must_use]
     pub fn with_sensitive_arguments<'a>(
         mut self,
@@ -186,7 +188,8 @@ impl EventHandler {
         self
     }
 
-    /// Sees what each run has ended in before anything becomes of it, and may end it otherwise: nameko's `handle_result`.
+    /// Sees what each run of what was given so far has ended in, and may end it otherwise: nameko's `handle_result`. It sees
+    /// no panic, and nothing of the layers that are added after it.
     #[must_use]
     pub fn with_result_hook(
         mut self,
