@@ -19,6 +19,7 @@ mod faults;
 mod headers;
 mod killed;
 mod member;
+mod options;
 mod payloads;
 mod peer;
 mod pools;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     let mut trials = Vec::new();
     topology::trials(&stage, &mut trials);
     emitting::trials(&stage, &mut trials);
+    options::trials(&stage, &mut trials);
     headers::trials(&stage, &mut trials);
     tracing::trials(&stage, &mut trials);
     payloads::trials(&stage, &mut trials);
