@@ -186,17 +186,23 @@ async fn undecodable(scene: Scene) -> Outcome {
     Ok(())
 }
 
-/// Python loses it, policy or not; ours rejects it in nameko's profile, and keeps it in the safe one.
-async fn dead_letters(scene: Scene) -> Outcome {
-    let (source, dead) = (scene.name("orders"), scene.name("dead"));
+/// By a policy, gives the queues of the events of `source` a dead-letter route, to a queue that this tells how to declare.
+pub(crate) async fn route_dead_letters(scene: &Scene, source: &str) -> Outcome<Consumption> {
+    let dead = scene.name("dead");
     let route = json!({ "dead-letter-exchange": "", "dead-letter-routing-key": dead });
     let (pattern, route) = (format!("^evt-{source}-"), route.to_string());
-    let policy = ["set_policy", &source, &pattern, &route, "--apply-to", "queues"];
+    let policy = ["set_policy", source, &pattern, &route, "--apply-to", "queues"];
     scene.broker().await?.ctl(&policy).await?;
-    let backend = scene.backend().await?;
-    let letters = Source::parse(&source)?;
+    let letters = Source::parse(source)?;
     let waits = Consumption::new(Queue::parse(&dead)?, letters.pattern("dead")?);
-    let waits = waits.with_scope(letters.scope().clone());
+    Ok(waits.with_scope(letters.scope().clone()))
+}
+
+/// Python loses it, policy or not; ours rejects it in nameko's profile, and keeps it in the safe one.
+async fn dead_letters(scene: Scene) -> Outcome {
+    let source = scene.name("orders");
+    let waits = route_dead_letters(&scene, &source).await?;
+    let backend = scene.backend().await?;
     let arrived = async || Outcome::Ok(backend.consumer()?.declare(waits.clone()).await?.messages);
     equal("at first", arrived().await?, Some(0))?;
 

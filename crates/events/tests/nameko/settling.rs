@@ -9,7 +9,9 @@ use std::{
 
 use libtest_mimic::Trial;
 use serde_json::{Value as Json, json};
-use sinew_core::{Attempt, Consume as _, Consumption, ErrorKind, Queue, QueueStatus};
+use sinew_core::{
+    Attempt, Consume as _, Consumption, ErrorKind, Message, PublishExt as _, Queue, QueueStatus,
+};
 use sinew_events::{
     EmitOptions, EventDispatcher, EventHandler, HandlerError, Profile, RetryPolicy, ServiceEvent,
     SettledAs, Source,
@@ -18,6 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     Stage,
+    payloads::route_dead_letters,
     rust::{Cast, as_it_is},
     world::{Generation, Outcome, SOON, Scene, at, check, equal, python_handler, soon, text},
 };
@@ -26,6 +29,7 @@ pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
     trials.extend([
         stage.trial("a1_what_we_requeue_python_has_again", requeued),
         stage.trial("a2_what_fails_is_kept_or_gone_as_its_profile_has_it", failed),
+        stage.trial("a2_what_fails_in_parity_is_acknowledged_and_no_dead_letter", acknowledged),
         stage.trial("a4_no_more_is_prefetched_or_run_than_was_asked_for", prefetch),
         stage.trial("a4_more_may_be_prefetched_than_run_and_goes_back", sent_ahead),
         stage.trial("a5_what_we_had_when_we_died_python_has_again", died),
@@ -96,6 +100,44 @@ async fn failed(scene: Scene) -> Outcome {
     safe.settles_as(SettledAs::DeadLettered).await?;
     let more = tokio::time::timeout(Duration::from_millis(300), parity.settled()).await;
     check(more.is_err(), "the other service has it no second time")
+}
+
+/// A policy has a dead-letter route: what is rejected goes there, and what fails does not, of ours as of Python's.
+async fn acknowledged(scene: Scene) -> Outcome {
+    let (source, theirs) = (scene.name("orders"), scene.name("theirs"));
+    let waits = route_dead_letters(&scene, &source).await?;
+    let amqp = scene.amqp().await?;
+    let mut dead = amqp.consume(waits).await?;
+    let cast =
+        Cast::new(&scene.name("parity"))?.acts(&source, "created", "on", fails(), as_it_is)?;
+    let cast = cast.with(|it| it.with_profile(Profile::Nameko).with_max_workers(1));
+    let mut ours = cast.start(&amqp.clone().into_any()).await?;
+    let mut python = scene.python(Generation::Today).await?;
+    let fails = json!({ "then": { "fail": 3 } });
+    let spec = json!({
+        "name": "p", "service": theirs, "config": { "max_workers": 1 },
+        "handlers": [python_handler("on", &source, "created", "pool", fails)],
+    });
+    python.ask("start", spec).await?;
+    let dispatcher = EventDispatcher::new(&amqp.clone().into_any(), &source)?;
+    for number in 0..3 {
+        dispatcher.emit("created", &number).await?;
+        equal("its runs", ours.settles_as(SettledAs::Dropped).await?.runs, 1)?;
+        equal("in Python", at(&python.handled("on").await?, "/json"), &json!(number))?;
+    }
+    let to = Source::parse(&source)?.address("created")?;
+    amqp.send(Message::to(to, "unreadable").with_content_type("application/x-own")).await?;
+    equal("its runs", ours.settles_as(SettledAs::Dropped).await?.runs, 0)?;
+    // With one worker it comes when what failed before it is settled.
+    dispatcher.emit("created", &"next").await?;
+    equal("in Python", text(&python.handled("on").await?, "payload"), "'next'")?;
+    let letter = soon("a dead letter", dead.next_item()).await?.ok_or("it ended")??;
+    equal("the first that was rejected", &*letter.message.payload, &b"unreadable"[..])?;
+    letter.ack().await?;
+    ours.settles_as(SettledAs::Dropped).await?;
+    let more = tokio::time::timeout(Duration::from_millis(300), dead.next_item()).await;
+    check(more.is_err(), "and no other")?;
+    python.ask("kill", json!({ "name": "p" })).await
 }
 
 async fn prefetch(scene: Scene) -> Outcome {
