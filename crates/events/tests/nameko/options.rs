@@ -1,10 +1,10 @@
 //! D, E: what an emit says of itself, beside its payload and its context.
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use libtest_mimic::Trial;
 use serde_json::{Value as Json, json};
 use sinew_core::{ErrorKind, Receipt, Sent};
-use sinew_events::{EmitOptions, EventDispatcher, Profile};
+use sinew_events::{ContextData, EmitOptions, EventDispatcher, Profile};
 use sinew_testkit::harness::Proxy;
 
 use crate::{
@@ -23,6 +23,7 @@ pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
         frames,
     ));
     trials.extend([
+        stage.trial("e11_what_a_context_says_beats_a_header_of_the_same_name", collisions),
         stage.trial("e8_what_an_emit_says_beats_what_its_dispatcher_says", merged),
         stage.trial("d1_an_emit_without_confirms_fails_at_the_next_flush", unconfirmed),
         stage.trial("d1_what_a_link_takes_with_it_is_told_by_the_next_flush", broken_off),
@@ -107,6 +108,77 @@ async fn frames(scene: Scene) -> Outcome {
     }
     equal("what must be routed", at(&of_ours, "/properties"), at(&of_python, "/properties"))?;
     python.ask("kill", json!({ "name": "p" })).await
+}
+
+/// In either language, of what a worker emits and of what our dispatcher says of itself.
+async fn collisions(scene: Scene) -> Outcome {
+    let (source, relay) = (scene.name("orders"), scene.name("billing"));
+    let backend = scene.backend().await?;
+    let mut python = scene.peer().await?;
+    let handlers =
+        [&source, &relay].map(|it| python_handler("on", it, "created", "pool", Json::Null));
+    for (name, handler) in ["p", "q"].into_iter().zip(handlers) {
+        python.start(name, &scene.name(name), [handler]).await?;
+    }
+    let context = json!({ "language": "en", "user_id": 7, "tenant": "acme" });
+    let headers = [
+        ("nameko.language", "other"),
+        ("nameko.user_id", "other"),
+        ("nameko.tenant", "other"),
+        // Nobody else says this.
+        ("nameko.user_agent", "mine"),
+    ];
+    let mut options = EmitOptions::new();
+    for (name, value) in headers {
+        options = options.with_header(name, value)?;
+    }
+    let seen = |it: &Json| {
+        let names = ["language", "user_id", "tenant", "user_agent"];
+        names.map(|name| at(it, &format!("/headers/nameko.{name}")).clone())
+    };
+    let context_wins = [json!("en"), json!(7), json!("acme"), json!("mine")];
+
+    let emit = json!({
+        "source": source, "type": "created", "payload": "1", "context": context,
+        "headers": headers.into_iter().collect::<BTreeMap<_, _>>(),
+    });
+    python.ask("emit", emit).await?;
+    equal("of a worker of Python's", seen(&python.received("on").await?), context_wins.clone())?;
+
+    let mut data = ContextData::default();
+    data.insert("language", "en")?;
+    data.insert("user_id", 7)?;
+    data.insert("tenant", "acme")?;
+    let dispatcher = EventDispatcher::new(&backend, &source)?.with_context(data.clone());
+    dispatcher.emit_with("created", &1, &options).await?;
+    let of_dispatcher = seen(&python.received("on").await?);
+    equal("of our dispatcher", of_dispatcher, context_wins.clone())?;
+
+    let extra = options.clone();
+    let act = move |context: sinew_events::Context, payload: Json| {
+        let extra = extra.clone();
+        async move {
+            context.emit_with("created", &payload, &extra).await?;
+            Ok(())
+        }
+    };
+    let cast = Cast::new(&relay)?.acts(&source, "paid", "on", act, as_it_is)?;
+    let mut ours = cast.with(|it| it.with_emit_options(options)).start(&backend).await?;
+    EventDispatcher::new(&backend, &source)?.with_context(data).emit("paid", &1).await?;
+    let call_id = ours.seen().await?.context.call_id().as_str().to_owned();
+    let received = python.received("on").await?;
+    equal("of our handler", seen(&received), context_wins)?;
+    equal("its stack", at(&received, "/headers/nameko.call_id_stack"), &json!([call_id]))?;
+    for _ in 0..3 {
+        let handled = python.handled("on").await?;
+        let seen =
+            json!({ "language": "en", "user_id": 7, "tenant": "acme", "user_agent": "mine" });
+        equal("to a worker of Python's", at(&handled, "/context"), &seen)?;
+    }
+    for name in ["p", "q"] {
+        python.ask("kill", json!({ "name": name })).await?;
+    }
+    Ok(())
 }
 
 async fn merged(scene: Scene) -> Outcome {
