@@ -8,6 +8,7 @@
 mod answers;
 mod dedup;
 mod drain;
+mod emits;
 mod errors;
 mod kinds;
 mod layers;
@@ -15,6 +16,7 @@ mod metrics;
 mod nameko;
 mod refusals;
 mod retries;
+mod spans;
 mod starting;
 mod support;
 mod workers;
