@@ -385,7 +385,7 @@ fn what_is_recorded_is_what_the_readme_lists_as_often_as_it_happened() {
             }
         }
     }
-    // An emit whose answer is lost: shown on real brokers.
+    // An emit whose answer is lost: not in this process, but of RabbitMQ in `tests/nameko`.
     assert!(listed.remove("events_emitted_total{unknown}"));
     assert_eq!(catalogue.seen, listed);
 }

@@ -20,6 +20,7 @@ mod headers;
 mod killed;
 mod member;
 mod options;
+mod outages;
 mod payloads;
 mod peer;
 mod pools;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
     stopping::trials(&stage, &mut trials);
     connections::trials(&stage, &mut trials);
     faults::trials(&stage, &mut trials);
+    outages::trials(&stage, &mut trials);
     killed::trials(&stage, &mut trials);
     delaying::trials(&stage, &mut trials);
     // Handlers panic on purpose; a trial that does is told by its runner.
