@@ -16,13 +16,17 @@ use sinew_events::{
     EmitOptions, EventDispatcher, EventHandler, HandlerError, Profile, RetryPolicy, ServiceEvent,
     SettledAs, Source,
 };
+use sinew_testkit::harness::rabbitmq::Tap;
 use tokio::sync::Semaphore;
 
 use crate::{
     Stage,
     payloads::route_dead_letters,
     rust::{Cast, as_it_is},
-    world::{Generation, Outcome, SOON, Scene, at, check, equal, python_handler, soon, text},
+    world::{
+        Generation, Outcome, SOON, Scene, address, at, check, equal, python_handler, soon, text,
+        url_through,
+    },
 };
 
 pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
@@ -34,7 +38,7 @@ pub(crate) fn trials(stage: &Stage, trials: &mut Vec<Trial>) {
         stage.trial("a4_more_may_be_prefetched_than_run_and_goes_back", sent_ahead),
         stage.trial("a5_what_we_had_when_we_died_python_has_again", died),
         stage.trial("a6_a_quorum_queue_of_its_virtual_host_counts_what_we_requeue", quorum),
-        stage.trial("d2_a_full_queue_that_rejects_is_an_error_of_the_emit", full),
+        stage.trial("d2_a_full_queue_that_rejects_is_an_error_of_an_emit_that_is_made_once", full),
         stage.trial("c3_a_deleted_queue_is_consumed_again_and_told", deleted),
         stage.trial("d1_an_event_that_nobody_wants_is_an_error_where_it_must_not_be", unroutable),
     ]);
@@ -272,17 +276,40 @@ async fn full(scene: Scene) -> Outcome {
     let pattern = format!("^evt-{source}-");
     let policy = ["set_policy", &source, &pattern, limits, "--apply-to", "queues"];
     scene.broker().await?.ctl(&policy).await?;
-    let backend = scene.backend().await?;
-    let act = |_, _| std::future::pending();
+    let gate = Arc::new(Semaphore::new(0));
+    let door = Arc::clone(&gate);
+    let act = move |_, _| {
+        let door = Arc::clone(&door);
+        async move { door.acquire().await.map(|it| it.forget()).map_err(HandlerError::new) }
+    };
     let cast = Cast::new(&scene.name("billing"))?.acts(&source, "created", "on", act, as_it_is)?;
-    let mut ours = cast.with(|it| it.with_max_workers(1)).start(&backend).await?;
-    let dispatcher = EventDispatcher::new(&backend, &source)?;
+    let cast = cast.with(|it| it.with_max_workers(1));
+    let mut ours = cast.start(&scene.backend().await?).await?;
+    let tap = Tap::start(address(scene.broker().await?)).await?;
+    let emitter = crate::world::options(&url_through(tap.address())).connect().await?;
+    let dispatcher = EventDispatcher::new(&emitter.into_any(), &source)?;
     // One is in hand, one waits.
     dispatcher.emit("created", &1).await?;
-    ours.seen().await?;
+    equal("what is in hand", ours.seen().await?.payload, json!(1))?;
     dispatcher.emit("created", &2).await?;
-    let refused = dispatcher.emit("created", &3).await.err();
-    equal("one too many", refused.map(|it| it.kind()), Some(ErrorKind::Overloaded))
+    for _ in 0..3 {
+        let refused = dispatcher.emit("created", &3).await.err();
+        equal("one too many", refused.map(|it| it.kind()), Some(ErrorKind::Overloaded))?;
+    }
+    equal("on the wire", tap.count(Tap::BASIC_PUBLISH), 5)?;
+    // Where there is room again, it is not for what was refused.
+    gate.add_permits(3);
+    for _ in 0..2 {
+        ours.settles_as(SettledAs::Handled).await?;
+    }
+    dispatcher.emit("created", &4).await?;
+    ours.settles_as(SettledAs::Handled).await?;
+    for payload in [2, 4] {
+        equal("what comes", ours.seen().await?.payload, json!(payload))?;
+    }
+    equal("on the wire", tap.count(Tap::BASIC_PUBLISH), 6)?;
+    let received: u64 = ours.running.counts().map(|(_, _, counts)| counts.received).sum();
+    equal("deliveries", received, 3)
 }
 
 async fn deleted(scene: Scene) -> Outcome {

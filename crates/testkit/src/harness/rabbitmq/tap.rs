@@ -47,6 +47,8 @@ impl Tap {
     pub const QUEUE_BIND: (u16, u16) = (50, 20);
     /// `basic.consume`.
     pub const BASIC_CONSUME: (u16, u16) = (60, 20);
+    /// `basic.publish`.
+    pub const BASIC_PUBLISH: (u16, u16) = (60, 40);
 
     /// Listens on a free port of 127.0.0.1 and forwards to `upstream`. Must be called on a tokio runtime.
     ///
