@@ -122,16 +122,21 @@ impl<'a> Received<'a> {
     }
 
     pub(crate) fn delivery(delivery: &'a Delivery) -> Self {
-        let (attempt, redelivered) = match delivery.attempt {
-            Attempt::Number(number) => (Some(number), Some(number > 1)),
-            Attempt::Redelivered => (None, Some(true)),
-            _ => (None, None),
-        };
+        let (attempt, redelivered) = attempt(delivery.attempt);
         Self { attempt, redelivered, ..Self::message(&delivery.message) }
     }
 
     pub(crate) fn with_elapsed(self, elapsed: std::time::Duration) -> Self {
         Self { elapsed: Some(elapsed.as_secs_f64()), ..self }
+    }
+}
+
+/// Which delivery it is, and whether it is another one, as far as the backend tells.
+pub(crate) fn attempt(attempt: Attempt) -> (Option<u32>, Option<bool>) {
+    match attempt {
+        Attempt::Number(number) => (Some(number), Some(number > 1)),
+        Attempt::Redelivered => (None, Some(true)),
+        _ => (None, None),
     }
 }
 

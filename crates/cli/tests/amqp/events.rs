@@ -10,6 +10,7 @@ use crate::{
 
 pub(crate) const TRIALS: &[(&str, SharedBody)] = &[
     ("an_emitted_event_is_an_object_with_its_keys", an_emitted_event_is_an_object),
+    ("an_event_that_comes_again_is_an_object_that_says_so", an_event_that_comes_again),
     ("what_a_command_refuses_is_kept_and_redriven", what_a_command_refuses_is_kept),
     ("an_error_queue_that_is_not_there_is_1_and_not_made", an_error_queue_that_is_not_there),
     ("an_exchange_that_is_not_there_is_69_and_says_what_to_do", an_exchange_that_is_not_there),
@@ -49,8 +50,26 @@ fn an_emitted_event_is_an_object(_: &Runtime, broker: &RabbitMq) -> Result<()> {
     assert_eq!(heard[0]["payload"], "{\"id\":7}");
     let context = serde_json::json!({"tenant": "acme", "auth_token": "********"});
     assert_eq!(heard[0]["context"], context);
+    // There, and null: RabbitMQ does not number what it delivers first.
+    assert_eq!(heard[0].get("attempt"), Some(&serde_json::Value::Null), "{heard:?}");
+    assert_eq!(heard[0].get("redelivered"), None, "{heard:?}");
     assert_eq!((&heard[1]["type"], &heard[1]["payload_base64"]), (&"made".into(), &"kQE=".into()));
     assert_eq!(heard[2]["payload"], "\u{e9}\n");
+    Ok(())
+}
+
+fn an_event_that_comes_again(_: &Runtime, broker: &RabbitMq) -> Result<()> {
+    let url = url(broker);
+    let event = ["again", "made", "--as", "shell.hear"];
+    // Whoever has it first ends before the broker is told anything.
+    let killed = listen(&url, &event, &["--exec", "kill -KILL $PPID"])?;
+    run(&["events", "emit", "again", "made", "1", "--url", &url])?.expect(0)?;
+    assert_eq!(killed.finish()?.status, None);
+    let heard = listen(&url, &event, &["--json", "--count", "1"])?.finish()?.expect(0)?;
+    let heard = heard.objects()?;
+    assert_eq!(heard[0]["redelivered"], true, "{heard:?}");
+    // A classic queue does not count.
+    assert_eq!(heard[0].get("attempt"), Some(&serde_json::Value::Null), "{heard:?}");
     Ok(())
 }
 

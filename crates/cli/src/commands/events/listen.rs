@@ -25,7 +25,7 @@ use crate::{
     examples::{Example, section_with_note},
     exit::{Failure, Outcome},
     interrupt::{Ending, Stop},
-    json::{Payload, Time},
+    json::{self, Payload, Time},
     output::{Output, printable},
     session::Session,
     time::clock,
@@ -134,8 +134,10 @@ struct Heard<'a> {
     #[serde(flatten)]
     payload: Payload<'a>,
     context: BTreeMap<&'a str, serde_json::Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// In each line: null where it is not known.
     attempt: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redelivered: Option<bool>,
 }
 
 impl Listen {
@@ -308,16 +310,15 @@ impl Desk {
     fn print(&self, context: &Context, payload: &Bytes) -> Result<(), Failure> {
         let (service, event) = (context.source().as_str(), event_type(context));
         if self.output.json {
+            let (attempt, redelivered) = json::attempt(context.attempt());
             return self.output.object(&Heard {
                 time: Time::now(),
                 service,
                 r#type: event,
                 payload: payload.into(),
                 context: context.iter().map(|(key, it)| (key, super::value(key, it))).collect(),
-                attempt: match context.attempt() {
-                    Attempt::Number(number) => Some(number),
-                    _ => None,
-                },
+                attempt,
+                redelivered,
             });
         }
         let (time, text) = (clock(SystemTime::now()), String::from_utf8_lossy(payload));
