@@ -6,8 +6,9 @@ use std::{
 };
 
 use sinew_core::{
-    Address, AnyBackend, AnyConsumer, AnyPublisher, Backend as _, Capabilities, Consume as _,
-    Delivery, Error, ErrorKind, Message, Property, PublishExt as _, Queue, Result, Value,
+    Address, AnyBackend, AnyConsumer, AnyPublisher, Attempt, Backend as _, Capabilities,
+    Consume as _, Delivery, Error, ErrorKind, Message, Property, PublishExt as _, Queue, Result,
+    Value,
 };
 use tokio::time::timeout_at;
 
@@ -46,6 +47,9 @@ struct Inner {
     /// What it is consumed by.
     reader: Queue,
 }
+
+/// How long what is not counted may take to come.
+const UNCOUNTED: Duration = Duration::from_secs(1);
 
 impl ErrorQueue {
     /// That of the handler whose queue is called `queue`, as [`HandlerKind::queue`](crate::HandlerKind::queue) names it.
@@ -91,14 +95,22 @@ impl ErrorQueue {
         let wanted = self.0.place.consumption(&self.0.reader).with_prefetch(limit);
         let status =
             self.0.consumer.inspect(&self.0.reader).await.map_err(|err| self.explain(err))?;
-        let limit = status.messages.unwrap_or(u64::MAX).min(limit.into());
+        let waiting = status.messages.and_then(|it| usize::try_from(it).ok());
+        let limit = usize::from(limit);
+        let known = waiting.map_or(limit, |it| it.min(limit));
+        let limit = match self.0.place {
+            Place::Queue(_) => known,
+            // JetStream does not count what was handed back.
+            Place::Subject(_) => limit,
+        };
         let mut taken = Vec::new();
         if limit == 0 {
             return Ok(taken);
         }
         let mut incoming = self.0.consumer.consume(wanted).await?;
-        while u64::try_from(taken.len()).is_ok_and(|count| count < limit) {
-            match timeout_at(end, incoming.next_item()).await {
+        while taken.len() < limit {
+            let by = if taken.len() < known { end } else { end.min(deadline(UNCOUNTED)) };
+            match timeout_at(by, incoming.next_item()).await {
                 Ok(Some(delivery)) => {
                     taken.push(DeadLetter { queue: self.clone(), delivery: delivery? });
                 }
@@ -187,6 +199,13 @@ impl DeadLetter {
     #[must_use]
     pub fn deliveries(&self) -> Option<i64> {
         self.message().headers.integer(header::DELIVERIES)
+    }
+
+    /// Which delivery out of the error queue this is, where the broker counts: each [look](ErrorQueue::take) is one. A quorum
+    /// queue counts from the second one on, a classic queue does not.
+    #[must_use]
+    pub fn attempt(&self) -> Attempt {
+        self.delivery.attempt
     }
 
     /// How often the handler was run for that delivery.

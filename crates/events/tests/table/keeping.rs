@@ -1,5 +1,5 @@
 //! What becomes of failures: tried again by the broker, then kept, then redriven.
-use sinew_core::{ErrorKind, Message, PublishExt as _, Result};
+use sinew_core::{Attempt, ErrorKind, Message, PublishExt as _, Result};
 use sinew_events::{
     Context, EventDispatcher, HandlerError, RetryPolicy, SettledAs, Source, TimeoutLayer,
 };
@@ -14,6 +14,7 @@ behaviours! {
     pauses_of_nothing_come_to_an_end,
     what_cannot_be_decoded_is_kept_as_it_came,
     what_is_redriven_comes_to_its_handler_alone,
+    what_was_looked_at_is_there_for_the_next_look,
     an_error_queue_that_is_not_there_is_said_so_and_not_made,
     fifty_panicking_and_fifty_cancelled_handlers_leave_nothing_unacknowledged,
 }
@@ -117,6 +118,24 @@ async fn what_is_redriven_comes_to_its_handler_alone(scene: Scene) -> Result<()>
             .is_empty(),
         "nothing is kept",
     )
+}
+
+async fn what_was_looked_at_is_there_for_the_next_look(scene: Scene) -> Result<()> {
+    let failing = scene.handler(|_: Context, _: u64| async { Err(HandlerError::permanent("no")) });
+    let mut billing = scene.start(&service("billing", failing)?).await?;
+    emit(&scene.orders().await?, [7_u64]).await?;
+    is(billing.settled().await?.outcome == SettledAs::DeadLettered, "it is kept")?;
+    for look in 1..=3 {
+        let [event] = &scene.kept("billing", 1).await?[..] else { return Err(failed("not one")) };
+        let attempt = event.attempt();
+        let is_so = match attempt {
+            Attempt::Number(number) => number == look,
+            Attempt::Redelivered => look > 1,
+            _ => look == 1,
+        };
+        is(is_so, format!("look {look} has {attempt:?}"))?;
+    }
+    Ok(())
 }
 
 async fn an_error_queue_that_is_not_there_is_said_so_and_not_made(scene: Scene) -> Result<()> {
