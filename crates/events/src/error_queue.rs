@@ -82,6 +82,11 @@ impl ErrorQueue {
     /// Takes up to `limit` events, oldest first, and waits for them `within` at most, once the queue is found. They are nobody else's until they are
     /// [redriven](DeadLetter::redrive), [discarded](DeadLetter::discard) or dropped, which leaves them where they are.
     ///
+    /// **Looking counts.** What is dropped was delivered and goes back, which RabbitMQ's quorum queues count:
+    /// beyond the queue's `delivery-limit` (RabbitMQ 4 has one of 20 where nobody says otherwise) the broker drops the event,
+    /// or dead-letters it where it is told to. [`DeadLetter::attempt`] says how far it is; the crate's
+    /// README has the policy that lifts the limit.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::NotFound`] where there is no such queue, and none is made: its handler has given up nothing, or is
@@ -117,6 +122,9 @@ impl ErrorQueue {
                 Ok(None) | Err(_) => break,
             }
         }
+        // What goes back while we still consume comes at once to us again, and is counted once more.
+        incoming.stop();
+        while let Ok(Some(_)) = timeout_at(end, incoming.next_item()).await {}
         Ok(taken)
     }
 
@@ -145,8 +153,9 @@ impl fmt::Debug for ErrorQueue {
     }
 }
 
-/// An event that a handler gave up, taken out of its error queue. Dropped, it goes back there.
-#[must_use = "dropped, it stays in the error queue"]
+/// An event that a handler gave up, taken out of its error queue. Dropped, it goes back there, unless the broker finds that
+/// it was delivered too often: see [`ErrorQueue::take`].
+#[must_use = "dropped, it goes back to the error queue"]
 pub struct DeadLetter {
     queue: ErrorQueue,
     delivery: Delivery,

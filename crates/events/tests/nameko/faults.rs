@@ -195,7 +195,7 @@ async fn fifty(scene: Scene) -> Outcome {
 }
 
 /// A virtual host whose durable queues are quorum queues.
-async fn quorum_vhost(broker: &RabbitMq, scene: &Scene) -> Outcome<String> {
+pub(crate) async fn quorum_vhost(broker: &RabbitMq, scene: &Scene) -> Outcome<String> {
     let vhost = scene.name("quorum");
     broker.ctl(&["add_vhost", &vhost, "--default-queue-type", "quorum"]).await?;
     broker.ctl(&["set_permissions", "-p", &vhost, "guest", ".*", ".*", ".*"]).await?;

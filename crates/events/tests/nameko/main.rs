@@ -18,6 +18,7 @@ mod emitting;
 mod faults;
 mod headers;
 mod killed;
+mod looking;
 mod member;
 mod options;
 mod outages;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
     connections::trials(&stage, &mut trials);
     faults::trials(&stage, &mut trials);
     outages::trials(&stage, &mut trials);
+    looking::trials(&stage, &mut trials);
     killed::trials(&stage, &mut trials);
     delaying::trials(&stage, &mut trials);
     // Handlers panic on purpose; a trial that does is told by its runner.
