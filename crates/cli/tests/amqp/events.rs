@@ -4,7 +4,7 @@ use tokio::runtime::Runtime;
 
 use crate::{
     SharedBody,
-    common::{Result, Running, Signal, run, run_with, sinew},
+    common::{Ran, Result, Running, Signal, run, run_with, sinew},
     page::consumed,
 };
 
@@ -12,6 +12,7 @@ pub(crate) const TRIALS: &[(&str, SharedBody)] = &[
     ("an_emitted_event_is_an_object_with_its_keys", an_emitted_event_is_an_object),
     ("an_event_that_comes_again_is_an_object_that_says_so", an_event_that_comes_again),
     ("what_a_command_refuses_is_kept_and_redriven", what_a_command_refuses_is_kept),
+    ("a_look_says_how_many_there_were_and_warns_before_the_last", a_look_says_how_many),
     ("an_error_queue_that_is_not_there_is_1_and_not_made", an_error_queue_that_is_not_there),
     ("an_exchange_that_is_not_there_is_69_and_says_what_to_do", an_exchange_that_is_not_there),
     ("an_event_beyond_the_count_is_left_to_others", an_event_beyond_the_count_is_left),
@@ -118,6 +119,41 @@ fn what_a_command_refuses_is_kept(_: &Runtime, broker: &RabbitMq) -> Result<()> 
     let dropped = errors("drop", &["--all"])?.expect(0)?.objects()?;
     assert_eq!((dropped.len(), &dropped[0]["done"]), (1, &"dropped".into()));
     errors("list", &[])?.expect(1)?;
+    Ok(())
+}
+
+fn a_look_says_how_many(runtime: &Runtime, broker: &RabbitMq) -> Result<()> {
+    let ctl = |args: &[&str]| runtime.block_on(broker.ctl(args));
+    ctl(&["add_vhost", "counting", "--default-queue-type", "quorum"])?;
+    ctl(&["set_permissions", "-p", "counting", "guest", ".*", ".*", ".*"])?;
+    let url = format!("{}?declare_exchanges", broker.url_of("counting"));
+    let event = ["counted", "made", "--as", "shell.hear"];
+    let mut listener = listen(&url, &event, &["--exec", "exit 65"])?;
+    run(&["events", "emit", "counted", "made", "1", "--url", &url])?.expect(0)?;
+    listener.until_remark("in the error queue")?;
+    drop(listener);
+    let errors = |what: &[&str]| -> Result<Ran> {
+        let queue = ["evt-counted-made--shell.hear", "--url", &url];
+        for _ in 0..50 {
+            // Until it is back from the look before.
+            let ran = run(&[&["events", "errors", what[0]], &queue[..], &what[1..]].concat())?;
+            if ran.status == Some(0) {
+                return Ok(ran);
+            }
+        }
+        Err("it is gone".into())
+    };
+    for look in 1..=10_u64 {
+        let ran = errors(&["list", "--json"])?;
+        // The first one is not counted.
+        let wanted = (look > 1).then_some(look);
+        assert_eq!(ran.objects()?[0]["attempt"].as_u64(), wanted, "{ran:?}");
+        assert_eq!(ran.stderr.contains("delivered 10 times"), look == 10, "{ran:?}");
+    }
+    let ran = errors(&["list"])?;
+    assert!(ran.text().ends_with(", delivery 11)\n"), "{ran:?}");
+    // What is taken out does not go back.
+    assert_eq!(errors(&["drop", "--all"])?.stderr, "");
     Ok(())
 }
 

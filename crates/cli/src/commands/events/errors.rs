@@ -6,16 +6,16 @@ use std::{
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use sinew_core::{AnyBackend, ErrorKind, Message, Queue};
+use sinew_core::{AnyBackend, Attempts, Backend as _, ErrorKind, Message, Queue};
 use sinew_events::{DeadLetter, ErrorQueue};
 
 use crate::{
     args::Format,
     connection::ConnectionArgs,
-    examples::{Example, section},
+    examples::{Example, section, section_with_note},
     exit::{Failure, Outcome, Status},
-    json::{Payload, Time},
-    output::{escaped, printable},
+    json::{self, Payload, Time},
+    output::{Output, escaped, printable},
     session::Session,
     time::{date, parse_positive},
 };
@@ -31,21 +31,29 @@ pub(crate) const EXAMPLES: &[Example] = &[
     ),
 ];
 
+const NOTE: &str = "Looking counts. What is listed, shown, or not picked goes back, and RabbitMQ's quorum queues count that as \
+    a delivery: beyond their delivery-limit (20 by default from RabbitMQ 4 on) the broker drops the event. A policy lifts it \
+    from error queues; RabbitMQ 3.10 takes 1000000 in place of -1:\n\n  \
+    rabbitmqctl set_policy errors '\\.errors$' '{\"delivery-limit\": -1}' --priority 10";
+
+/// From which delivery on it is said that there may be a last one: half of what RabbitMQ 4 allows.
+const OFTEN: u32 = 10;
+
 /// Look after the events that a handler gave up: list, show, redrive, drop
 #[derive(Debug, Subcommand)]
 #[command(after_help = section(EXAMPLES))]
 pub(crate) enum ErrorsCommand {
     /// List them, oldest first
-    #[command(after_help = section(EXAMPLES))]
+    #[command(after_help = section_with_note(NOTE, EXAMPLES))]
     List(Look),
     /// Show one whole, or all
-    #[command(after_help = section(EXAMPLES))]
+    #[command(after_help = section_with_note(NOTE, EXAMPLES))]
     Show(Pick),
     /// Send them to their handler again, and to no other
-    #[command(after_help = section(EXAMPLES))]
+    #[command(after_help = section_with_note(NOTE, EXAMPLES))]
     Redrive(Pick),
     /// Take them out, for good
-    #[command(after_help = section(EXAMPLES))]
+    #[command(after_help = section_with_note(NOTE, EXAMPLES))]
     Drop(Pick),
 }
 
@@ -97,6 +105,9 @@ struct Kept<'a> {
     deliveries: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     runs: Option<i64>,
+    /// Which delivery out of the error queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
     /// What became of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     done: Option<&'static str>,
@@ -125,6 +136,7 @@ impl<'a> Kept<'a> {
             error: event.error(),
             deliveries: event.deliveries(),
             runs: event.runs(),
+            attempt: json::attempt(event.attempt()).0,
             done: None,
             whole: None,
         }
@@ -147,7 +159,10 @@ fn line(number: usize, event: &DeadLetter) -> String {
     let or_dash = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let name = format!("{}/{}", or_dash(event.source()), or_dash(event.event_type()));
     let (kind, error) = (or_dash(event.kind()), or_dash(event.error()));
-    printable(&format!("{number} {time} {name} {kind}: {error} (id {})", or_dash(event.id())))
+    let id = or_dash(event.id());
+    let looks = json::attempt(event.attempt()).0.map(|it| format!(", delivery {it}"));
+    let looks = looks.unwrap_or_default();
+    printable(&format!("{number} {time} {name} {kind}: {error} (id {id}{looks})"))
 }
 
 impl ErrorsCommand {
@@ -248,6 +263,10 @@ impl Doing {
         if events.is_empty() && missing.is_empty() {
             session.output.remark("none found");
         }
+        let leaves_all = matches!(self, Self::List | Self::Show);
+        let left = (1..).zip(&events).filter(|it| leaves_all || !wanted.contains(&it.0));
+        let most = left.map(|(_, event)| event.attempt().at_least()).max();
+        warn(session.output, backend, most.unwrap_or_default());
         for (number, event) in (1..).zip(events).filter(|it| wanted.contains(&it.0)) {
             self.with(session, number, event).await?;
         }
@@ -283,6 +302,18 @@ impl Doing {
         }
         // Said only now: what failed is not said to be done.
         output.line(said)
+    }
+}
+
+/// Says that the broker may drop what goes back, where it was delivered so often.
+fn warn(output: Output, backend: &AnyBackend, most: u32) {
+    // Who counts whatever the queue has no limit to it.
+    let has_limits = backend.capabilities().attempts < Attempts::Counted;
+    if has_limits && most >= OFTEN {
+        output.remark(format_args!(
+            "delivered {most} times out of this queue: each look counts, and RabbitMQ 4 drops an event after 20 unless a \
+             policy says otherwise; see: sinew events errors list --help"
+        ));
     }
 }
 
