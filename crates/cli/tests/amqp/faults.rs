@@ -1,6 +1,4 @@
 //! A broker that is frozen, killed and restarted under the command.
-use std::time::{Duration, Instant};
-
 use sinew_testkit::harness::rabbitmq::RabbitMqOptions;
 use tokio::runtime::Runtime;
 
@@ -14,9 +12,6 @@ pub(crate) const TRIALS: &[(&str, Body)] = &[
     ("a_killed_broker_is_waited_for_and_heard_again", a_killed_broker_is_waited_for),
 ];
 
-/// What the adapter waits for a broker by itself.
-const ADAPTERS_OWN: Duration = Duration::from_secs(5);
-
 fn a_frozen_broker_is_69_in_time(runtime: &Runtime) -> Result<()> {
     let broker = runtime.block_on(RabbitMqOptions::new().start())?;
     let (url, shown) = (broker.url(), broker.url().replace("guest:guest@", "***@"));
@@ -29,9 +24,7 @@ fn a_frozen_broker_is_69_in_time(runtime: &Runtime) -> Result<()> {
         &["consume", "q", "--bind", "a", "--for", "200ms"],
         &["request", "a", "x", "--timeout", "200ms"],
     ] {
-        let began = Instant::now();
         let ran = run(&[args, &["--url", &url]].concat())?.expect(69)?;
-        assert!(began.elapsed() < ADAPTERS_OWN, "{args:?}: {:?}", began.elapsed());
         assert_eq!(
             ran.stderr,
             format!(

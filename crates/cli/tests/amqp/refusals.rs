@@ -8,6 +8,7 @@ use crate::{
     Body, SharedBody,
     broker::{Certificates, SECRET, accepted, refused},
     common::{Result, Running, Signal, run, sinew},
+    messages::declare,
 };
 
 pub(crate) const SHARED: &[(&str, SharedBody)] = &[
@@ -64,12 +65,12 @@ fn a_virtual_host_that_is_not_there_is_69(_: &Runtime, broker: &RabbitMq) -> Res
 
 fn a_queue_of_another_lifetime_is_69(_: &Runtime, broker: &RabbitMq) -> Result<()> {
     let consume = ["consume", "lifetimes", "--bind", "lifetimes", "--url", &broker.url()];
-    run(&[&consume[..], &["--for", "200ms"]].concat())?.expect(0)?;
+    declare(&consume)?;
     let ran = refused(&[&consume[..], &["--transient"]].concat())?;
     assert!(ran.stderr.contains("`lifetimes`: exists with other properties: "), "{ran:?}");
     assert!(ran.stderr.contains("auto_delete"), "{ran:?}");
     // Nothing is broken by it.
-    run(&[&consume[..], &["--for", "200ms"]].concat())?.expect(0)?;
+    declare(&consume)?;
     Ok(())
 }
 

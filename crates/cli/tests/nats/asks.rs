@@ -90,8 +90,8 @@ fn killed_mid_ask(runtime: &Runtime) -> Result<()> {
     let (_server, url) = server(runtime)?;
     let (_a, _b) = (serve(&url, "a", "cat; echo ' by a'")?, serve(&url, "b", "cat; echo ' by b'")?);
     // The command outlives its agent, which nobody can help; not by much.
-    let mut gone = serve(&url, "gone", &format!("echo {BEGUN} >&2; exec sleep 6"))?;
-    let expected = ["--ttl", "4s", "--expect", "a", "--expect", "b", "--expect", "gone"];
+    let mut gone = serve(&url, "gone", &format!("echo {BEGUN} >&2; exec sleep 8"))?;
+    let expected = ["--ttl", "6s", "--expect", "a", "--expect", "b", "--expect", "gone"];
     let asking = start(&ask(&url, &expected))?;
     gone.until_remark(BEGUN)?;
     gone.signal(Signal::KILL)?;
@@ -105,7 +105,14 @@ fn killed_mid_ask(runtime: &Runtime) -> Result<()> {
 
 fn frozen_mid_ask(runtime: &Runtime) -> Result<()> {
     let (_server, url) = server(runtime)?;
-    let mut frozen = serve(&url, "frozen", &format!("echo {BEGUN} >&2; cat; sleep 0.7"))?;
+    let folder = tempfile::tempdir()?;
+    let (go, done) = (folder.path().join("go"), folder.path().join("done"));
+    let command = format!(
+        "echo {BEGUN} >&2; until test -e '{}'; do sleep 0.02; done; cat; echo >'{}'",
+        go.display(),
+        done.display()
+    );
+    let mut frozen = serve(&url, "frozen", &command)?;
     runtime.block_on(async {
         let backend = NatsOptions::new(url).connect().await?.into_any();
         let dispatcher = Dispatcher::over(&backend)?;
@@ -114,13 +121,16 @@ fn frozen_mid_ask(runtime: &Runtime) -> Result<()> {
             let ask = dispatcher.ask("t", text).deadline(Duration::from_secs(deadline));
             Ok::<_, sinew_core::Error>(ask.expect(expected?).collect::<String>())
         };
-        let first = tokio::spawn(ask("first", 2)?);
+        let first = tokio::spawn(ask("first", 4)?);
         tokio::task::block_in_place(|| frozen.until_remark(BEGUN))?;
         frozen.signal(Signal::STOP)?;
+        // The command is not frozen: it answers, and its agent learns of that when it is late.
+        fs::write(&go, "")?;
         let Gathered { replies, end, .. } = first.await??;
         assert_eq!((replies.len(), end.ended), (0, Ended::Deadline), "{end:?}");
         assert_eq!(end.missing.iter().map(AgentId::as_str).collect::<Vec<_>>(), ["frozen"]);
         assert_eq!(dispatcher.counts().late, 0);
+        until("the first command is done", || done.exists()).await?;
         frozen.signal(Signal::CONT)?;
         let Gathered { replies, end, .. } = ask("second", 20)?.await?;
         let said: Vec<_> = replies.iter().map(|it| it.result.as_deref()).collect();
@@ -134,7 +144,7 @@ fn nobody_waits(runtime: &Runtime) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let go = folder.path().join("go");
     for (round, more, status) in [
-        ("expires", &["--ttl", "1s", "--expect", "slow"][..], 75),
+        ("expires", &["--ttl", "3s", "--expect", "slow"][..], 75),
         ("called off", &["--ttl", "60s", "--first", "1"], 0),
     ] {
         let mut slow = serve(&url, "slow", r#"sleep 600 & echo "pids $! $$ pids" >&2; wait"#)?;
@@ -170,12 +180,16 @@ fn unread_complaints(runtime: &Runtime) -> Result<()> {
     let mut agent = sinew(&line).stdout(complaints.try_clone()?).stderr(complaints).spawn()?;
     let there = || run(&["agents", "t", "--url", &url, "--wait", "100ms"]);
     runtime.block_on(until("it is there", || there().is_ok_and(|it| it.status == Some(0))))?;
-    let asked = |what, ttl| run(&["ask", "t", what, "--url", &url, "--expect", "a", "--ttl", ttl]);
+    let asking = |what, ttl| {
+        let line = ["ask", "t", what, "--url", &url, "--expect", "a", "--ttl", ttl];
+        Running::start(sinew(&line))
+    };
     // More of them than the command has threads.
-    for _ in 0..4 {
-        asked("flood", "300ms")?.expect(75)?;
+    let floods = [(); 4].map(|()| asking("flood", "3s"));
+    for flood in floods {
+        flood?.finish()?.expect(75)?;
     }
-    assert!(asked("well", "20s")?.expect(0)?.text().contains("well"));
+    assert!(asking("well", "20s")?.finish()?.expect(0)?.text().contains("well"));
     let pids = fs::read_to_string(pids)?;
     assert_eq!(pids.lines().count(), 4);
     let line = |pid| fs::read(Path::new("/proc").join(pid).join("cmdline"));
@@ -203,14 +217,17 @@ fn a_failure_is_told(runtime: &Runtime) -> Result<()> {
 
 fn a_busy_agent(runtime: &Runtime) -> Result<()> {
     let (_server, url) = server(runtime)?;
-    let command = format!("echo {BEGUN} >&2; exec sleep 5");
+    // Busy for as long as the folder is there.
+    let folder = tempfile::tempdir()?;
+    let waits = format!("while test -d '{}'; do sleep 0.1; done", folder.path().display());
+    let command = format!("echo {BEGUN} >&2; {waits}");
     let mut agent = serve_with(&url, "one", &command, &["--concurrency", "1"])?;
     let _first = start(&ask(&url, &["--ttl", "60s"]))?;
     agent.until_remark(BEGUN)?;
-    let (answers, end) = asked(&ask(&url, &["--all-known"]), 1)?;
+    let (answers, end) = asked(&ask(&url, &["--ttl", "20s", "--expect", "one"]), 1)?;
     assert_eq!(answers[0]["error"]["code"], "busy");
     assert_eq!((&answers[0]["error"]["retryable"], &end["failed"]), (&true.into(), &1.into()));
-    let found = run(&["agents", "t", "--json", "--url", &url])?.expect(0)?.text();
+    let found = run(&["agents", "t", "--json", "--wait", "3s", "--url", &url])?.expect(0)?.text();
     assert!(found.contains(r#""state":"busy""#), "{found}");
     Ok(())
 }
@@ -268,7 +285,7 @@ fn agents(runtime: &Runtime) -> Result<()> {
     let (_server, url) = server(runtime)?;
     run(&["agents", "t", "--url", &url])?.expect(1)?;
     let _agents = (serve(&url, "b", "cat")?, serve(&url, "a", "cat")?);
-    let found = run(&["agents", "t", "--json", "--url", &url])?.expect(0)?.text();
+    let found = run(&["agents", "t", "--json", "--wait", "3s", "--url", &url])?.expect(0)?.text();
     let line = |agent| format!(r#"{{"agent":"{agent}","topic":"t","state":"ready","count":1}}"#);
     assert_eq!(found.lines().collect::<Vec<_>>(), [line("a"), line("b")]);
     // They are known by their beats, too.
@@ -280,9 +297,10 @@ fn agents(runtime: &Runtime) -> Result<()> {
 fn twins(runtime: &Runtime) -> Result<()> {
     let (_server, url) = server(runtime)?;
     let _twins = (serve(&url, "twin", "cat")?, serve(&url, "twin", "cat")?);
-    let found = run(&["agents", "t", "--url", &url])?.expect(0)?;
+    let found = run(&["agents", "t", "--wait", "3s", "--url", &url])?.expect(0)?;
     assert!(found.stderr.contains("2 agents are called twin"), "{found:?}");
-    let ran = run(&["ask", "t", "W-7", "--ttl", "2s", "--url", &url])?.expect(0)?;
+    let quiet = ["--quiet", "3s", "--ttl", "20s"];
+    let ran = run(&[&["ask", "t", "W-7", "--url", &url], &quiet[..]].concat())?.expect(0)?;
     assert_eq!(ran.text(), "twin: W-7\n");
     assert!(ran.stderr.contains("1 answered, 0 failed; duplicate: 1"), "{ran:?}");
     Ok(())

@@ -108,10 +108,10 @@ fn what_is_no_beat_is_told(runtime: &Runtime) -> Result<()> {
 
 fn an_expected_process_decides(runtime: &Runtime) -> Result<()> {
     let (_server, url) = start(runtime)?;
-    let expect = ["--expect", "a", "--count", "2", "--for", "600ms"];
-    watch(&url, &expect)?.finish()?.expect(75)?;
-    let expect = ["--expect", "a", "--for", "600ms"];
-    watch(&url, &expect)?.finish()?.expect(1)?;
+    let few = watch(&url, &["--expect", "a", "--count", "2", "--for", "3s"])?;
+    let nobody = watch(&url, &["--expect", "a", "--for", "3s"])?;
+    few.finish()?.expect(75)?;
+    nobody.finish()?.expect(1)?;
     let watching = watch(&url, &["--expect", "a", "--count", "3"])?;
     let send = ["beat", "send", "a", "--count", "1", "--no-stop", "--url", &url];
     run(&send)?.expect(0)?;

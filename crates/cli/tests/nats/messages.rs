@@ -125,22 +125,27 @@ fn bytes_go_through_request_and_back(runtime: &Runtime) -> Result<()> {
 fn replies_are_counted_and_awaited_in_time(runtime: &Runtime) -> Result<()> {
     let server = runtime.block_on(NatsServerOptions::new().start())?;
     let url = server.url();
-    let ask = |subject: &str, more: &[&str]| {
-        run(&[&["request", subject, "x", "--timeout", "600ms", "--url", &url], more].concat())
+    let ask = |subject: &str, timeout: &str, replies: &str| {
+        let waiting = ["--timeout", timeout, "--replies", replies, "--url", &url];
+        Running::start(sinew(&[&["request", subject, "x"], &waiting[..]].concat()))
     };
     // Nobody listens, which the server knows.
-    let nobody = ask("echo", &[])?.expect(1)?;
+    let nobody = ask("echo", "20s", "1")?.finish()?.expect(1)?;
     assert!(nobody.stderr.contains("no responders"), "{nobody:?}");
     serve(runtime, &url, 3)?;
-    for (replies, status, lines) in [("1", 0, 1), ("3", 0, 3), ("0", 0, 3), ("4", 75, 3)] {
-        let ran = ask("echo", &["--replies", replies])?.expect(status)?;
-        assert_eq!(ran.text().lines().count(), lines, "{replies}: {ran:?}");
-    }
     // Somebody listens and says nothing.
     let mut deaf = Running::start(sinew(&["sub", "deaf", "--url", &url]))?;
     deaf.until_remark("listening")?;
-    let silence = ask("deaf", &[])?.expect(75)?;
-    assert!(silence.stderr.contains("0 of 1 replies came within 600ms"), "{silence:?}");
+    let silence = ask("deaf", "3s", "1")?;
+    // What waits until the end of its time does so all at once.
+    let asked = [("1", "20s", 0, 1), ("3", "20s", 0, 3), ("0", "3s", 0, 3), ("4", "3s", 75, 3)];
+    let asked = asked.map(|it @ (replies, timeout, ..)| (it, ask("echo", timeout, replies)));
+    for ((replies, _, status, lines), asking) in asked {
+        let ran = asking?.finish()?.expect(status)?;
+        assert_eq!(ran.text().lines().count(), lines, "{replies}: {ran:?}");
+    }
+    let silence = silence.finish()?.expect(75)?;
+    assert!(silence.stderr.contains("0 of 1 replies came within 3s"), "{silence:?}");
     Ok(())
 }
 
