@@ -139,7 +139,7 @@ fn blocking_work_whose_ask_is_over_before_a_thread_is_free_is_not_begun() -> Res
     runtime.block_on(async {
         let dispatcher = Dispatcher::local();
         let _a = dispatcher.register("t", &agent)?;
-        let ask = || dispatcher.ask("t", "").deadline(ms(50)).collect::<String>();
+        let ask = || dispatcher.ask("t", "").deadline(ms(2_000)).collect::<String>();
         let (first, second, third) = tokio::join!(ask(), ask(), ask());
         assert_eq!([first?.end.ok, second?.end.ok, third?.end.ok], [0; 3]);
         Ok(())

@@ -298,7 +298,7 @@ fn it_is_asked_from_outside_of_any_runtime() -> Result<()> {
     };
     let _a = dispatcher.register("t", &slow("a", ms(5))?)?;
     let _b = dispatcher.register("t", &silent("b")?)?;
-    let ask = dispatcher.ask("t", "?").deadline(ms(50)).collect::<String>();
+    let ask = dispatcher.ask("t", "?").deadline(ms(2_000)).collect::<String>();
     let Gathered { replies, end, .. } = futures_executor::block_on(ask)?;
     assert_eq!((replies.len(), end.ended), (1, Ended::Deadline));
     // Built outside as well, it says what is missing.

@@ -47,11 +47,12 @@ async fn a_blocking_handler_counts_until_it_returns() -> Result<()> {
     .with_concurrency(1)
     .with_grace(ms(0));
     let registered = dispatcher.register("t", &agent)?;
-    let ask = || dispatcher.ask("t", "?").deadline(ms(20));
-    assert_eq!(ask().collect::<String>().await?.end.ended, Ended::Deadline);
+    // Long enough for its thread to begin.
+    let ask = dispatcher.ask("t", "?").deadline(ms(2_000));
+    assert_eq!(ask.collect::<String>().await?.end.ended, Ended::Deadline);
     // Its thread cannot be taken from it.
     assert_eq!(agent.running(), 1);
-    let Gathered { replies, .. } = ask().collect::<String>().await?;
+    let Gathered { replies, .. } = dispatcher.ask("t", "?").collect::<String>().await?;
     assert_eq!(replies[0].result.as_ref().unwrap_err().code(), AgentError::BUSY);
     open.send(()).unwrap();
     registered.drained(ms(60_000)).await?;
