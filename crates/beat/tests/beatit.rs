@@ -176,7 +176,7 @@ async fn a_beatit_heart_is_watched() -> Result<()> {
     let nats = NatsOptions::new(server.url()).connect().await?;
     let mut watch = Watch::start(&nats, WatchOptions::default()).await?;
     let process = "my.process.identifier";
-    let calls = ["start/60", "beat/5", "beat/5", "degraded/0.5", "wait/1.1", "beat/5", "stop"];
+    let calls = ["start/60", "beat/5", "beat/5", "degraded/5", "wait/1.1", "beat/5", "stop"];
     let python = Python::start(&[&["play", &server.url(), process], &calls[..]].concat())?;
     let (states, _) =
         tokio::try_join!(states_until(&mut watch, process, State::Stopped), python.finish())?;
@@ -329,7 +329,7 @@ async fn what_a_stream_kept_meanwhile_wakes_nobody() -> Result<()> {
         states_until(&mut watch, earlier, State::Up).await?;
     }
     let heart = Heart::new(near, "a")?;
-    heart.send(Beat::Beat { period: Duration::from_millis(200) }).await?;
+    heart.send(Beat::Beat { period: Duration::from_secs(2) }).await?;
     states_until(&mut watch, "a", State::Down).await?;
     proxy.cut();
     let blind = next(&mut watch).await?;
