@@ -43,7 +43,7 @@ fn two_requests_at_once_are_told_apart_and_each_says_when_it_is_over() -> Result
         dispatcher.register_result_producer(producer, "a")?;
     }
     let listener = Listener::on(&dispatcher, &["a"])?;
-    let requests = [send(&dispatcher, "a", None)?, send(&dispatcher, "a", None)?];
+    let requests = [send(&dispatcher, "a", 60_000)?, send(&dispatcher, "a", 60_000)?];
     let (mut told, mut ends) = (BTreeSet::new(), Vec::new());
     while ends.len() < 2 {
         match listener.next()? {
@@ -103,7 +103,7 @@ fn a_producer_that_raises_is_told_of_and_answers_the_next_request() -> Result<()
     dispatcher.register_result_producer(&producer, "a")?;
     let listener = Listener::on(&dispatcher, &["a"])?;
     for (code, message) in [(AgentError::PANIC, "first time"), ("camera", "it is dark")] {
-        send(&dispatcher, "a", None)?;
+        send(&dispatcher, "a", 60_000)?;
         let Heard::Failure(about, failure) = listener.next()? else { panic!("a failure") };
         assert_eq!(
             (about.producer.as_str(), failure.code(), failure.message()),
@@ -111,7 +111,7 @@ fn a_producer_that_raises_is_told_of_and_answers_the_next_request() -> Result<()
         );
         assert!(matches!(listener.next()?, Heard::End(_, end) if end.failed == 1));
     }
-    send(&dispatcher, "a", None)?;
+    send(&dispatcher, "a", 60_000)?;
     assert_eq!(listener.until_end()?.0, [("a".to_owned(), Value::from(3))]);
     dispatcher.stop(LIMIT)
 }
@@ -140,7 +140,7 @@ fn registering_while_requests_are_relayed_kills_nothing() -> Result<()> {
         })
         .collect();
     for _ in 0..300 {
-        send(&dispatcher, "a", None)?;
+        send(&dispatcher, "a", 60_000)?;
         let (results, end) = listener.until_end()?;
         assert_eq!((end.ended, end.failed), (Ended::AllKnown, 0));
         assert_eq!(results.len(), end.ok);
@@ -159,13 +159,13 @@ fn registering_twice_counts_once_and_another_of_that_name_is_refused() -> Result
     let listener = Listener::on(&dispatcher, &["a", "a"])?;
     dispatcher.register_result_producer(&producer, "a")?;
     dispatcher.register_result_producer(&producer.clone(), "a")?;
-    send(&dispatcher, "a", None)?;
+    send(&dispatcher, "a", 60_000)?;
     assert_eq!(listener.until_end()?.0.len(), 1);
     let err = dispatcher.register_result_producer(&example(0)?, "a").unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Conflict);
     // It is not the one that is registered, either.
     dispatcher.deregister_result_producer(&example(0)?, "a")?;
-    send(&dispatcher, "a", None)?;
+    send(&dispatcher, "a", 60_000)?;
     assert_eq!(listener.until_end()?.0.len(), 1);
     dispatcher.stop(LIMIT)
 }
@@ -177,7 +177,7 @@ fn no_name_of_an_argument_is_reserved() -> Result<()> {
     let listener = Listener::on(&dispatcher, &["a"])?;
     let names = ["reply_to", "uuid", "topic", "ttl", "self", ""];
     let kwargs = names.map(|it| (it.to_owned(), Value::from(it)));
-    dispatcher.send_request("a", [], kwargs.clone(), None)?;
+    dispatcher.send_request("a", [], kwargs.clone(), Some(60_000))?;
     let (_, response) = listener.until_end()?.0.remove(0);
     let Value::Map(response) = response else { panic!("a map") };
     assert_eq!(response[3], ("kwargs".to_owned(), Value::from(kwargs.to_vec())));
@@ -197,9 +197,9 @@ fn a_listener_that_raises_is_told_what_comes_next() -> Result<()> {
     })?;
     dispatcher.register_result_listener(&listener, "a")?;
     let other = Listener::on(&dispatcher, &["a"])?;
-    send(&dispatcher, "a", None)?;
+    send(&dispatcher, "a", 60_000)?;
     assert_eq!(other.until_end()?.0.len(), 1);
-    let second = send(&dispatcher, "a", None)?;
+    let second = send(&dispatcher, "a", 60_000)?;
     assert_eq!(said.recv_timeout(LIMIT), Ok(second));
     assert_eq!((listener.panics(), listener.lost()), (1, 0));
     dispatcher.stop(LIMIT)
@@ -243,7 +243,7 @@ fn one_producer_answers_one_request_at_a_time_in_their_order() -> Result<()> {
     dispatcher.register_result_producer(&producer, "a")?;
     let listener = Listener::on(&dispatcher, &["a"])?;
     for at in 0..50 {
-        dispatcher.send_request("a", [Value::from(at)], [], None)?;
+        dispatcher.send_request("a", [Value::from(at)], [], Some(60_000))?;
     }
     let results: Vec<_> = (0..50).map(|_| Ok(listener.until_end()?.0)).collect::<Result<_>>()?;
     let expected: Vec<_> = (0..50).map(|at| vec![("a".to_owned(), Value::from(at))]).collect();
@@ -289,7 +289,7 @@ fn a_stop_waits_for_what_was_sent_within_its_time() -> Result<()> {
     let (producer, release) = held("p")?;
     dispatcher.register_result_producer(&producer, "a")?;
     let listener = Listener::on(&dispatcher, &["a"])?;
-    send(&dispatcher, "a", None)?;
+    send(&dispatcher, "a", 60_000)?;
     drop(release);
     dispatcher.stop(LIMIT)?;
     assert_eq!(listener.until_end()?.0.len(), 1);

@@ -36,7 +36,7 @@ async fn a_broker_that_is_restarted_mid_ask_ends_it_by_its_deadline_and_serves_t
     });
     assert_eq!(gathering.next().await, None);
     let end = gathering.finish();
-    assert!(asked.elapsed() < DEADLINE + Duration::from_secs(2), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < DEADLINE + BUSY, "{:?}", asked.elapsed());
     // What was answered stands; who was not heard is missing by name, whether the way back broke or time ran out.
     assert!(matches!(end.ended, Ended::Disconnected | Ended::Deadline), "{end:?}");
     assert_eq!((end.ok, end.missing.len()), (1, 1), "{end:?}");
@@ -63,13 +63,16 @@ async fn a_broker_that_is_frozen_holds_no_ask_beyond_its_deadline(scene: Scene) 
             // Or it could not be.
             Err(err) => assert!(err.is_transient(), "{err:?}"),
         }
-        assert!(asked.elapsed() < DEADLINE + Duration::from_secs(2), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < DEADLINE + BUSY, "{:?}", asked.elapsed());
     }
     scene.broker.thaw()?;
     answer_again(&scene, &dispatcher, 1).await?;
     assert_eq!(dispatcher.counts().pending, 0);
     Ok(())
 }
+
+/// What a machine may take that has other things to do; less than an adapter waits by itself.
+const BUSY: Duration = Duration::from_secs(4);
 
 /// Waits until so many agents answer again.
 async fn answer_again(scene: &Scene, dispatcher: &Dispatcher, agents: usize) -> Result<()> {

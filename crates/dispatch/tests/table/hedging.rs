@@ -165,7 +165,7 @@ async fn no_more_are_asked_than_the_budget_has(scene: Scene) -> Result<()> {
         served(&scene, [("a", Does::Nothing), ("b", Does::Fail), ("c", Does::Answer)]).await?;
     let dispatcher = scene.dispatcher().await?;
     let ask = hedged(&dispatcher, &scene, Hedge::after(Duration::from_millis(10)).max(1));
-    let asked = ask.expect(expect(&["a", "b", "c"])?).deadline(Duration::from_secs(1));
+    let asked = ask.expect(expect(&["a", "b", "c"])?).deadline(Duration::from_secs(3));
     let Gathered { replies, end, .. } = asked.collect::<String>().await?;
     assert_eq!((replies.len(), end.ended), (1, Ended::Deadline));
     assert_eq!((names(&end.missing), tally(&end)), (vec!["a"], (0, 1, 1, 0)));
@@ -237,7 +237,8 @@ async fn whom_nobody_names_is_not_picked(scene: Scene) -> Result<()> {
     let Gathered { end, .. } = ask().collect::<String>().await?;
     assert_eq!((end.ended, tally(&end)), (Ended::AllKnown, (0, 1, 0, 0)));
     // Something that comes after whatever was asked of it.
-    dispatcher.ask(scene.topic(), "x").until(Until::First(1)).collect::<String>().await?;
+    let ask = dispatcher.ask(scene.topic(), "x").until(Until::First(1)).deadline(SOON);
+    ask.collect::<String>().await?;
     have(&agents, &[(1, 0)]).await
 }
 

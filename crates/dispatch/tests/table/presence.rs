@@ -26,6 +26,9 @@ behaviours![
     nobody_waits_for_one_that_leaves_while_it_is_asked,
 ];
 
+/// How long agents have for saying that they are there, on a machine that has other things to do.
+const PINGED: Duration = Duration::from_secs(2);
+
 async fn agents_say_that_they_are_there_when_they_are_pinged(scene: Scene) -> Result<()> {
     let gate = Arc::new(Semaphore::new(0));
     let busy = scene.serve(gated("busy", &gate, Duration::ZERO)?.with_concurrency(1)).await?;
@@ -34,7 +37,7 @@ async fn agents_say_that_they_are_there_when_they_are_pinged(scene: Scene) -> Re
     let ask = dispatcher.ask(scene.topic(), "x").deadline(Duration::from_secs(30));
     let _asked = ask.send::<String>().await?;
     until("it is worked on", async || Ok(busy.running() == 1)).await?;
-    let agents = dispatcher.agents(scene.topic(), Duration::from_millis(500)).await?;
+    let agents = dispatcher.agents(scene.topic(), PINGED).await?;
     let told: Vec<_> = agents.iter().map(|it| (it.agent.as_str(), it.state, it.count)).collect();
     assert_eq!(told, [("busy", AgentState::Busy, 1), ("ready", AgentState::Ready, 1)]);
     Ok(())
@@ -43,10 +46,11 @@ async fn agents_say_that_they_are_there_when_they_are_pinged(scene: Scene) -> Re
 async fn two_agents_of_one_name_are_told_of(scene: Scene) -> Result<()> {
     let _both = (scene.echo("twin").await?, scene.echo("twin").await?);
     let dispatcher = scene.dispatcher().await?;
-    let agents = dispatcher.agents(scene.topic(), Duration::from_millis(500)).await?;
+    let agents = dispatcher.agents(scene.topic(), PINGED).await?;
     let told: Vec<_> = agents.iter().map(|it| (it.agent.as_str(), it.count)).collect();
     assert_eq!(told, [("twin", 2)]);
-    let mut replies = dispatcher.ask(scene.topic(), "x").until(Until::Deadline).send().await?;
+    let ask = dispatcher.ask(scene.topic(), "x").until(Until::Deadline);
+    let mut replies = ask.deadline(SOON).send().await?;
     let first: Option<Reply<String>> = replies.next().await;
     assert_eq!(first.map(|it| it.result), Some(Ok("x from twin".to_owned())));
     until("the other's is counted", async || Ok(dispatcher.counts().duplicate == 1)).await?;
@@ -60,7 +64,7 @@ async fn one_that_is_called_as_an_agent_here_is_a_duplicate(scene: Scene) -> Res
     let dispatcher = scene.dispatcher().await?;
     let _here = dispatcher.register(scene.topic(), &echo("twin")?)?;
     let _served = dispatcher.serve(scene.topic(), &echo("alone")?).await?;
-    let agents = dispatcher.agents(scene.topic(), Duration::from_millis(500)).await?;
+    let agents = dispatcher.agents(scene.topic(), PINGED).await?;
     let told: Vec<_> = agents.iter().map(|it| (it.agent.as_str(), it.count)).collect();
     assert_eq!(told, [("alone", 1), ("twin", 2)]);
     let ask = dispatcher.ask(scene.topic(), "x").until(Until::Deadline).deadline(SOON);
