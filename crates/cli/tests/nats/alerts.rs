@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use crate::{
     Body,
     common::{DEADLINE, Result, Running, Signal, run, sinew},
-    serves::{Page, heart, publication, raw},
+    serves::{Page, publication, raw, steady_heart},
 };
 
 pub(crate) const TRIALS: &[(&str, Body)] = &[
@@ -264,7 +264,7 @@ fn a_restart_is_quiet(runtime: &Runtime) -> Result<()> {
     let url = server.url();
     let place = Place::new("snapshot_file = \"beat.snapshot\"\n")?;
     let mut page = place.page(&url)?;
-    let steady = heart(&url, "steady")?;
+    let steady = steady_heart(&url, "steady")?;
     raw(&url, &(publication("gone", "beat/0.1") + &publication("rare", "beat/3600")))?;
     let first = place.until_told(1)?;
     assert!(first[0].starts_with("firing gone/down/"), "{first:?}");

@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use crate::{
     Body,
     common::{DEADLINE, Result, Running, Signal, objects, sinew},
-    serves::{Page, heart, publication, raw},
+    serves::{Page, heart, heart_with, publication, raw, steady_heart},
 };
 
 pub(crate) const TRIALS: &[(&str, Body)] = &[
@@ -118,15 +118,17 @@ fn a_restarted_server(runtime: &Runtime) -> Result<()> {
 fn a_stopped_page(runtime: &Runtime) -> Result<()> {
     let (_server, url) = start(runtime)?;
     let mut page = Page::start(&url, &[])?;
-    let _hearts = (heart(&url, "a")?, heart(&url, "b")?);
+    // Late after 3 s, and down after 7 s.
+    let beats = |name| heart_with(&url, name, "2s");
+    let _hearts = (beats("a")?, beats("b")?);
     for _ in 0..2 {
         page.running.until_line(&["\"to\":\"up\""])?;
     }
-    let mut clock = heart(&url, "clock")?;
+    let mut clock = beats("clock")?;
     page.running.until_line(&["\"process\":\"clock\"", "\"to\":\"up\""])?;
     page.running.signal(Signal::STOP)?;
     // A beat a second: for longer than it takes to be called down.
-    for _ in 0..7 {
+    for _ in 0..9 {
         clock.until_line(&["beat/"])?;
     }
     page.running.signal(Signal::CONT)?;
@@ -139,7 +141,7 @@ fn a_stopped_page(runtime: &Runtime) -> Result<()> {
 fn a_killed_heart(runtime: &Runtime) -> Result<()> {
     let (_server, url) = start(runtime)?;
     let mut page = Page::start(&url, &[])?;
-    let (_steady, mut killed) = (heart(&url, "steady")?, heart(&url, "killed")?);
+    let (_steady, mut killed) = (steady_heart(&url, "steady")?, heart(&url, "killed")?);
     page.running.until_line(&["\"process\":\"killed\"", "\"to\":\"up\""])?;
     killed.child.kill()?;
     let down = page.running.until_line(&["\"to\":\"down\""])?;
@@ -152,7 +154,7 @@ fn a_killed_heart(runtime: &Runtime) -> Result<()> {
     assert!((3_999..=4_001).contains(&silent), "{known} {down}");
     let told = parse(when(&down, "time")?)?.duration_since(at).as_secs_f64();
     // Twice a second and a half, and what a busy machine takes.
-    assert!((0.0..5.0).contains(&told), "{down}");
+    assert!((0.0..20.0).contains(&told), "{down}");
     Ok(())
 }
 
@@ -185,7 +187,7 @@ fn a_denied_monitor(runtime: &Runtime) -> Result<()> {
         let (status, ready) = page.get("/readyz")?;
         assert!(status == 200 && ready.contains(without), "{ready}");
         let mut page = page.running;
-        let _heart = heart(&url("mouth"), "a")?;
+        let _heart = steady_heart(&url("mouth"), "a")?;
         page.until_line(&["\"process\":\"a\"", "\"to\":\"up\""])?;
         page.signal(Signal::TERM)?;
         let ran = page.finish()?.expect(0)?;
