@@ -286,9 +286,9 @@ async fn a_server_that_dies_blinds_the_watch() -> Result<()> {
     let server = NatsServerOptions::new().start().await?;
     let nats = NatsOptions::new(server.url()).connect().await?;
     let patience = MonitorOptions::default()
-        .with_patience(Patience::default().with_grace(Duration::from_secs(2)));
+        .with_patience(Patience::default().with_grace(Duration::from_secs(3)));
     let mut watch = Watch::start(&nats, WatchOptions::default().with_monitor(patience)).await?;
-    // Down after 2 s of silence, which the server's absence is not.
+    // Down after 3 s of silence, which the server's absence is not.
     let heart = Heart::new(nats.clone(), "a")?;
     heart.send(Beat::Beat { period: Duration::ZERO }).await?;
     states_until(&mut watch, "a", State::Up).await?;
@@ -296,7 +296,7 @@ async fn a_server_that_dies_blinds_the_watch() -> Result<()> {
     let blind = next(&mut watch).await?;
     let MonitorEvent::Blind { .. } = blind else { return Err(failed(format!("{blind:?}"))) };
     // Nothing is told for longer than any deadline of `a`.
-    let quiet = timeout(Duration::from_secs(3), watch.next()).await;
+    let quiet = timeout(Duration::from_secs(4), watch.next()).await;
     assert!(quiet.is_err(), "{quiet:?}");
     server.restart().await?;
     let sighted = next(&mut watch).await?;
@@ -305,7 +305,7 @@ async fn a_server_that_dies_blinds_the_watch() -> Result<()> {
     };
     states_until(&mut watch, "a", State::Down).await?;
     let down = watch.table().process("a").ok_or_else(|| failed("not known"))?;
-    assert_eq!(down.since.since(sighted), Duration::from_secs(2));
+    assert_eq!(down.since.since(sighted), Duration::from_secs(3));
     Ok(())
 }
 

@@ -81,7 +81,7 @@ async fn a_program_gets_a_line_an_alert_and_the_first_ones_facts() {
 async fn a_program_that_takes_too_long_is_killed_and_the_next_one_runs() {
     let file = scratch("pids");
     let text = r#"echo $$ >> "$0"; exec sleep 1000"#;
-    let options = script(text, &file).with_timeout(Duration::from_millis(500));
+    let options = script(text, &file).with_timeout(Duration::from_millis(1_500));
     let output = CommandOutput::start(options, clock().await.unwrap());
     for _ in 0..2 {
         output.send(down(1).unwrap()).unwrap();
