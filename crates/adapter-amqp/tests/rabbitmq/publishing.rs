@@ -89,7 +89,7 @@ pub(crate) async fn blocked() -> Outcome {
     let broker = RabbitMqOptions::new().start().await?;
     let amqp = options(address(&broker))
         .with_heartbeat(Duration::from_secs(10))
-        .with_answer_timeout(Duration::from_secs(3))
+        .with_answer_timeout(Duration::from_secs(5))
         .with_blocked_timeout(Duration::from_secs(1))
         .connect()
         .await?;

@@ -25,7 +25,7 @@ use crate::support::{
 /// How many messages are on their way before another one, and behind it.
 const SIBLINGS: usize = 100;
 /// How late the broker learns of messages: all of them are handed over before it says anything.
-const LAG: Duration = Duration::from_millis(500);
+const LAG: Duration = Duration::from_secs(2);
 
 /// What became of a message, and of those beside it.
 struct Fates {

@@ -125,7 +125,7 @@ pub(crate) async fn changed_while_away(shared: Shared) -> Outcome {
     let proxy = Proxy::start(address).await?;
     let other = Other::connect(address).await?;
     // After three heartbeats and an answer's time nobody holds a queue any more who was cut off.
-    let near = options(proxy.address()).with_answer_timeout(Duration::from_secs(2));
+    let near = options(proxy.address()).with_answer_timeout(Duration::from_secs(4));
     let amqp = near.connect().await?;
     let mut changed = amqp.consume(queue("changed-while-away.a")?).await?;
     let mut same = amqp.consume(queue("changed-while-away.b")?).await?;

@@ -81,7 +81,7 @@ impl Suite {
             // Whoever waits no longer has said so.
             drop(done.send(suite.run(behaviour).await));
         });
-        match outcome.recv_timeout(self.pace.deadline + GRACE) {
+        match outcome.recv_timeout(START + self.pace.deadline + GRACE) {
             Ok(outcome) => outcome,
             Err(RecvTimeoutError::Disconnected) => {
                 Err(Failure::new("it panicked; its message is on standard error"))
@@ -188,6 +188,9 @@ fn tell(out: &mut impl Write, line: fmt::Arguments<'_>) {
 }
 
 const THREADS: usize = 8;
+
+/// What a broker may take to start, which a loaded machine does several times.
+const START: Duration = Duration::from_secs(300);
 
 /// A deadline that is kept needs no more than this.
 const GRACE: Duration = Duration::from_secs(10);
