@@ -210,9 +210,12 @@ fn base_name(path: &Path) -> String {
 mod tests {
     use super::*;
 
+    /// Ample, also for a machine that has other things to do.
+    const LIMIT: Duration = Duration::from_secs(60);
+
     #[test]
     fn what_a_program_writes_is_captured() {
-        let said = Program::new("echo").arg("hello").capture(Duration::from_secs(10)).unwrap();
+        let said = Program::new("echo").arg("hello").capture(LIMIT).unwrap();
         assert_eq!(said, "hello\n");
     }
 
@@ -220,7 +223,7 @@ mod tests {
     fn a_failing_program_is_named_with_its_status_and_complaint() {
         let failed = Program::new("sh")
             .args(["-c", "echo broken >&2; exit 3"])
-            .capture(Duration::from_secs(10))
+            .capture(LIMIT)
             .unwrap_err()
             .to_string();
         assert!(failed.contains("exit status: 3") && failed.contains("broken"), "{failed}");
@@ -240,7 +243,7 @@ mod tests {
         let mut seen = Vec::new();
         let status = Program::new("printf")
             .arg("one\ntwo\n")
-            .follow(Duration::from_secs(10), |line| seen.push(line.to_owned()))
+            .follow(LIMIT, |line| seen.push(line.to_owned()))
             .unwrap();
         assert!(status.success());
         assert_eq!(seen, ["one", "two"]);

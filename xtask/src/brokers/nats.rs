@@ -91,7 +91,7 @@ fn from_wheel(workspace: &Workspace, _: &Path) -> Result<PathBuf> {
 
 /// Refuses a server that is too old, by name and with the reason.
 fn check(server: &Path) -> Result {
-    let said = Program::new(server).arg("--version").capture(Duration::from_secs(10))?;
+    let said = Program::new(server).arg("--version").capture(Duration::from_secs(60))?;
     accept(server, &said)
 }
 

@@ -149,7 +149,7 @@ async fn both_handle(
 async fn frozen(scene: Scene) -> Outcome {
     const HEARTBEAT: Duration = Duration::from_secs(1);
     // The rest is for a machine that has other things to do.
-    const LEFT: Duration = Duration::from_secs(3 + 2);
+    const LEFT: Duration = Duration::from_secs(3 + 17);
     let tap = Tap::start(address(scene.broker().await?)).await?;
     let backend = through(tap.address()).with_heartbeat(HEARTBEAT).connect().await?.into_any();
     let (source, service) = (scene.name("orders"), scene.name("billing"));
@@ -184,7 +184,7 @@ async fn frozen(scene: Scene) -> Outcome {
 async fn drained_while_frozen(scene: Scene) -> Outcome {
     const WITHIN: Duration = Duration::from_secs(2);
     // What is given up has two seconds; the rest is for a machine that has other things to do.
-    const LEFT: Duration = Duration::from_secs(2 + 2 + 2);
+    const LEFT: Duration = Duration::from_secs(2 + 2 + 16);
     let tap = Tap::start(address(scene.broker().await?)).await?;
     let backend = through(tap.address()).with_heartbeat(Duration::from_secs(30));
     let backend = backend.connect().await?.into_any();
@@ -226,7 +226,7 @@ async fn changed(scene: Scene) -> Outcome {
     // After three heartbeats and an answer's time nobody holds a queue any more who was cut off.
     let near = through(proxy.address())
         .with_heartbeat(Duration::from_secs(1))
-        .with_answer_timeout(Duration::from_secs(2));
+        .with_answer_timeout(Duration::from_secs(4));
     let near = near.connect().await?.into_any();
     let (source, service) = (scene.name("orders"), scene.name("billing"));
     let mut ours = two_handlers(&near, &source, &service).await?;

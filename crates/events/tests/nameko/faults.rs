@@ -68,7 +68,7 @@ async fn alarm(scene: Scene) -> Outcome {
         let err = soon(what, dispatcher.emit("created", &what)).await?.err();
         equal(what, err.map(|it| (it.kind(), it.sent())), Some(said))?;
         let took = since.elapsed();
-        check(took < within + Duration::from_secs(2), format!("{what}: {took:?}"))?;
+        check(took < within + Duration::from_secs(20), format!("{what}: {took:?}"))?;
     }
     gate.add_permits(100);
     for _ in 0..WAITING {

@@ -93,7 +93,7 @@ async fn failed(scene: Scene) -> Outcome {
     }
     let queue = format!("evt-{source}-created--{}.on", services[1]);
     let errors = sinew_events::ErrorQueue::new(&backend, Queue::parse(&queue)?)?;
-    let kept = errors.take(10, Duration::from_secs(2)).await?;
+    let kept = errors.take(1, Duration::from_secs(20)).await?;
     equal("kept", kept.len(), 1)?;
     for event in kept {
         equal("its payload", &*event.message().payload, &b"\"x\""[..])?;

@@ -166,7 +166,7 @@ const DRAINING: [Held; 2] =
     [Held { ready: EACH - 1, unacknowledged: 1 }, Held { ready: EACH, unacknowledged: 0 }];
 
 async fn terminated(scene: Scene) -> Outcome {
-    let act = Act::new(&scene, Duration::from_secs(60)).await?;
+    let act = Act::new(&scene, Duration::from_secs(600)).await?;
     let backend = scene.backend().await?;
     let ear = Cast::new(&scene.name("mailing"))?;
     let ear = ear.handles(&act.spec.service, "billed", "on", as_it_is)?;

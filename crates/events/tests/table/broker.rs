@@ -74,7 +74,7 @@ impl Broker {
                 let options = AmqpOptions::new(broker.url())
                     .with_exchanges(ExchangePolicy::declare())
                     .with_reconnect_wait(Duration::from_millis(500))
-                    .with_connect_timeout(Duration::from_secs(2));
+                    .with_connect_timeout(Duration::from_secs(10));
                 options.connect().await?.into_any()
             }
         })
