@@ -61,15 +61,15 @@ async fn echo(mut stream: TcpStream, first: &[u8], next: &[u8]) {
 
 fn options(port: u16) -> NatsOptions {
     NatsOptions::new(format!("nats://me:{SECRET}@127.0.0.1:{port}"))
-        .with_connect_timeout(Duration::from_millis(500))
+        .with_connect_timeout(Duration::from_millis(1_500))
         .with_answer_timeout(Duration::from_millis(500))
 }
 
 /// The error, all that it says looked at.
 async fn refused(options: NatsOptions) -> Error {
     let began = Instant::now();
-    let outcome = timeout(Duration::from_secs(5), options.connect()).await;
-    assert!(began.elapsed() < Duration::from_secs(4), "it ends within its deadline");
+    let outcome = timeout(Duration::from_secs(20), options.connect()).await;
+    assert!(began.elapsed() < Duration::from_secs(15), "it ends within its deadline");
     let Ok(Err(err)) = outcome else { unreachable!("nobody can be connected to that") };
     let mut text = format!("{err} {err:?}");
     let mut source = err.source();
@@ -170,7 +170,7 @@ async fn a_server_that_is_not_there_yet_is_waited_for() -> Result<()> {
         drop(listener.accept().await.unwrap());
     }
     let (mut stream, _) =
-        timeout(Duration::from_secs(5), listener.accept()).await.unwrap().unwrap();
+        timeout(Duration::from_secs(20), listener.accept()).await.unwrap().unwrap();
     serve(&mut stream, b"").await.unwrap();
     connecting.await.unwrap()?;
     Ok(())
@@ -225,7 +225,7 @@ async fn a_server_that_turns_bad_takes_the_link_down_and_nothing_else() -> Resul
         let port = turns_bad(last).await.unwrap();
         let nats = options(port).with_ping_interval(Duration::from_millis(100)).connect().await?;
         let mut watch = nats.watch();
-        timeout(Duration::from_secs(5), async {
+        timeout(Duration::from_secs(20), async {
             while !matches!(watch.next().await, Some(Ok(Event::Down))) {}
         })
         .await
@@ -240,8 +240,9 @@ async fn a_server_that_turns_bad_takes_the_link_down_and_nothing_else() -> Resul
         let began = Instant::now();
         assert!(nats.subscribe(wanted).await.is_err());
         assert!(nats.flush().await.is_err());
-        assert!(began.elapsed() < Duration::from_secs(3));
-        let drained = timeout(Duration::from_secs(3), nats.drain(Duration::from_millis(200))).await;
+        assert!(began.elapsed() < Duration::from_secs(10));
+        let drained =
+            timeout(Duration::from_secs(10), nats.drain(Duration::from_millis(200))).await;
         assert_eq!(drained.expect("it ends").unwrap_err().kind(), ErrorKind::Timeout);
         assert_eq!(nats.send_to("a", "x").await.unwrap_err().kind(), ErrorKind::Closed);
     }
