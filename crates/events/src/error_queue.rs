@@ -79,8 +79,9 @@ impl ErrorQueue {
         }
     }
 
-    /// Takes up to `limit` events, oldest first, and waits for them `within` at most, once the queue is found. They are nobody else's until they are
-    /// [redriven](DeadLetter::redrive), [discarded](DeadLetter::discard) or dropped, which leaves them where they are.
+    /// Takes up to `limit` events, oldest first, and waits for them `within` at most, once the queue is found. They are nobody
+    /// else's until they are [redriven](DeadLetter::redrive), [discarded](DeadLetter::discard) or dropped, which leaves them
+    /// where they are.
     ///
     /// **Looking counts.** What is dropped was delivered and goes back, which RabbitMQ's quorum queues count:
     /// beyond the queue's `delivery-limit` (RabbitMQ 4 has one of 20 where nobody says otherwise) the broker drops the event,
