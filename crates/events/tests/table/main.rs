@@ -6,6 +6,7 @@ mod handling;
 mod keeping;
 mod passing;
 mod scene;
+mod types;
 
 use std::{env, fmt::Display, panic, pin::Pin, process::ExitCode, sync::Arc};
 
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
             trials.extend(behaviours.iter().map(|it| trial(*kind, shared, &runtime, it)));
         };
         add(passing::BEHAVIOURS, Some(shared));
+        add(types::BEHAVIOURS, Some(shared));
         match kind {
             Kind::Nats => add(passing::REFUSALS, Some(shared)),
             _ => {
