@@ -96,10 +96,7 @@ async fn counted(scene: Scene) -> Outcome {
 }
 
 async fn spared(scene: Scene) -> Outcome {
-    // Version 3.10 refuses -1, which is no limit to those that have one by themselves.
-    let is_old = scene.rabbitmq_version().await?.starts_with("3.");
-    let limit = if is_old { r#"{"delivery-limit":1000000}"# } else { r#"{"delivery-limit":-1}"# };
-    // Of the policies that match a queue it has the first alone.
+    let limit = r#"{"delivery-limit":1000000}"#;
     let policy = ["errors", r"\.errors$", limit, "--priority", "1"];
     let kept = Kept::new(&scene, Some(&policy)).await?;
     for number in 1..=25 {

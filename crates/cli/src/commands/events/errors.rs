@@ -33,8 +33,8 @@ pub(crate) const EXAMPLES: &[Example] = &[
 
 const NOTE: &str = "Looking counts. What is listed, shown, or not picked goes back, and RabbitMQ's quorum queues count that as \
     a delivery: beyond their delivery-limit (20 by default from RabbitMQ 4 on) the broker drops the event. A policy lifts it \
-    from error queues; RabbitMQ 3.10 takes 1000000 in place of -1:\n\n  \
-    rabbitmqctl set_policy errors '\\.errors$' '{\"delivery-limit\": -1}' --priority 10";
+    from error queues:\n\n  \
+    rabbitmqctl set_policy errors '\\.errors$' '{\"delivery-limit\": 1000000}' --priority 10";
 
 /// From which delivery on it is said that there may be a last one: half of what RabbitMQ 4 allows.
 const OFTEN: u32 = 10;
