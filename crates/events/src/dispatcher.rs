@@ -91,9 +91,9 @@ impl EventDispatcher {
         self.change(|shared| shared.prefix = prefix)
     }
 
-    /// How many parents of a call go on with what it emits; nameko's `parent_calls_tracked`. Default: 10.
+    /// How many parents of a call go on with what it emits: of a handler's, as nothing else is a call. Default: 10.
     #[must_use]
-    pub fn with_calls_tracked(self, calls: usize) -> Self {
+    pub(crate) fn with_calls_tracked(self, calls: usize) -> Self {
         self.change(|shared| shared.calls_tracked = calls)
     }
 

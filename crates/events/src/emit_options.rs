@@ -32,7 +32,8 @@ impl EmitOptions {
 
     /// Fails the emit as [`Unroutable`](sinew_core::ErrorKind::Unroutable) when no queue takes the event; nameko's
     /// `mandatory`. Default: no: an event that nobody listens to is confirmed, and so is one for a queue whose binding
-    /// RabbitMQ has lost, as it may when it is killed right after it was made.
+    /// RabbitMQ has lost, as it may when it is killed right after it was made. Over AMQP such an event has an id in either
+    /// profile: by it the broker's return is known.
     #[must_use]
     pub fn with_must_route(mut self, must_route: bool) -> Self {
         self.must_route = Some(must_route);

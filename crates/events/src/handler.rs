@@ -156,7 +156,8 @@ impl EventHandler {
         self
     }
 
-    /// What stands before the keys of the context in the names of headers. Default: as the service has it.
+    /// What stands before the keys of the context in the names of headers that it reads; what it emits has the service's, as in
+    /// nameko. Default: as the service has it.
     #[must_use]
     pub fn with_header_prefix(mut self, prefix: HeaderPrefix) -> Self {
         self.prefix = Some(prefix);
