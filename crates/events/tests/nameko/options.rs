@@ -216,9 +216,11 @@ async fn merged(scene: Scene) -> Outcome {
     };
     let receipt = dispatcher.emit("created", &1).await?;
     equal("without confirms", receipt, Receipt::Buffered)?;
-    let (properties, headers) = said(&mut python).await?;
-    let dispatchers = [json!(3), json!(1), json!("all"), json!("all"), json!("9000")];
-    equal("the dispatcher's", properties, dispatchers)?;
+    let ([priority, mode, correlation, id, expiration], headers) = said(&mut python).await?;
+    let dispatchers = [json!(3), json!(1), json!("all"), json!("9000")];
+    equal("the dispatcher's", [priority, mode, correlation, expiration], dispatchers)?;
+    // It is of one event.
+    check(id.is_string() && id != "all", format!("the id of all is that of one: {id}"))?;
     equal("its headers", headers, json!({ "shop": "south", "till": 3 }))?;
     let receipt = dispatcher.emit_with("created", &1, &own).await?;
     equal("with confirms", receipt, Receipt::Accepted)?;
