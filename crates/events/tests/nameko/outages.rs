@@ -98,6 +98,8 @@ async fn own(scene: Scene) -> Outcome {
     let source = scene.name("orders");
     let cast = Cast::new(&scene.name("billing"))?;
     let cast = cast.handles(&source, "created.*", "on", as_it_is)?;
+    // One at a time, so that the last one is handled last.
+    let cast = cast.with(|it| it.with_max_workers(1));
     let mut ours = cast.start(&scene.backend().await?).await?;
     let proxy = Proxy::start(address(scene.broker().await?)).await?;
     let through = options(&url_through(proxy.address()));
