@@ -21,8 +21,8 @@ use crate::{
     Stage,
     rust::{Cast, as_it_is},
     world::{
-        HELD_TOO_LONG, Held, Outcome, Scene, address, check, equal, options, soon, until_held,
-        url_through,
+        HELD_TOO_LONG, Held, Outcome, Scene, address, check, equal, options, quorum_vhost, soon,
+        until_held, url_through,
     },
 };
 
@@ -192,14 +192,6 @@ async fn fifty(scene: Scene) -> Outcome {
     until_held(broker, "/", &format!("{queue}.errors"), errors).await?;
     dispatcher.emit("created", &100).await?;
     ours.settles_as(SettledAs::Handled).await.map(drop)
-}
-
-/// A virtual host whose durable queues are quorum queues.
-pub(crate) async fn quorum_vhost(broker: &RabbitMq, scene: &Scene) -> Outcome<String> {
-    let vhost = scene.name("quorum");
-    broker.ctl(&["add_vhost", &vhost, "--default-queue-type", "quorum"]).await?;
-    broker.ctl(&["set_permissions", "-p", &vhost, "guest", ".*", ".*", ".*"]).await?;
-    Ok(vhost)
 }
 
 /// Fails, and is given back at once, on a queue that counts.

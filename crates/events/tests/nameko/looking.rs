@@ -8,9 +8,8 @@ use tokio::time::interval;
 
 use crate::{
     Stage,
-    faults::quorum_vhost,
     rust::{Cast, as_it_is},
-    world::{Outcome, SOON, Scene, check, equal, options, soon},
+    world::{Outcome, SOON, Scene, check, equal, options, quorum_vhost, soon},
 };
 
 const QUEUE: &str = "evt-orders-created--billing.on";

@@ -237,9 +237,7 @@ async fn died(scene: Scene) -> Outcome {
 /// The virtual host makes it one: neither side says so.
 async fn quorum(scene: Scene) -> Outcome {
     let broker = scene.broker().await?;
-    let vhost = scene.name("quorum");
-    broker.ctl(&["add_vhost", &vhost, "--default-queue-type", "quorum"]).await?;
-    broker.ctl(&["set_permissions", "-p", &vhost, "guest", ".*", ".*", ".*"]).await?;
+    let vhost = crate::world::quorum_vhost(broker, &scene).await?;
     let backend = crate::world::options(&broker.url_of(&vhost)).connect().await?.into_any();
     let requeue = |handler: EventHandler| handler.with_requeue_on_error(true);
     let cast = Cast::new("billing")?.acts("orders", "created", "on", fails(), requeue)?;

@@ -222,9 +222,7 @@ async fn ended_at_once(scene: Scene) -> Outcome {
 async fn crashes(scene: Scene) -> Outcome {
     const MAX: u32 = 2;
     let broker = scene.broker().await?;
-    let vhost = scene.name("quorum");
-    broker.ctl(&["add_vhost", &vhost, "--default-queue-type", "quorum"]).await?;
-    broker.ctl(&["set_permissions", "-p", &vhost, "guest", ".*", ".*", ".*"]).await?;
+    let vhost = crate::world::quorum_vhost(broker, &scene).await?;
     let url = broker.url_of(&vhost);
     let act = Act::new(&scene, Duration::from_secs(60)).await?;
     let backend = crate::world::options(&url).connect().await?.into_any();

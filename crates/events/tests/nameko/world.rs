@@ -208,6 +208,14 @@ pub(crate) async fn until_held(
     }
 }
 
+/// A virtual host whose durable queues are quorum queues.
+pub(crate) async fn quorum_vhost(broker: &RabbitMq, scene: &Scene) -> Outcome<String> {
+    let vhost = scene.name("quorum");
+    broker.ctl(&["add_vhost", &vhost, "--default-queue-type", "quorum"]).await?;
+    broker.ctl(&["set_permissions", "-p", &vhost, "guest", ".*", ".*", ".*"]).await?;
+    Ok(vhost)
+}
+
 /// The same URL, as nameko's users write it.
 pub(crate) fn pyamqp(url: &str) -> String {
     let url = url.replacen("amqp://", "pyamqp://", 1);
