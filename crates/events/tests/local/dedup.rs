@@ -1,6 +1,9 @@
 //! Events that come twice.
 use std::{
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -159,4 +162,42 @@ async fn a_store_that_is_down_loses_nothing_in_either_profile_and_for_unreliable
         assert_eq!(outcomes(&mut events, 8).await, expected, "{profile:?} {is_reliable}");
         assert_eq!(runs.load(SeqCst), 1);
     }
+}
+
+/// A store that never answers the first look, and counts what it is told to take back.
+#[derive(Clone, Default)]
+struct Slow {
+    looks: Arc<AtomicUsize>,
+    taken_back: Arc<AtomicUsize>,
+}
+
+impl DedupStore for Slow {
+    async fn begin(&self, _: &str, _: &str) -> sinew_core::Result<Begun> {
+        match self.looks.fetch_add(1, SeqCst) {
+            0 => std::future::pending().await,
+            _ => Ok(Begun::Done),
+        }
+    }
+
+    async fn finish(&self, _: &str, _: &str) -> sinew_core::Result<()> {
+        Ok(())
+    }
+
+    async fn forget(&self, _: &str, _: &str) -> sinew_core::Result<()> {
+        self.taken_back.fetch_add(1, SeqCst);
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_was_not_heard_of_is_not_taken_back_as_it_may_be_anothers() {
+    let scene = Scene::new();
+    let (handler, runs) = counting(|_| Ok(()));
+    let store = Slow::default();
+    let running = scene.start(&billing(handler).with_dedup_store(store.clone())).await;
+    let mut events = running.events();
+    scene.emit("created", 7).await;
+    let ended = outcomes(&mut events, 2).await;
+    assert!(matches!(ended.as_slice(), [SettledAs::Delayed(_), SettledAs::Duplicate]), "{ended:?}");
+    assert_eq!((runs.load(SeqCst), store.taken_back.load(SeqCst)), (0, 0));
 }
