@@ -171,7 +171,7 @@ async fn stopped_member() -> Outcome {
     let member = || Ok::<_, sinew_core::Error>(wanted()?.with_group(Queue::parse("g")?));
     let mut leaving = nats.subscribe(member()?).await?;
     let mut staying = near.subscribe(member()?).await?;
-    proxy.delay(LATER);
+    proxy.delay(LATE);
     publish(&near, 0..500).await?;
     leaving.stop();
     // The server learns of it late, and goes on handing messages to it.
