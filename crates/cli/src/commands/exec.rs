@@ -168,9 +168,11 @@ impl Group {
         command.kill_on_drop(true);
         #[cfg(unix)]
         command.process_group(0);
+        // Before it runs: an end of all in between would miss it.
+        let mut running = running();
         let child = command.spawn()?;
         let id = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);
-        running().insert(id);
+        running.insert(id);
         Ok(Self { child, id })
     }
 
@@ -205,9 +207,11 @@ fn running() -> MutexGuard<'static, BTreeSet<i32>> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the commands that run, if any do.
+/// Ends the commands that run, if any do; none is started after it, as the process is about to end.
 pub(crate) fn end_running() {
-    std::mem::take(&mut *running()).into_iter().for_each(end);
+    let mut running = running();
+    std::mem::take(&mut *running).into_iter().for_each(end);
+    std::mem::forget(running);
 }
 
 /// How much of a command's complaints is kept, in bytes.
